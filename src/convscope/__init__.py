@@ -1,0 +1,66 @@
+"""convscope: a microscope for convolutional networks.
+
+Point it at a model and some images, and see what every layer and channel responds to.
+
+    import convscope as cs
+
+    maps = cs.feature_maps("demo", "cat.jpg")
+    maps.overview().save("depths.png")
+
+Importing this package loads no framework; each name below loads what it needs when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convscope.data import open_dataset as open_dataset
+    from convscope.errors import ConvscopeError as ConvscopeError
+    from convscope.kernels import filters as filters
+    from convscope.maps import feature_maps as feature_maps
+    from convscope.models import Model as Model
+    from convscope.models import load as load
+    from convscope.preprocess import Preprocess as Preprocess
+    from convscope.training import Recipe as Recipe
+    from convscope.training import train as train
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "ConvscopeError": "errors",
+    "Model": "models",
+    "Preprocess": "preprocess",
+    "Recipe": "training",
+    "feature_maps": "maps",
+    "filters": "kernels",
+    "load": "models",
+    "open_dataset": "data",
+    "train": "training",
+}
+
+__all__ = [
+    "ConvscopeError",
+    "Model",
+    "Preprocess",
+    "Recipe",
+    "__version__",
+    "feature_maps",
+    "filters",
+    "load",
+    "open_dataset",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'convscope' has no attribute {name!r}")
+    value = getattr(import_module(f"convscope.{_WHERE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

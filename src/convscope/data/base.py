@@ -1,0 +1,50 @@
+"""What the rest of convscope may know of a dataset."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+class Dataset(abc.ABC):
+    """An ordered list of pictures, each with an id that stays the same from run to run.
+
+    - ``name``: what the user typed, for titles.
+    - ``ids``: one per picture: its path below the dataset's root, or its index.
+    - ``classes``: class names, empty where the data are not labelled.
+    - ``labels``: one index into ``classes`` per picture, or ``None``.
+    """
+
+    name: str
+    ids: Sequence[str]
+    classes: tuple[str, ...] = ()
+    labels: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @abc.abstractmethod
+    def picture(self, index: int) -> Image.Image:
+        """The picture at ``index``, decoded, in mode ``RGB`` or ``L``.
+
+        Raises ``ImageError`` for a file that cannot be read.
+        """
+
+
+class Subset(Dataset):
+    """Some pictures of another dataset, in the order given."""
+
+    def __init__(self, parent: Dataset, indices: NDArray[np.int64], name: str) -> None:
+        self.parent = parent
+        self.indices = indices
+        self.name = name
+        self.ids = [parent.ids[i] for i in indices]
+        self.classes = parent.classes
+        self.labels = None if parent.labels is None else parent.labels[indices]
+
+    def picture(self, index: int) -> Image.Image:
+        return self.parent.picture(int(self.indices[index]))

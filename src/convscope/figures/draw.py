@@ -1,0 +1,130 @@
+"""A layout → pixels: one canvas of palette indices, written tile by tile."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from convscope.figures.colours import (
+    BACKGROUND,
+    FLAT,
+    LEVELS,
+    NAN,
+    NEG_INF,
+    POS_INF,
+    TEXT,
+    contrast,
+    palette,
+)
+from convscope.figures.layout import Box, Layout, Placed, Swatch
+from convscope.figures.text import mask
+
+FRAME = BACKGROUND + 3
+_SWATCHES = {"nan": NAN, "+inf": POS_INF, "-inf": NEG_INF, "dead": FLAT, "constant": FLAT}
+
+
+def draw(layout: Layout, cmap: str, theme: str, *, texts: bool = True) -> Image.Image:
+    """The sheet as a palette image; as RGB where it holds RGB tiles. ``texts=False`` omits text."""
+    colours = palette(cmap, theme)
+    canvas = np.full((layout.height, layout.width), BACKGROUND, np.uint8)
+    for placed in layout.tiles:
+        _frame(canvas, placed)
+        if placed.tile.pixels.ndim == 2:
+            _write(canvas, placed.box, resized(placed.tile.pixels, placed.scale))
+            _mark(canvas, placed, colours)
+    for swatch in layout.swatches:
+        _swatch(canvas, swatch, colours)
+    if texts:
+        _texts(canvas, layout)
+    pictures = [placed for placed in layout.tiles if placed.tile.pixels.ndim == 3]
+    if not pictures:
+        image = Image.fromarray(canvas)
+        image.putpalette(colours.tobytes())
+        return image
+    rgb = colours[canvas]
+    for placed in pictures:
+        _write(rgb, placed.box, resized(placed.tile.pixels, placed.scale))
+        _mark(rgb, placed, colours)
+    return Image.fromarray(rgb)
+
+
+def resized(pixels: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    """Enlarge by nearest neighbour, or reduce by the mean of whole blocks.
+
+    Indices stand in a line with the values, so their mean is the mean's index; a reserved index
+    (NaN, ±inf) wins its whole block: it must not vanish.
+    """
+    if scale > 0:
+        return pixels if scale == 1 else np.repeat(np.repeat(pixels, scale, 0), scale, 1)
+    rows, columns = (np.arange(0, side, -scale) for side in pixels.shape[:2])
+    sums = np.add.reduceat(np.add.reduceat(pixels, rows, 0, np.int64), columns, 1)
+    counts = np.outer(
+        np.diff(rows, append=pixels.shape[0]), np.diff(columns, append=pixels.shape[1])
+    )
+    if pixels.ndim == 3:
+        return np.asarray(np.rint(sums / counts[..., None]), np.uint8)
+    peaks = np.maximum.reduceat(np.maximum.reduceat(pixels, rows, 0), columns, 1)
+    return np.asarray(np.where(peaks >= LEVELS, peaks, np.rint(sums / counts)), np.uint8)
+
+
+def _write(canvas: NDArray[np.uint8], box: Box, pixels: NDArray[np.uint8]) -> None:
+    canvas[box.y : box.y + box.h, box.x : box.x + box.w] = pixels
+
+
+def _frame(canvas: NDArray[np.uint8], placed: Placed) -> None:
+    """A hairline around the tile, so that white on white has an edge; bold if not finite."""
+    x, y, w, h = placed.box
+    if placed.tile.marks:
+        canvas[y - 2 : y + h + 2, x - 2 : x + w + 2] = placed.tile.marks[0]
+    else:
+        canvas[y - 1 : y + h + 1, x - 1 : x + w + 1] = FRAME
+
+
+def _mark(canvas: NDArray[np.uint8], placed: Placed, colours: NDArray[np.uint8]) -> None:
+    """Hatch a dead tile both ways, a constant one in one direction."""
+    x, y, w, h = placed.box
+    if placed.tile.state not in ("dead", "constant") or min(w, h) < 10:
+        return
+    area = canvas[y : y + h, x : x + w]
+    fill = area[0, 0]
+    ink = _ink(fill if canvas.ndim == 3 else colours[fill], colours)
+    hatch = _hatch(h, w, placed.tile.state == "dead")
+    area[hatch] = colours[ink] if canvas.ndim == 3 else ink
+
+
+def _ink(fill: NDArray[np.uint8], colours: NDArray[np.uint8]) -> int:
+    """The gentlest ink that is still seen on ``fill``."""
+    steps = (BACKGROUND + 4, BACKGROUND + 6, BACKGROUND + 8, BACKGROUND, TEXT)
+    strength = {step: contrast(colours[step].tolist(), fill.tolist()) for step in steps}
+    clear = [step for step in steps if strength[step] >= 2]
+    return clear[0] if clear else max(steps, key=lambda step: strength[step])
+
+
+@lru_cache(maxsize=64)
+def _hatch(height: int, width: int, crossed: bool) -> NDArray[np.bool_]:
+    step = 8 if min(height, width) >= 24 else 5
+    y, x = np.ogrid[:height, :width]
+    lines = (x + y) % step == 0
+    return np.asarray(lines | ((x - y) % step == 0) if crossed else lines, np.bool_)
+
+
+def _swatch(canvas: NDArray[np.uint8], swatch: Swatch, colours: NDArray[np.uint8]) -> None:
+    x, y, w, h = swatch.box
+    canvas[y - 1 : y + h + 1, x - 1 : x + w + 1] = FRAME
+    area = canvas[y : y + h, x : x + w]
+    if swatch.kind == "bar":
+        area[:] = np.rint(np.linspace(0, LEVELS - 1, w)).astype(np.uint8)
+        return
+    area[:] = _SWATCHES[swatch.kind]
+    if swatch.kind in ("dead", "constant"):
+        area[_hatch(h, w, swatch.kind == "dead")] = _ink(colours[FLAT], colours)
+
+
+def _texts(canvas: NDArray[np.uint8], layout: Layout) -> None:
+    for (x, y, w, h), text, style in layout.texts:
+        area = canvas[y : y + h, x : x + w]
+        # the ten ink steps follow the background in the palette
+        np.maximum(area, mask(text, style) + np.uint8(BACKGROUND), out=area)

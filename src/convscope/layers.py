@@ -1,0 +1,222 @@
+"""Layers and their addresses.
+
+``PATH``, ``PATH:CHANNEL`` and ``PATH:CHANNEL@Y,X`` mean the same on the command line, in Python, in
+file names and in the app.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import overload
+from urllib.parse import quote
+
+from convscope.errors import UnknownLayer, UsageError, closest
+
+_ADDRESS = re.compile(r"(?P<path>.+?)(:(?P<channel>\d+)(@(?P<y>\d+),(?P<x>\d+))?)?")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One result of a network's forward pass.
+
+    - ``path``: the framework's own name; ``#2`` for a second call, ``/relu`` for a function.
+    - ``kind``: the class (``Conv2d``) or the function (``relu``) that computed it.
+    - ``shape``: of the output, without the batch: ``(channels, height, width)``, or
+      ``(features,)``; ``None`` where it is no tensor of floats.
+    - ``parameters``: how many it holds, those of its parts included.
+    - ``families``: wider names that ``kind=`` also answers to, such as ``conv`` or ``pool``.
+    - ``depth``: how many layers it stands inside of.
+    - ``container``: whether it is made of other layers.
+    - ``function``: whether it is the result of a function rather than of a module.
+    """
+
+    path: str
+    kind: str
+    shape: tuple[int, ...] | None
+    parameters: int = 0
+    families: tuple[str, ...] = ()
+    depth: int = 0
+    container: bool = False
+    function: bool = False
+
+    @property
+    def channels(self) -> int:
+        """How many channels (or features) it has; 0 where it is no tensor."""
+        return self.shape[0] if self.shape else 0
+
+    @property
+    def is_map(self) -> bool:
+        """Whether its output has a height and a width."""
+        return self.shape is not None and len(self.shape) == 3
+
+    def shape_text(self) -> str:
+        """``64×56×56``, or ``–`` where there is no shape."""
+        return "×".join(map(str, self.shape)) if self.shape else "–"
+
+
+@dataclass(frozen=True)
+class Address:
+    """A layer, a unit (one channel of it), or one position of a unit."""
+
+    path: str
+    channel: int | None = None
+    position: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        channel = "" if self.channel is None else f":{self.channel}"
+        position = "" if self.position is None else f"@{self.position[0]},{self.position[1]}"
+        return f"{self.path}{channel}{position}"
+
+
+def parse_address(text: str) -> Address:
+    """Read an address.
+
+    >>> parse_address("features.5:12@3,4")
+    Address(path='features.5', channel=12, position=(3, 4))
+    >>> parse_address("layer1.0/add")
+    Address(path='layer1.0/add', channel=None, position=None)
+    """
+    match = _ADDRESS.fullmatch(text.strip())
+    if not match or re.search(r":(-|@|$)|@", match["path"]):
+        raise UsageError(
+            f"{text!r} is not an address. Write PATH, PATH:CHANNEL or PATH:CHANNEL@Y,X, "
+            "for example features.5:12@3,4"
+        )
+    channel = None if match["channel"] is None else int(match["channel"])
+    position = None if match["y"] is None else (int(match["y"]), int(match["x"]))
+    return Address(match["path"], channel, position)
+
+
+def file_name(text: str) -> str:
+    """An address as a file name: percent-encoded, so that it can be read back."""
+    return quote(text, safe="#@,:=+ ").replace(":", "%3A").replace(" ", "%20")
+
+
+class Layers(Sequence[Layer]):
+    """The layers of a model, in the order in which a forward pass begins them.
+
+    Prints as a table. ``layers["conv1"]`` is the layer of that path; ``layers.select("kind=conv")``
+    is a list. ``model`` is the model's name as the user typed it, for messages.
+    """
+
+    def __init__(self, layers: Iterable[Layer], model: str) -> None:
+        self._layers = tuple(layers)
+        self._by_path = {layer.path: layer for layer in self._layers}
+        self.model = model
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    @overload
+    def __getitem__(self, key: int | str) -> Layer: ...
+    @overload
+    def __getitem__(self, key: slice) -> Sequence[Layer]: ...
+    def __getitem__(self, key: int | str | slice) -> Layer | Sequence[Layer]:
+        if not isinstance(key, str):
+            return self._layers[key]
+        if key not in self._by_path:
+            raise self._unknown(key)
+        return self._by_path[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._by_path or key in self._layers
+
+    def select(self, wanted: str | Iterable[str]) -> list[Layer]:
+        """The layers that ``wanted`` names, in execution order, each once.
+
+        Each item is an exact path, else a glob (``block?_conv1``), else ``kind=conv2d`` in any
+        case, where ``kind=conv`` is every convolution. Raises ``UnknownLayer`` for an item that
+        names nothing.
+        """
+        items = [wanted] if isinstance(wanted, str) else list(wanted)
+        if not items:
+            raise UsageError("No layer was named. For every convolution: kind=conv")
+        found = {layer.path for item in items for layer in self._matching(item.strip())}
+        return [layer for layer in self._layers if layer.path in found]
+
+    def at(self, address: str | Address) -> tuple[Layer, Address]:
+        """The layer of an address, its channel and position checked against the layer's shape."""
+        where = parse_address(address) if isinstance(address, str) else address
+        layer = self[where.path]
+        if where.channel is not None and where.channel >= layer.channels:
+            raise UnknownLayer(
+                f"No channel {where.channel} in {where.path!r} of {self.model}: it has "
+                f"{layer.channels}, 0 to {layer.channels - 1}"
+            )
+        if where.position and layer.shape:
+            height, width = layer.shape[1:] if layer.is_map else (1, 1)
+            if where.position[0] >= height or where.position[1] >= width:
+                raise UnknownLayer(
+                    f"No position {where.position[0]},{where.position[1]} in {where.path!r} of "
+                    f"{self.model}: its maps are {height}×{width}"
+                )
+        return layer, where
+
+    def spread(self, most: int = 6) -> list[Layer]:
+        """A few layers that show the depth of the network: the last convolution of each size."""
+        convolutions = [
+            layer for layer in self._layers if "conv" in layer.families and layer.is_map
+        ]
+        candidates = convolutions or [layer for layer in self._layers if layer.is_map]
+        last_of_size = {layer.shape[1:]: layer for layer in candidates if layer.shape}
+        chosen = set(list(last_of_size.values())[-most:])
+        return [layer for layer in candidates if layer in chosen] or list(self._layers[-1:])
+
+    def _matching(self, item: str) -> list[Layer]:
+        if item in self._by_path:
+            return [self._by_path[item]]
+        if item.lower().startswith("kind="):
+            kind = item[5:].lower()
+            found = [la for la in self._layers if kind in (la.kind.lower(), *la.families)]
+        else:
+            found = [la for la in self._layers if fnmatchcase(la.path, item)]
+        if not found:
+            raise self._unknown(item)
+        return found
+
+    def _unknown(self, item: str) -> UnknownLayer:
+        if item.lower().startswith("kind="):
+            kinds = sorted({layer.kind.lower() for layer in self._layers})
+            return UnknownLayer(
+                f"No layer of {item} in {self.model}. Kinds: {', '.join(kinds[:12])}"
+            )
+        near = closest(item, self._by_path) or _contains_parts(item, self._by_path)
+        return UnknownLayer(
+            f"No layer {item!r} in {self.model}.{near} See: convscope layers -m {self.model}"
+        )
+
+    def __repr__(self) -> str:
+        rows = [("path", "kind", "output", "parameters"), *map(_row, self._layers)]
+        widths = [max(len(row[k]) for row in rows) for k in range(4)]
+        lines = [
+            f"{path:<{widths[0]}}  {kind:<{widths[1]}}  {shape:>{widths[2]}}  {count:>{widths[3]}}"
+            for path, kind, shape, count in rows
+        ]
+        return "\n".join([f"{self.model}: {len(self)} layers", *lines])
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f"<tr><td style='text-align:left;padding-left:{layer.depth}em'>"
+            f"<code>{html.escape(layer.path)}</code></td><td style='text-align:left'>"
+            f"{html.escape(layer.kind)}</td><td>{layer.shape_text()}</td>"
+            f"<td>{layer.parameters or ''}</td></tr>"
+            for layer in self._layers
+        )
+        head = "<tr><th>path</th><th>kind</th><th>output</th><th>parameters</th></tr>"
+        return f"<table><caption>{html.escape(self.model)}</caption>{head}{cells}</table>"
+
+
+def _row(layer: Layer) -> tuple[str, str, str, str]:
+    count = f"{layer.parameters:,}" if layer.parameters else ""
+    return "  " * layer.depth + layer.path, layer.kind, layer.shape_text(), count
+
+
+def _contains_parts(item: str, paths: Iterable[str]) -> str:
+    """Near misses by the last part of a dotted name: ``layer4.conv2`` → ``layer4.0.conv2``."""
+    last = item.rsplit(".", 1)[-1]
+    near = [path for path in paths if path.rsplit(".", 1)[-1] == last][:3]
+    return f" Close: {', '.join(map(repr, near))}." if near else ""

@@ -1,0 +1,185 @@
+"""Recording what layers compute during one forward pass.
+
+Everything here has a lifetime: hooks, function mode and switched flags exist inside a ``with`` and
+are gone after it, also after an exception or Ctrl-C. Works on any ``torch.nn.Module``, and so on
+Keras layers under Keras's torch backend.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+_locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+_locks_guard = threading.Lock()
+
+
+class Stop(BaseException):
+    """Ends a forward pass once all that was wanted is recorded.
+
+    A ``BaseException``, because frameworks wrap every ``Exception`` that a layer raises.
+    """
+
+
+Keep = Callable[[str, Any], Any]
+"""Called with an address and a result; what it returns, unless ``None``, replaces the result."""
+
+
+@contextmanager
+def undisturbed(module: nn.Module, modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Hold ``module``'s lock, in evaluation mode, weights frozen, nothing written in place.
+
+    In-place activations would overwrite the very outputs that are being recorded; switching them
+    off for the pass costs less than copying. All flags are put back at the end.
+    """
+    with _locks_guard:
+        lock = _locks.setdefault(module, threading.RLock())
+    with lock, ExitStack() as restore:
+        for part in {id(part): part for part in (module, *module.modules(), *modules)}.values():
+            for flag in ("training", "inplace"):
+                if getattr(part, flag, None) is True:
+                    restore.callback(setattr, part, flag, True)
+                    setattr(part, flag, False)
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                restore.callback(parameter.requires_grad_, True)
+                parameter.requires_grad_(False)
+        yield
+
+
+@contextmanager
+def observing(
+    modules: Mapping[str, nn.Module],
+    parents: Collection[str],
+    keep: Keep,
+    *,
+    only: Iterable[str] | None = None,
+) -> Iterator[None]:
+    """Call ``keep(address, result)`` for the results of a forward pass inside the block.
+
+    ``modules`` maps each path to its module, parents before children; the root has the path ``""``
+    and is itself not reported. ``parents`` are the paths of modules made of others: functions are
+    reported where those call them, for what a leaf computes is the leaf's own result. With ``only``, just those addresses are reported, and nothing but
+    what they need is hooked.
+    """
+    wanted = None if only is None else set(only)
+    calls: Counter[str] = Counter()
+
+    def report(path: str, result: Any) -> Any:
+        calls[path] += 1
+        address = path if calls[path] == 1 else f"{path}#{calls[path]}"
+        return keep(address, result) if wanted is None or address in wanted else None
+
+    with ExitStack() as stack:
+        if wanted is None or any(_is_function(address) for address in wanted):
+            stack.enter_context(_observing_functions(modules, parents, report))
+            hooked: Iterable[str] = modules
+        else:
+            hooked = {address.partition("#")[0] for address in wanted} & modules.keys()
+        for path in hooked:
+            if path:
+                hook = modules[path].register_forward_hook(_reporter(path, report))
+                stack.callback(hook.remove)
+        yield
+
+
+def _is_function(address: str) -> bool:
+    return "/" in address
+
+
+def _reporter(path: str, report: Keep) -> Callable[[nn.Module, Any, Any], Any]:
+    return lambda _module, _inputs, output: report(path, output)
+
+
+@contextmanager
+def _observing_functions(
+    modules: Mapping[str, nn.Module], parents: Collection[str], report: Keep
+) -> Iterator[None]:
+    """Report results of torch functions called by modules that have children, and by the root."""
+    stack: list[tuple[str, bool]] = [("", False)]
+
+    def enter(path: str, leaf: bool) -> Callable[[nn.Module, Any], None]:
+        return lambda _module, _inputs: stack.append((path, leaf))
+
+    def leave(_module: nn.Module, _inputs: Any, _output: Any) -> None:
+        stack.pop()
+
+    with ExitStack() as hooks:
+        for path, module in modules.items():
+            if path:
+                entering = enter(path, path not in parents)
+                hooks.callback(module.register_forward_pre_hook(entering).remove)
+                hooks.callback(module.register_forward_hook(leave).remove)
+        hooks.enter_context(_Functions(stack, report))
+        yield
+
+
+class _Functions(TorchFunctionMode):
+    """Sees each outermost torch function; what those call in turn is not seen."""
+
+    def __init__(self, stack: list[tuple[str, bool]], report: Keep) -> None:
+        super().__init__()
+        self._stack = stack
+        self._report = report
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        caller, inside_leaf = self._stack[-1]
+        name = function_name(function)
+        if inside_leaf or name in _NOT_COMPUTED or not _has_batch(first_tensor(result)):
+            return result
+        replacement = self._report(f"{caller}/{name}", result)
+        return result if replacement is None else replacement
+
+
+# Attribute access, copies, conversions and constants: they are not results of a network.
+_NOT_COMPUTED = {"get", "to", "float", "type", "clone", "detach", "contiguous", "as_tensor", "tensor",
+                 "zeros", "ones", "rand", "randn", "empty", "full", "zeros_like", "ones_like",
+                 "empty_like", "set"}  # fmt: skip
+_REFLECTED = {"rsub": "sub", "radd": "add", "rmul": "mul", "rdiv": "div", "truediv": "div",
+              "rtruediv": "div", "rpow": "pow", "rmatmul": "matmul", "iadd": "add", "isub": "sub",
+              "imul": "mul", "itruediv": "div", "idiv": "div"}  # fmt: skip
+
+
+def function_name(function: Any) -> str:
+    """The plain name of a torch function: ``Tensor.add_`` and ``Tensor.__radd__`` are ``add``."""
+    name = str(getattr(function, "__name__", "function")).strip("_")
+    return _REFLECTED.get(name, name)
+
+
+def _has_batch(value: Tensor | None) -> bool:
+    return value is not None and value.ndim > 1
+
+
+def first_tensor(result: Any) -> Tensor | None:
+    """The first floating-point tensor in a result, looking into tuples, lists and dicts."""
+    if isinstance(result, Tensor):
+        return result if result.is_floating_point() else None
+    if isinstance(result, Mapping):
+        result = list(result.values())
+    if isinstance(result, (tuple, list)):
+        return next((t for t in map(first_tensor, result) if t is not None), None)
+    return None
+
+
+def replace_first(result: Any, old: Tensor, new: Tensor) -> Any:
+    """``result`` with the tensor ``old`` exchanged for ``new``, its structure kept."""
+    if result is old:
+        return new
+    if isinstance(result, Mapping):
+        copied = {key: replace_first(value, old, new) for key, value in result.items()}
+        return type(result)(copied) if type(result) is not dict else copied
+    if isinstance(result, (tuple, list)):
+        items = [replace_first(value, old, new) for value in result]
+        return type(result)(*items) if hasattr(result, "_fields") else type(result)(items)
+    return result

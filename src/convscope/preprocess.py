@@ -1,0 +1,247 @@
+"""What a model sees of a picture.
+
+``Preprocess`` is what a model does to a picture before its first layer; its ``View`` of a picture
+knows the way back to the original pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from convscope.errors import ImageError, UsageError, closest
+from convscope.images import Picture, decode
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class View:
+    """What a model sees of a picture, and the way back.
+
+    - ``original``: the picture, upright.
+    - ``seen``: the same after resize and crop, before normalisation.
+    - ``scale``: seen pixels per original pixel, ``(y, x)``.
+    - ``offset``: position of the seen picture's corner in the resized one, ``(y, x)``; negative
+      where the picture had to be padded.
+    """
+
+    original: Picture
+    seen: Image.Image
+    scale: tuple[float, float]
+    offset: tuple[float, float]
+
+    @property
+    def name(self) -> str:
+        return self.original.name
+
+    def to_original(self, box: Sequence[float]) -> tuple[float, float, float, float]:
+        """Map a box ``(top, left, bottom, right)`` in seen pixels to original ones, clipped."""
+        height, width = self.original.image.height, self.original.image.width
+        (sy, sx), (oy, ox) = self.scale, self.offset
+        top, left, bottom, right = box
+        return (
+            min(max((top + oy) / sy, 0.0), height),
+            min(max((left + ox) / sx, 0.0), width),
+            min(max((bottom + oy) / sy, 0.0), height),
+            min(max((right + ox) / sx, 0.0), width),
+        )
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """From a picture to the numbers a model was trained on.
+
+    A picture is resized, cropped to ``size`` from its centre, scaled to 0…1 (times ``scale`` when
+    that is not 1), and normalised: ``(x - mean) / std`` per channel.
+
+    - ``size``: ``(height, width)`` the model sees; ``None`` keeps the picture's own size.
+    - ``resize``: the shorter side before the crop, or an exact ``(height, width)``; ``None`` covers
+      ``size`` with nothing to spare.
+    - ``mean``, ``std``: one number, or one a channel; in the units that ``scale`` leaves.
+    - ``order``: ``"RGB"`` or ``"BGR"``.
+    - ``origin``: where this knowledge comes from; shown wherever it matters.
+    """
+
+    size: tuple[int, int] | None = None
+    resize: int | tuple[int, int] | None = None
+    mean: float | tuple[float, ...] = 0.0
+    std: float | tuple[float, ...] = 1.0
+    scale: float = 1.0
+    order: str = "RGB"
+    interpolation: str = "bilinear"
+    origin: str = field(default="as given", compare=False)
+
+    def __post_init__(self) -> None:
+        if self.interpolation.upper() not in Image.Resampling.__members__:
+            known = [name.lower() for name in Image.Resampling.__members__]
+            raise UsageError(
+                f"No interpolation {self.interpolation!r}.{closest(self.interpolation, known)} "
+                f"Known: {', '.join(known)}"
+            )
+        if self.order not in ("RGB", "BGR"):
+            raise UsageError(f"Channel order is 'RGB' or 'BGR', not {self.order!r}")
+
+    def at(self, size: tuple[int, int]) -> Preprocess:
+        """The same at another size, the resize before the crop in proportion."""
+        if self.size is None or not isinstance(self.resize, int):
+            return replace(self, size=size, resize=None)
+        factor = self.resize / min(self.size)
+        return replace(self, size=size, resize=round(min(size) * factor))
+
+    def view(self, source: Any, channels: int = 3) -> View:
+        """Resize and crop ``source`` to what a model with ``channels`` inputs sees (uint8)."""
+        if channels not in (1, 3):
+            raise ImageError(
+                f"The model takes {channels} channels and a picture has 1 or 3. "
+                f"Give a float array of shape ({channels}, height, width)"
+            )
+        picture = decode(source)
+        image = picture.image.convert("L" if channels == 1 else "RGB")
+        resized, scale = self._resize(image)
+        seen, offset = _centre_crop(resized, self.size)
+        return View(picture, seen, scale, offset)
+
+    def normalise(self, seen: Image.Image) -> NDArray[np.float32]:
+        """The float32 ``(channels, height, width)`` array that enters the model."""
+        values = np.asarray(seen, np.float32)
+        values = values[None] if values.ndim == 2 else np.moveaxis(values, 2, 0)
+        if self.order == "BGR":
+            values = values[::-1]
+        mean, std = (
+            np.asarray(number, np.float32).reshape(-1, 1, 1) for number in (self.mean, self.std)
+        )
+        if max(mean.size, std.size) not in (1, len(values)):
+            raise UsageError(
+                f"mean and std hold {max(mean.size, std.size)} numbers; "
+                f"the model takes {len(values)} channels"
+            )
+        scaled = values / np.float32(255) * np.float32(self.scale)
+        return np.ascontiguousarray((scaled - mean) / std, np.float32)
+
+    def restore(self, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The inverse of ``normalise``: ``(channels, H, W)`` back to uint8 ``(H, W[, 3])``."""
+        mean, std = (
+            np.asarray(number, np.float32).reshape(-1, 1, 1) for number in (self.mean, self.std)
+        )
+        scaled = (values * std + mean) / np.float32(self.scale) * 255
+        if self.order == "BGR":
+            scaled = scaled[::-1]
+        pixels = np.clip(np.rint(np.moveaxis(scaled, 0, 2)), 0, 255).astype(np.uint8)
+        return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+
+    def describe(self) -> str:
+        """One line for a title: ``resize 256, crop 224×224, mean …, std … (torchvision)``."""
+        parts = []
+        if isinstance(self.resize, tuple):
+            parts.append(f"resize {self.resize[0]}×{self.resize[1]}")
+        elif self.resize:
+            parts.append(f"resize {self.resize}")
+        if self.size:
+            parts.append(f"crop {self.size[0]}×{self.size[1]}")
+        parts.append("0…1" if self.scale == 1 else f"0…{self.scale:g}")
+        if np.any(np.asarray(self.mean) != 0) or np.any(np.asarray(self.std) != 1):
+            parts.append(f"mean {_numbers(self.mean)}, std {_numbers(self.std)}")
+        if self.order != "RGB":
+            parts.append(self.order)
+        return f"{', '.join(parts)} ({self.origin})"
+
+    def _resize(self, image: Image.Image) -> tuple[Image.Image, tuple[float, float]]:
+        target = self._target(image.height, image.width)
+        scale = (target[0] / image.height, target[1] / image.width)
+        if target == (image.height, image.width):
+            return image, scale
+        how = Image.Resampling[self.interpolation.upper()]
+        return image.resize(target[::-1], how), scale
+
+    def _target(self, height: int, width: int) -> tuple[int, int]:
+        if isinstance(self.resize, tuple):
+            return self.resize
+        short = min(height, width)
+        if self.resize:  # the long side is cut, not rounded, as torchvision does
+            return (max(1, self.resize * height // short), max(1, self.resize * width // short))
+        if self.size is None:
+            return height, width
+        factor = max(self.size[0] / height, self.size[1] / width)
+        return (
+            max(self.size[0], round(height * factor)),
+            max(self.size[1], round(width * factor)),
+        )
+
+
+def _centre_crop(
+    image: Image.Image, size: tuple[int, int] | None
+) -> tuple[Image.Image, tuple[float, float]]:
+    """Crop (or pad with black, where the picture is smaller) as torchvision's CenterCrop does."""
+    if size is None or size == (image.height, image.width):
+        return image, (0.0, 0.0)
+    top, left = (round((have - want) / 2) for have, want in
+                 zip((image.height, image.width), size, strict=True))  # fmt: skip
+    box = (left, top, left + size[1], top + size[0])
+    return image.crop(box), (float(top), float(left))
+
+
+def _numbers(values: float | tuple[float, ...]) -> str:
+    return "/".join(f"{value:g}" for value in np.atleast_1d(np.asarray(values)))
+
+
+_NAMED = {
+    "imagenet": Preprocess(mean=IMAGENET_MEAN, std=IMAGENET_STD, origin="--preprocess imagenet"),
+    "unit": Preprocess(origin="--preprocess unit"),
+    "tf": Preprocess(mean=0.5, std=0.5, origin="--preprocess tf"),
+    "caffe": Preprocess(
+        mean=(103.939, 116.779, 123.68), scale=255.0, order="BGR", origin="--preprocess caffe"
+    ),
+}
+_KEYS = ("resize", "crop", "mean", "std", "scale", "order", "interpolation")
+
+
+def parse_preprocess(text: str) -> Preprocess:
+    """Read ``imagenet``, ``unit``, ``tf``, ``caffe``, or ``key=value`` pairs after commas.
+
+    >>> parse_preprocess("resize=256,crop=224,mean=imagenet,std=imagenet").size
+    (224, 224)
+    >>> parse_preprocess("imagenet,crop=32x48").size
+    (32, 48)
+    """
+    base, changes = Preprocess(origin=f"--preprocess {text}"), {}
+    for part in text.split(","):
+        key, given, value = part.partition("=")
+        if not given and part in _NAMED:
+            base = replace(_NAMED[part], origin=f"--preprocess {text}")
+        elif given and key in _KEYS:
+            changes["size" if key == "crop" else key] = _parse_value(key, value)
+        else:
+            known = (*_NAMED, *(f"{name}=" for name in _KEYS))
+            raise UsageError(
+                f"No preprocessing {part!r}.{closest(part, known)} Known: {', '.join(known)}"
+            )
+    return replace(base, **changes)
+
+
+def _parse_value(key: str, value: str) -> Any:
+    if key in ("order", "interpolation"):
+        return value.upper() if key == "order" else value
+    if key in ("mean", "std") and value == "imagenet":
+        return IMAGENET_MEAN if key == "mean" else IMAGENET_STD
+    try:
+        if key in ("crop", "resize"):
+            sides = tuple(int(side) for side in value.split("x"))
+            if len(sides) > 2 or min(sides) < 1:
+                raise ValueError
+            if key == "resize":
+                return sides[0] if len(sides) == 1 else sides
+            return sides * 2 if len(sides) == 1 else sides
+        numbers = tuple(float(number) for number in value.split("/"))
+        return numbers[0] if len(numbers) == 1 else numbers
+    except ValueError:
+        raise UsageError(
+            f"{key}={value} is not understood. Write crop=224 or crop=224x160, "
+            "mean=0.5 or mean=0.485/0.456/0.406"
+        ) from None
