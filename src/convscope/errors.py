@@ -1,7 +1,7 @@
 """Everything convscope raises on purpose, in one tree.
 
     ConvscopeError
-    ├── UsageError            a wrong argument: a range, a colour map, an address that does not parse
+    ├── UsageError            a wrong argument: a range, a colour map, a malformed address
     ├── MissingDependency     an optional package is not installed (the text holds the pip command)
     ├── ModelError            a model cannot be found, built or run
     │   ├── WeightsError      weights do not fit, or are not to be had
@@ -86,3 +86,13 @@ def _score(matcher: SequenceMatcher[str], name: str) -> float:
     if matcher.real_quick_ratio() < 0.5 or matcher.quick_ratio() < 0.5:
         return 0.0
     return matcher.ratio()
+
+
+def one_line(error: BaseException, most: int = 200) -> str:
+    """What an exception of somebody else's says, as part of one of our lines.
+
+    >>> one_line(OSError(2, "No such\\nfile"))
+    'No such file'
+    """
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return text[:most].rstrip(".:") or type(error).__name__

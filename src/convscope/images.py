@@ -18,17 +18,21 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from convscope.errors import ConvscopeError, ImageError, closest
+from convscope.errors import ConvscopeError, ImageError, closest, one_line
 
 IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif",
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
 )  # fmt: skip
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses, unless it is told otherwise
 # Only these are tried, whatever the file is called: some of Pillow's readers start programs (EPS).
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _ORIENTATION = 0x0112
+_UPRIGHT = dict(enumerate((
+    Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
+    Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90), start=2))  # fmt: skip
 _filters = threading.Lock()
 
 
@@ -92,8 +96,7 @@ def _from_path(source: str | Path, name: str | None) -> Picture:
         with path.open("rb") as stream:
             return _guarded(stream, name or path.name)
     except (OSError, RuntimeError) as error:  # no permission, a name too long, no such ~user
-        reason = getattr(error, "strerror", None) or _one_line(error)
-        raise ImageError(f"{str(source)!r} cannot be opened: {reason}") from None
+        raise ImageError(f"{str(source)!r} cannot be opened: {one_line(error)}") from None
 
 
 def _not_a_file(source: str | Path, path: Path) -> str:
@@ -104,7 +107,8 @@ def _not_a_file(source: str | Path, path: Path) -> str:
         return f"{str(source)!r} is no regular file. Write it to one first"
     if "://" in str(source):
         return f"{str(source)!r} is not fetched from the network. Download it and give the file"
-    near = closest(path.name, (p.name for p in path.parent.iterdir())) if path.parent.is_dir() else ""
+    beside = (p.name for p in path.parent.iterdir()) if path.parent.is_dir() else ()
+    near = closest(path.name, beside)
     return f"No image {str(source)!r}.{near} See: ls {shlex.quote(str(path.parent))}"
 
 
@@ -130,7 +134,7 @@ def _guarded(source: BinaryIO | Image.Image, name: str) -> Picture:
         raise ImageError(_too_large(name)) from None
     except Exception as error:  # damaged files make Pillow raise nearly anything
         raise ImageError(
-            f"{name!r} cannot be decoded: {_one_line(error)}. It may be damaged or cut short; "
+            f"{name!r} cannot be decoded: {one_line(error)}. It may be damaged or cut short; "
             "fetch it again, or save it anew as PNG"
         ) from None
 
@@ -143,7 +147,8 @@ def _read(source: BinaryIO | Image.Image, name: str) -> Picture:
         if image.width * image.height > MAX_PIXELS:
             raise ImageError(_too_large(name))
     # Pillow reduces 16-bit colour while it reads and says so nowhere else.
-    deep = any(";16" in str(tile) for tile in getattr(image, "tile", ()))
+    tiles = str(getattr(image, "tile", ""))
+    deep = any(raw in tiles for raw in (";16B", ";16L", ";16N"))
     image.load()
     notes = ["16 bits reduced to 8"] if deep and not image.mode.startswith("I") else []
     return _normalise(image, name, notes)
@@ -175,7 +180,7 @@ def _too_large(name: str) -> str:
 
 def _what_else(source: BinaryIO | Image.Image) -> str:
     """What a file that is no image looks like."""
-    known = "Give JPEG, PNG, WebP, GIF, BMP, TIFF, PPM or AVIF"
+    known = "Give JPEG, PNG, WebP, GIF, BMP, TIFF or PPM"
     if isinstance(source, Image.Image):
         return f"is not an image. {known}"
     source.seek(0)
@@ -183,10 +188,6 @@ def _what_else(source: BinaryIO | Image.Image) -> str:
     if not head:
         return f"is empty: it has no bytes. {known}"
     return f"is not an image that is read here: it begins with {head!r}. {known}"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
 
 
 def _from_array(source: Any) -> Image.Image:
@@ -211,13 +212,13 @@ def _from_array(source: Any) -> Image.Image:
 
 def _normalise(image: Image.Image, name: str, notes: list[str]) -> Picture:
     if 0 in image.size:
-        raise ImageError(f"{name!r} has {image.width}×{image.height} pixels: there is nothing in it")
+        raise ImageError(f"{name!r} is {image.width}×{image.height} pixels: there is nothing in it")
     with _no_warnings():
         frames, orientation = _frames(image), image.getexif().get(_ORIENTATION, 1)
     if frames > 1:
         notes.append(f"frame {image.tell() + 1} of {frames}")
-    if orientation in range(2, 9):
-        image = ImageOps.exif_transpose(image)
+    if orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
         notes.append("turned upright as its EXIF says")
     grey = image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
@@ -258,7 +259,7 @@ def _on_white(image: Image.Image, notes: list[str]) -> Image.Image:
     if image.mode == "La":
         image = image.convert("LA")
     image = image.convert("RGBA")
-    if image.getextrema()[3] != (255, 255):  # type: ignore[index]
+    if image.getchannel("A").getextrema() != (255, 255):
         notes.append("transparency laid on white")
     ground = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(ground, image).convert("RGB")

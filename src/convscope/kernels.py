@@ -11,8 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.errors import UnknownLayer
-from convscope.figures import RGB_FILTERS, Range, Section, Sheet, kernel_tiles, rgb_filter_tiles
-from convscope.figures.colours import Theme
+from convscope.figures import (
+    RGB_FILTERS,
+    Range,
+    Section,
+    Sheet,
+    Theme,
+    kernel_tiles,
+    rgb_filter_tiles,
+)
 from convscope.layers import Layer
 from convscope.models import load
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -16,7 +17,8 @@ from urllib.parse import quote
 
 from convscope.errors import UnknownLayer, UsageError, closest
 
-_ADDRESS = re.compile(r"(?P<path>.+?)(:(?P<channel>\d+)(@(?P<y>\d+),(?P<x>\d+))?)?")
+_ADDRESS = re.compile(r"(?P<path>[^:].*?)(:(?P<channel>[0-9]+)(@(?P<y>[0-9]+),(?P<x>[0-9]+))?)?")
+_LIBRARY = re.compile("^(torchvision|timm|keras):")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,14 @@ class Address:
     channel: int | None = None
     position: tuple[int, int] | None = None
 
+    def __post_init__(self) -> None:
+        negative = min(self.channel or 0, *(self.position or (0,))) < 0
+        if negative or (self.position and self.channel is None):
+            raise UsageError(
+                f"Channel {self.channel}, position {self.position} of {self.path!r} is no address: "
+                "both count from 0, and a position belongs to a channel"
+            )
+
     def __str__(self) -> str:
         channel = "" if self.channel is None else f":{self.channel}"
         position = "" if self.position is None else f"@{self.position[0]},{self.position[1]}"
@@ -92,8 +102,12 @@ def parse_address(text: str) -> Address:
 
 
 def file_name(text: str) -> str:
-    """An address as a file name: percent-encoded, so that it can be read back."""
-    return quote(text, safe="#@,:=+ ").replace(":", "%3A").replace(" ", "%20")
+    """An address as a file name: percent-encoded, so that it can be read back.
+
+    >>> file_name("layer1.0/add:12@3,4")
+    'layer1.0%2Fadd%3A12@3,4'
+    """
+    return quote(text, safe="#@,=+")
 
 
 class Layers(Sequence[Layer]):
@@ -107,6 +121,7 @@ class Layers(Sequence[Layer]):
         self._layers = tuple(layers)
         self._by_path = {layer.path: layer for layer in self._layers}
         self.model = model
+        self._short = _LIBRARY.sub("", model)
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -140,31 +155,41 @@ class Layers(Sequence[Layer]):
 
     def at(self, address: str | Address) -> tuple[Layer, Address]:
         """The layer of an address, its channel and position checked against the layer's shape."""
-        where = parse_address(address) if isinstance(address, str) else address
+        where = address if isinstance(address, Address) else self._read(address)
         layer = self[where.path]
+        of = f"in {where.path!r} of {self._short}"
         if where.channel is not None and where.channel >= layer.channels:
+            has = f"0 to {layer.channels - 1}" if layer.channels else "none"
             raise UnknownLayer(
-                f"No channel {where.channel} in {where.path!r} of {self.model}: it has "
-                f"{layer.channels}, 0 to {layer.channels - 1}"
+                f"No channel {where.channel} {of}. Channels: {has}. See: {self._table()}"
             )
-        if where.position and layer.shape:
-            height, width = layer.shape[1:] if layer.is_map else (1, 1)
-            if where.position[0] >= height or where.position[1] >= width:
+        if where.position:
+            height, width = layer.shape[1:] if layer.shape and layer.is_map else (1, 1)
+            y, x = where.position
+            if y >= height or x >= width:
                 raise UnknownLayer(
-                    f"No position {where.position[0]},{where.position[1]} in {where.path!r} of "
-                    f"{self.model}: its maps are {height}×{width}"
+                    f"No position {y},{x} {of}: its output is {height}×{width}. Last: "
+                    f"{where.path}:{where.channel}@{height - 1},{width - 1}"
                 )
         return layer, where
 
     def spread(self, most: int = 6) -> list[Layer]:
-        """A few layers that show the depth of the network: the last convolution of each size."""
-        convolutions = [
-            layer for layer in self._layers if "conv" in layer.families and layer.is_map
-        ]
-        candidates = convolutions or [layer for layer in self._layers if layer.is_map]
-        last_of_size = {layer.shape[1:]: layer for layer in candidates if layer.shape}
-        chosen = set(list(last_of_size.values())[-most:])
-        return [layer for layer in candidates if layer in chosen] or list(self._layers[-1:])
+        """A few layers that show the depth of the network, from the first to the last.
+
+        The last convolution of each size; where the size hardly changes, convolutions at equal
+        steps.
+        """
+        maps = [layer for layer in self._layers if layer.is_map]
+        candidates = [layer for layer in maps if "conv" in layer.families] or maps
+        of_size = {layer.shape[1:]: layer for layer in candidates if layer.shape}
+        deepest = [layer for layer in candidates if layer in of_size.values()]
+        if len(deepest) < 3:
+            deepest = candidates
+        return _even_steps(deepest, most) or list(self._layers[-1:])
+
+    def _read(self, address: str) -> Address:
+        """Exact paths first: a module may be called ``a:1``."""
+        return Address(address) if address in self._by_path else parse_address(address)
 
     def _matching(self, item: str) -> list[Layer]:
         if item in self._by_path:
@@ -180,14 +205,18 @@ class Layers(Sequence[Layer]):
 
     def _unknown(self, item: str) -> UnknownLayer:
         if item.lower().startswith("kind="):
-            kinds = sorted({layer.kind.lower() for layer in self._layers})
-            return UnknownLayer(
-                f"No layer of {item} in {self.model}. Kinds: {', '.join(kinds[:12])}"
+            kinds = sorted(
+                {name for la in self._layers for name in (la.kind.lower(), *la.families)}
             )
-        near = closest(item, self._by_path) or _contains_parts(item, self._by_path)
-        return UnknownLayer(
-            f"No layer {item!r} in {self.model}.{near} See: convscope layers -m {self.model}"
-        )
+            near = closest(item[5:], kinds) or f" Kinds: {', '.join(kinds[:12])}."
+        else:
+            near = closest(item, self._by_path) or _same_last_part(item, self._by_path)
+        return UnknownLayer(f"No layer {item!r} in {self._short}.{near} See: {self._table()}")
+
+    def _table(self) -> str:
+        """What prints this table: a command where the model has a name that a shell can give."""
+        named = self.model == "demo" or any(mark in self.model for mark in ":.")
+        return f"convscope layers -m {shlex.quote(self.model)}" if named else "model.layers"
 
     def __repr__(self) -> str:
         rows = [("path", "kind", "output", "parameters"), *map(_row, self._layers)]
@@ -215,8 +244,17 @@ def _row(layer: Layer) -> tuple[str, str, str, str]:
     return "  " * layer.depth + layer.path, layer.kind, layer.shape_text(), count
 
 
-def _contains_parts(item: str, paths: Iterable[str]) -> str:
-    """Near misses by the last part of a dotted name: ``layer4.conv2`` → ``layer4.0.conv2``."""
+def _even_steps(layers: Sequence[Layer], most: int) -> list[Layer]:
+    """At most ``most`` of ``layers`` at equal steps, the last always among them."""
+    if len(layers) <= most:
+        return list(layers)
+    if most < 2:
+        return list(layers[-1:])
+    return [layers[round(k * (len(layers) - 1) / (most - 1))] for k in range(most)]
+
+
+def _same_last_part(item: str, paths: Iterable[str]) -> str:
+    """Near misses by the last part of a dotted name: ``block9.conv2`` → ``stage.0.conv2``."""
     last = item.rsplit(".", 1)[-1]
     near = [path for path in paths if path.rsplit(".", 1)[-1] == last][:3]
     return f" Close: {', '.join(map(repr, near))}." if near else ""

@@ -15,12 +15,12 @@ from convscope.figures import (
     Range,
     Section,
     Sheet,
+    Theme,
     map_sheet,
     map_tiles,
     overlay_tile,
     picture_tile,
 )
-from convscope.figures.colours import Theme
 from convscope.layers import Layer, file_name
 from convscope.models import Batch, Model, load
 
@@ -148,10 +148,10 @@ class LayerMaps:
         return f"{self.layer.path} · {self.layer.kind} {shape}"
 
     def _lines(self, chosen: Sequence[int] | None) -> list[str]:
-        lines = [f"model {self.specimen.model}", *self.specimen.lines]
+        model = f"model {self.specimen.model}"
         if chosen is not None and len(chosen) < len(self.values):
-            lines.insert(0, f"{len(chosen)} of {len(self.values)} channels")
-        return lines
+            model += f" · {len(chosen)} of {len(self.values)} channels"
+        return [model, *self.specimen.lines]
 
     def _chosen(self, first: int | None, channels: Sequence[int] | None) -> list[int] | None:
         if first is not None and channels is not None:
@@ -211,7 +211,7 @@ class FeatureMaps(Mapping[str, LayerMaps]):
             f"the {strongest} channels of each layer with the highest peaks, strongest first",
         )
         title = f"{self.specimen.model} · {self.specimen.name} through {len(self)} layers"
-        return Sheet(title, lines, tuple(sections), cmap=cmap, theme=theme)
+        return Sheet(title, lines, tuple(sections), cmap=cmap, theme=theme, cell=112)
 
     def seen(self, *, theme: Theme = "light") -> Sheet:
         """The original picture beside what the model sees of it."""
@@ -295,14 +295,14 @@ def look_at(model: Model, batch: Batch) -> Specimen:
     height, width = batch.size
     lines = []
     original = None
-    if batch.views is not None:
+    if batch.views is not None and batch.preprocess is not None:
         view = batch.views[0]
         original = np.asarray(view.original.image.convert("RGB"))
         lines.append(
             f"input {view.name} {view.original.image.width}×{view.original.image.height}, "
             f"seen at {width}×{height}"
         )
-        lines.append(f"preprocessing {model.input.preprocess.describe()}")
+        lines.append(f"preprocessing {batch.preprocess.describe()}")
         lines += view.original.notes
     else:
         lines.append(f"input {batch.names[0]} {width}×{height}, {drawn}")

@@ -56,6 +56,7 @@ class Trained:
 class Recipe:
     """How to train.
 
+    - ``batch``: pictures in a step; fewer where the data would make less than 50 steps a pass.
     - ``shift``: largest random translation, in pixels; ``flip``: mirror at random.
     - ``precision``: ``"float32"``, or ``"bfloat16"`` (twice as fast where the processor has it).
     """
@@ -92,8 +93,7 @@ def train(
     recipe = recipe or Recipe()
     path = _checked(Path(out), recipe)
     parts = split_dataset(dataset, seed=recipe.seed)
-    tensors = [_load(part, size) for part in parts]
-    (images, labels), test = tensors
+    (images, labels), test = (_load(part, size) for part in parts)
     channels, sides = images.shape[1], (images.shape[2], images.shape[3])
     torch.manual_seed(recipe.seed)
     module = build(architecture, channels, sides, len(parts[0].classes))
@@ -106,10 +106,10 @@ def train(
         },
         "classes": list(parts[0].classes),
         "preprocess": _preprocess_card(preprocess),
-        "data": {"train": _describe(parts[0]), "test": _describe(parts[1])},
+        "data": {"train": _describe(parts[0], labels), "test": _describe(parts[1], test[1])},
         "recipe": vars(recipe),
         "command": command,
-        "accuracy": {"test": 0.0, "images": len(parts[1]), "epoch": 0},
+        "accuracy": {"test": 0.0, "images": len(test[1]), "epoch": 0},
     }  # fmt: skip
     normalise = _normaliser(preprocess)
     for epoch in _epochs(module, images, labels, normalise, recipe, on_batch):
@@ -133,8 +133,11 @@ def _checked(path: Path, recipe: Recipe) -> Path:
     return path
 
 
-def _describe(part: Dataset) -> dict[str, Any]:
-    return {"name": Path(part.name).name, "images": len(part)}
+def _describe(part: Dataset, labels: Tensor) -> dict[str, Any]:
+    card: dict[str, Any] = {"name": Path(part.name).name, "images": len(labels)}
+    if len(labels) < len(part):  # pictures that could not be read
+        card["skipped"] = len(part) - len(labels)
+    return card
 
 
 def _load(part: Dataset, size: int | tuple[int, int] | None) -> tuple[Tensor, Tensor]:
@@ -151,14 +154,14 @@ def _load(part: Dataset, size: int | tuple[int, int] | None) -> tuple[Tensor, Te
             f"{part.name} at {sides[0]}×{sides[1]} is more than {_MEMORY_LIMIT // 2**30} GiB. "
             f"Train on smaller pictures: --size {min(sides) // 2}"
         )
-    shape, skipped = Preprocess(size=sides), 0
+    shape = Preprocess(size=sides)
     pixels = np.zeros((len(part), channels, *sides), np.uint8)
     kept = np.ones(len(part), bool)
     for index in range(len(part)):
         try:
             seen = np.asarray(shape.view(part.picture(index), channels).seen)
         except ConvscopeError:
-            kept[index], skipped = False, skipped + 1
+            kept[index] = False
             continue
         pixels[index] = seen if seen.ndim == 2 else np.moveaxis(seen, 2, 0)
     if not kept.any():
@@ -202,7 +205,7 @@ def _epochs(
     """Train, one epoch between two yields."""
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     random = torch.Generator().manual_seed(recipe.seed)
-    batch = min(recipe.batch, len(images))
+    batch = min(recipe.batch, max(2, len(images) // 50))
     steps = len(images) // batch
     optimiser = torch.optim.SGD(
         _without_decay_on_vectors(module, recipe.decay), recipe.rate, momentum=0.9, nesterov=True

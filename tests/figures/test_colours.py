@@ -97,7 +97,7 @@ def test_palette_middle_is_neutral() -> None:
 
 
 def test_tables_cannot_be_overwritten() -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="read-only"):
         TABLES["viridis"][0] = 0
 
 

@@ -73,7 +73,7 @@ def test_png_is_exactly_the_palette_of_the_indices(maps: NDArray[np.float32]) ->
     decoded = np.asarray(Image.open(io.BytesIO(sheet._repr_png_())).convert("RGB"))
     colours = palette("viridis", "light")
     for placed in sheet.layout.tiles:
-        if placed.tile.state in ("dead", "constant"):
+        if placed.tile.state in ("zero", "constant"):
             continue  # hatched
         expected = colours[placed.tile.pixels].repeat(placed.scale, 0).repeat(placed.scale, 1)
         np.testing.assert_array_equal(_area(placed.box, decoded), expected)
@@ -91,10 +91,10 @@ def test_marks(maps: NDArray[np.float32]) -> None:
         assert (pixels[y - 2, x : x + w] == index).all()
         assert (pixels[y : y + h, x - 2] == index).all()
     kinds = [swatch.kind for swatch in sheet.layout.swatches]
-    assert kinds == ["bar", "dead", "constant", "nan", "+inf", "-inf"]
+    assert kinds == ["bar", "zero", "constant", "nan", "+inf", "-inf"]
     assert NEG_INF in pixels
     words = _words(sheet)
-    assert "dead, exactly 0 everywhere: channel 2" in words
+    assert "zero: exactly 0 everywhere here: channel 2" in words
     assert "constant, one value everywhere: channel 3" in words
     assert "= 0.31" in words
     assert "NaN, not a number: channel 4" in words
@@ -175,9 +175,9 @@ def test_mixed_sheets_are_rgb_and_pictures_exact() -> None:
 
 def test_rgb_filters() -> None:
     weights = np.random.default_rng(0).normal(size=(4, 3, 5, 5)).astype(np.float32)
-    weights[2] = 0
+    weights[2], weights[3, 1, 4, 4] = 0, np.nan
     tiles = rgb_filter_tiles(weights)
-    assert [tile.state for tile in tiles] == ["picture", "picture", "dead", "picture"]
+    assert [tile.state for tile in tiles] == ["picture", "picture", "zero", "nan"]
     assert tiles[0].pixels.shape == (5, 5, 3)
     assert (
         abs(
@@ -186,7 +186,7 @@ def test_rgb_filters() -> None:
         )
         <= 0.5
     )
-    assert "dead, exactly 0 everywhere: filter 2" in _words(
+    assert "zero: exactly 0 everywhere here: filter 2" in _words(
         Sheet("Filters", LINES, (Section("", tuple(tiles)),), noun="filter")
     )
 

@@ -34,6 +34,13 @@ class Dataset(abc.ABC):
         Raises ``ImageError`` for a file that cannot be read.
         """
 
+    def part(self, name: str) -> Dataset | None:
+        """The data's own ``"train"`` or ``"test"`` part; ``None`` where they bring none.
+
+        A class has the same index in every part.
+        """
+        return None
+
 
 class Subset(Dataset):
     """Some pictures of another dataset, in the order given."""

@@ -48,12 +48,13 @@ class Shapes(Dataset):
     """
 
     def __init__(self, count: int = 1000, size: int = 64, seed: int = 0) -> None:
-        if count < 1 or size < 8:
+        if count < 1 or size < 8 or seed < 0:
             raise UsageError(
-                f"shapes needs count ≥ 1 and size ≥ 8, not count={count}, size={size}. "
-                "For example: shapes,count=1000,size=64"
+                f"shapes needs count ≥ 1, size ≥ 8 and seed ≥ 0, not {count}, {size} and {seed}. "
+                "For example: shapes,count=1000,size=64,seed=0"
             )
         self.name = f"shapes,count={count},size={size},seed={seed}"
+        self._is_part = False
         self.size = size
         self.seed = seed
         self.ids = [str(i) for i in range(count)]
@@ -75,6 +76,15 @@ class Shapes(Dataset):
             background=random.uniform(0.0, 0.45),
         )
 
+    def part(self, name: str) -> Dataset | None:
+        """``"train"`` is this dataset; ``"test"`` is as many fresh draws, by another seed."""
+        if self._is_part:
+            return None
+        drawn = Shapes(len(self), self.size, self.seed + 1_000_003 * (name == "test"))
+        drawn.name += f" ({name})"
+        drawn._is_part = True
+        return drawn
+
     def picture(self, index: int) -> Image.Image:
         return draw(self.factors(index), self.size)
 
@@ -87,7 +97,7 @@ def draw(factors: Factors, size: int) -> Image.Image:
     pen = ImageDraw.Draw(mask)
     centre, radius = (factors.x * side, factors.y * side), factors.size * side
     if factors.shape == "circle":
-        pen.circle(centre, radius, fill=255)
+        pen.ellipse([c + reach for reach in (-radius, radius) for c in centre], fill=255)
     else:
         pen.polygon(_outline(factors.shape, centre, radius, factors.rotation), fill=255)
     ground.paste(_paint(factors, side), mask=mask)
@@ -110,10 +120,10 @@ def _outline(
 def _paint(factors: Factors, side: int) -> Image.Image:
     """A sheet of the shape's colour, with its texture in a darker tone of the same hue."""
     bright, dark = (
-        tuple(round(255 * c) for c in colorsys.hsv_to_rgb(factors.hue, 0.85, value))
+        np.array([round(255 * c) for c in colorsys.hsv_to_rgb(factors.hue, 0.85, value)], np.uint8)
         for value in (1.0, 0.45)
     )
-    y, x = np.mgrid[:side, :side]
+    y, x = np.ogrid[:side, :side]
     period = max(2.0, factors.size * side / 3)
     if factors.texture == "stripes":
         angle = math.radians(factors.rotation)
@@ -122,5 +132,4 @@ def _paint(factors: Factors, side: int) -> Image.Image:
         marked = ((x / period) % 1 - 0.5) ** 2 + ((y / period) % 1 - 0.5) ** 2 < 0.09
     else:
         marked = np.zeros((side, side), bool)
-    pixels = np.where(marked[..., None], np.uint8(dark), np.uint8(bright)).astype(np.uint8)
-    return Image.fromarray(pixels)
+    return Image.fromarray(np.where(marked[..., None], dark, bright))

@@ -23,7 +23,7 @@ from convscope.figures.layout import Box, Layout, Placed, Swatch
 from convscope.figures.text import mask
 
 FRAME = BACKGROUND + 3
-_SWATCHES = {"nan": NAN, "+inf": POS_INF, "-inf": NEG_INF, "dead": FLAT, "constant": FLAT}
+_SWATCHES = {"nan": NAN, "+inf": POS_INF, "-inf": NEG_INF, "zero": FLAT, "constant": FLAT}
 
 
 def draw(layout: Layout, cmap: str, theme: str, *, texts: bool = True) -> Image.Image:
@@ -84,14 +84,14 @@ def _frame(canvas: NDArray[np.uint8], placed: Placed) -> None:
 
 
 def _mark(canvas: NDArray[np.uint8], placed: Placed, colours: NDArray[np.uint8]) -> None:
-    """Hatch a dead tile both ways, a constant one in one direction."""
+    """Hatch an all-zero tile both ways, a constant one in one direction."""
     x, y, w, h = placed.box
-    if placed.tile.state not in ("dead", "constant") or min(w, h) < 10:
+    if placed.tile.state not in ("zero", "constant") or min(w, h) < 10:
         return
     area = canvas[y : y + h, x : x + w]
     fill = area[0, 0]
     ink = _ink(fill if canvas.ndim == 3 else colours[fill], colours)
-    hatch = _hatch(h, w, placed.tile.state == "dead")
+    hatch = _hatch(h, w, placed.tile.state == "zero")
     area[hatch] = colours[ink] if canvas.ndim == 3 else ink
 
 
@@ -119,8 +119,8 @@ def _swatch(canvas: NDArray[np.uint8], swatch: Swatch, colours: NDArray[np.uint8
         area[:] = np.rint(np.linspace(0, LEVELS - 1, w)).astype(np.uint8)
         return
     area[:] = _SWATCHES[swatch.kind]
-    if swatch.kind in ("dead", "constant"):
-        area[_hatch(h, w, swatch.kind == "dead")] = _ink(colours[FLAT], colours)
+    if swatch.kind in ("zero", "constant"):
+        area[_hatch(h, w, swatch.kind == "zero")] = _ink(colours[FLAT], colours)
 
 
 def _texts(canvas: NDArray[np.uint8], layout: Layout) -> None:

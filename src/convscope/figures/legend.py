@@ -9,7 +9,7 @@ from convscope.figures.colours import NAN, NEG_INF, POS_INF
 from convscope.figures.text import number, span
 from convscope.figures.tiles import Section, Tile
 
-Kind = Literal["bar", "dead", "constant", "nan", "+inf", "-inf", "none"]
+Kind = Literal["bar", "zero", "constant", "nan", "+inf", "-inf", "none"]
 Scope = Literal["sheet", "section", "tile", "none"]
 _LISTED = 8  # more labels than this are only counted
 
@@ -39,8 +39,8 @@ def _ranged(tiles: Sequence[Tile]) -> list[Tile]:
 
 
 def _flat_on_its_own(tile: Tile) -> bool:
-    """A dead or constant map whose range is its own: drawn without a colour."""
-    return tile.state in ("dead", "constant") and _own(tile)
+    """An all-zero or constant map whose range is its own: drawn without a colour."""
+    return tile.state in ("zero", "constant") and _own(tile)
 
 
 def _own(tile: Tile) -> bool:
@@ -62,8 +62,8 @@ def tile_note(tile: Tile, reach: Scope) -> str:
     """The small print of a tile: its own note, else its state, else its range."""
     if tile.note:
         return tile.note
-    if tile.state == "dead":
-        return "dead"
+    if tile.state == "zero":
+        return "zero"
     if tile.state == "constant":
         return f"= {number(tile.least)}"
     if tile.marks:
@@ -119,7 +119,7 @@ def _has(index: int) -> Callable[[Tile], bool]:
 
 
 _MARKS: tuple[tuple[Kind, str, Callable[[Tile], bool]], ...] = (
-    ("dead", "dead, exactly 0 everywhere", lambda tile: tile.state == "dead"),
+    ("zero", "zero: exactly 0 everywhere here", lambda tile: tile.state == "zero"),
     ("constant", "constant, one value everywhere", lambda tile: tile.state == "constant"),
     ("nan", "NaN, not a number", _has(NAN)),
     ("+inf", "+∞", _has(POS_INF)),

@@ -62,7 +62,7 @@ def _indices(
     own = quantise(values[None], signed=signed)
     bottom = float(own.low[0]) if low is None else low
     top = float(own.high[0]) if high is None else high
-    if not bottom < top:  # dead, constant, or nothing finite: no colours to give
+    if not bottom < top:  # zero, constant, or nothing finite: no colours to give
         return np.asarray(own.indices[0], np.uint8)
     return np.asarray(quantise(values[None], (bottom, top), signed=signed).indices[0], np.uint8)
 

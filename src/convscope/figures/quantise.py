@@ -18,7 +18,7 @@ from convscope.errors import UsageError, closest
 from convscope.figures.colours import FLAT, LEVELS, NAN, NEG_INF, POS_INF
 
 Range = Literal["channel", "layer"] | tuple[float, float]
-State = Literal["live", "dead", "constant", "nan", "inf"]
+State = Literal["live", "zero", "constant", "nan", "inf"]
 
 # A spread below this share of the magnitude is rounding, not structure (float32: 2⁻²³ ≈ 1.2e-7).
 NOISE = 4 * float(np.finfo(np.float32).eps)
@@ -196,5 +196,5 @@ def _state(values: NDArray[np.float32], finite: bool, flat: bool, least: float) 
     if not finite:
         return "nan" if np.isnan(values).any() else "inf"
     if flat:
-        return "dead" if least == 0 else "constant"
+        return "zero" if least == 0 else "constant"
     return "live"

@@ -115,7 +115,8 @@ class Sheet:
         return output.figure(self.layout, self.cmap, self.theme)
 
     def _repr_png_(self) -> bytes:
-        return output.png(self.image, self.title, self.description)
+        enlarged = any(placed.scale > 1 for placed in self.layout.tiles)
+        return output.png(self.image, self.title, self.description, enlarged=enlarged)
 
     def _repr_html_(self) -> str:
         data = base64.b64encode(self._repr_png_()).decode()

@@ -27,7 +27,7 @@ class Tile:
     - ``label``: what it is (the channel number); ``note``: small print beside it
     - ``low``, ``high``: the values at the two ends of the colour map; NaN in a plain picture
     - ``least``, ``most``: the finite extremes of the values shown
-    - ``state``: ``"live"``, ``"dead"`` (exactly 0 everywhere), ``"constant"``, ``"nan"`` or
+    - ``state``: ``"live"``, ``"zero"`` (exactly 0 everywhere), ``"constant"``, ``"nan"`` or
       ``"inf"`` (some values are not finite), ``"picture"`` (RGB; no values)
     """
 
@@ -119,7 +119,7 @@ def map_tiles(
     - ``labels``: instead of the channel numbers
 
     >>> [tile.state for tile in map_tiles(np.stack([np.zeros((4, 4)), np.eye(4)]))]
-    ['dead', 'live']
+    ['zero', 'live']
     """
     done = quantise(values, range, channels=channels, signed=signed)
     if labels is None:
@@ -171,28 +171,24 @@ def rgb_filter_tiles(weights: NDArray[Any], *, channels: Sequence[int] | None = 
             f"RGB filters need 3 input channels, not {block.shape[1]}. Use kernel_tiles instead."
         )
     chosen = np.arange(len(block)) if channels is None else np.asarray(list(channels), np.intp)
-    tiles = []
-    for index in chosen:
-        one = block[index]
-        most = float(np.abs(one).max())
-        state: State = "dead" if most == 0 else "live"
-        if most and np.ptp(one) <= NOISE * most:
-            state = "constant"
-        note = f"±{number(most)}" if state == "live" else ""
-        levels = np.rint(127.5 + 127.5 * one / (most or 1.0)).astype(np.uint8)
-        pixels = np.ascontiguousarray(levels.transpose(1, 2, 0))
-        ends = (float(one.min()), float(one.max()))
-        tiles.append(
-            Tile(
-                pixels,
-                str(index),
-                note,
-                least=ends[0],
-                most=ends[1],
-                state="picture" if state == "live" else state,
-            )
-        )
-    return tiles
+    return [_rgb_filter(block[index], str(index)) for index in chosen]
+
+
+def _rgb_filter(weights: NDArray[np.float32], label: str) -> Tile:
+    good = np.isfinite(weights)
+    known = np.where(good, weights, 0)
+    most = float(np.abs(known).max())
+    levels = np.rint(127.5 + 127.5 * known / (most or 1.0)).astype(np.uint8)
+    pixels = np.ascontiguousarray(levels.transpose(1, 2, 0))
+    state: State | Literal["picture"] = "picture"
+    if not good.all():
+        state = "nan" if np.isnan(weights).any() else "inf"
+        pixels[~good.all(axis=0)] = RESERVED[NAN if state == "nan" else POS_INF]
+    elif np.ptp(known) <= NOISE * most:
+        state = "constant" if most else "zero"
+    note = f"±{number(most)}" if state == "picture" else ""
+    ends = (float(known.min()), float(known.max()))
+    return Tile(pixels, label, note, least=ends[0], most=ends[1], state=state)
 
 
 RGB_FILTERS = "weights as red, green, blue: mid-grey = 0, each filter ± its own largest weight"

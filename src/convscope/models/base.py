@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from convscope.errors import ImageError, UnknownLayer, UsageError
+from convscope.errors import ImageError, ModelError, UnknownLayer, UsageError
 from convscope.images import is_picture
 from convscope.layers import Layers
 from convscope.preprocess import Preprocess, View
@@ -50,13 +50,15 @@ class Input:
 class Batch:
     """Model-ready images: ``values`` float32 ``(N, C, H, W)``, and where they come from.
 
-    ``views`` holds one ``View`` per picture; ``None`` where the caller gave numbers.
+    ``views`` holds one ``View`` per picture, and ``preprocess`` is what made them; both are
+    ``None`` where the caller gave numbers.
     """
 
     values: Tensor
     views: tuple[View, ...] | None
     names: tuple[str, ...]
     single: bool
+    preprocess: Preprocess | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -64,7 +66,7 @@ class Batch:
     def one(self, index: int) -> Batch:
         """The image at ``index`` as a batch of its own."""
         views = None if self.views is None else (self.views[index],)
-        return Batch(self.values[index : index + 1], views, (self.names[index],), single=True)
+        return Batch(self.values[index : index + 1], views, (self.names[index],), True, self.preprocess)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -102,6 +104,10 @@ class Model(abc.ABC):
     @abc.abstractmethod
     def _standard_input(self, values: Tensor) -> Tensor:
         """A batch in the model's own layout, as ``(N, C, H, W)``."""
+
+    @abc.abstractmethod
+    def _layout(self, channels: int) -> tuple[Any, ...]:
+        """The shape of one image in the model's own layout, for messages."""
 
     @abc.abstractmethod
     def looks_untrained(self) -> str:
@@ -146,13 +152,32 @@ class Model(abc.ABC):
         return self._forward(self.prepare(images).values, grad)
 
     def predict(self, images: Any, *, top: int = 5) -> Any:
-        """The most probable classes: ``[(class name, probability), …]``; for a list, a list."""
+        """The most probable classes: ``[(class name, probability), …]``; for a list, a list.
+
+        A single output is taken as the probability of its one class. Raises ``ModelError`` where
+        the network is no classifier, or has another number of outputs than class names.
+        """
         batch = self.prepare(images)
-        results = [self._ranked(row, top) for row in probabilities(self._forward(batch.values, False))]
+        scores = self._forward(batch.values, grad=False)
+        self._check_scores(scores)
+        results = [self._ranked(row, top) for row in probabilities(scores)]
         return results[0] if batch.single else results
 
+    def _check_scores(self, scores: Tensor) -> None:
+        shape = "×".join(map(str, scores.shape[1:]))
+        if scores.ndim < 2 or scores.shape[1] != scores[0].numel():
+            raise ModelError(
+                f"{self.name} returns {shape or 'one number'} for an image, not one score a class, "
+                "so it predicts nothing. Look at its feature maps"
+            )
+        if self.input.classes and len(self.input.classes) != scores.shape[1]:
+            raise ModelError(
+                f"{self.name} has {scores.shape[1]} outputs and {len(self.input.classes)} class "
+                "names. Give their names in order: --classes FILE"
+            )
+
     def _ranked(self, row: Tensor, top: int) -> list[tuple[str, float]]:
-        best = torch.topk(row, min(top, len(row)))
+        best = torch.topk(row, max(1, min(top, len(row))))
         return [
             (self.class_name(int(k)), float(p))
             for p, k in zip(best.values, best.indices, strict=True)
@@ -173,15 +198,13 @@ class Model(abc.ABC):
         if isinstance(images, Batch):
             return images
         sides = (size, size) if isinstance(size, int) else size
-        if isinstance(images, (list, tuple)):
-            if not images:
+        if isinstance(images, (list, tuple)) or _is_many_pictures(images):
+            if not len(images):
                 raise UsageError("No image was given")
             return _join([self.prepare(image, size=sides) for image in images])
         if is_picture(images):
-            if getattr(images, "ndim", 0) == 4:
-                return _join([self.prepare(image, size=sides) for image in images])
             return self._from_picture(images, sides)
-        return self._from_numbers(images)
+        return self._from_numbers(images, sides)
 
     def _from_picture(self, source: Any, sides: tuple[int, int] | None) -> Batch:
         preprocess = self.input.preprocess.at(sides) if sides else self.input.preprocess
@@ -189,23 +212,36 @@ class Model(abc.ABC):
         values = torch.from_numpy(preprocess.normalise(view.seen))[None]
         return Batch(values, (view,), (view.name,), single=True)
 
-    def _from_numbers(self, images: Any) -> Batch:
-        values = torch.as_tensor(images) if hasattr(images, "__array__") or isinstance(
-            images, Tensor) else None  # fmt: skip
-        if values is None or not values.is_floating_point() or values.ndim not in (3, 4):
+    def _from_numbers(self, images: Any, sides: tuple[int, int] | None) -> Batch:
+        values = _as_floats(images)
+        if values is None or values.ndim not in (3, 4):
             raise ImageError(
                 f"{_what(images)} is not an image. Give a path, a PIL image, a uint8 picture, or a "
-                f"float array with {self.input.channels} channels"
+                f"float array {_shape(self._layout(self.input.channels))}"
             )
+        if not values.numel():
+            raise ImageError(f"{_what(images)} holds no image")
         single = values.ndim == 3
-        values = self._standard_input(values[None] if single else values).float()
-        if values.shape[1] != self.input.channels:
-            raise ImageError(
-                f"{_what(images)} has {values.shape[1]} channels where {self.name} takes "
-                f"{self.input.channels}"
+        standard = self._standard_input(values[None] if single else values)
+        if standard.shape[1] != self.input.channels:
+            raise ImageError(self._wrong_channels(images, values, int(standard.shape[1])))
+        size = (int(standard.shape[2]), int(standard.shape[3]))
+        if sides and sides != size:
+            raise UsageError(
+                f"size= resizes pictures, and {_what(images)} is model-ready. Give a picture, or "
+                "an array of that size"
             )
         names = ("array",) if single else tuple(f"array {i}" for i in range(len(values)))
-        return Batch(values, None, names, single)
+        return Batch(standard, None, names, single)
+
+    def _wrong_channels(self, images: Any, values: Tensor, found: int) -> str:
+        wanted = self.input.channels
+        swapped = values.shape[-1] if self._layout(0)[0] == 0 else values.shape[-3]
+        hint = " Its axes seem to be in another order." if swapped == wanted else ""
+        return (
+            f"{_what(images)} has {found} channel{'s' * (found != 1)} where {self.name} takes "
+            f"{wanted}.{hint} Give {_shape(self._layout(wanted))}, or a picture"
+        )
 
     def seen(self, batch: Batch, index: int = 0) -> tuple[NDArray[np.uint8], str]:
         """What the model sees as a picture ``(H, W, 3)`` uint8, and a note on how it was made."""
@@ -217,7 +253,9 @@ class Model(abc.ABC):
             note = "drawn by undoing the model's normalisation"
         else:
             pixels = _stretched(values)
-            note = f"numbers from {values.min():.3g} to {values.max():.3g}, drawn black to white"
+            part = "" if len(values) in (1, 3) else f"channel 0 of {len(values)}, "
+            low, high = np.nanmin(values), np.nanmax(values)
+            note = f"{part}numbers from {low:.3g} to {high:.3g}, drawn black to white"
         return (np.repeat(pixels[:, :, None], 3, 2) if pixels.ndim == 2 else pixels), note
 
     def told(self, **changes: Any) -> None:
@@ -226,11 +264,30 @@ class Model(abc.ABC):
 
 
 def probabilities(outputs: Tensor) -> Tensor:
-    """Rows that are no distribution already go through a softmax."""
+    """Rows that are no distribution already go through a softmax, a single output a sigmoid."""
     rows = outputs.detach().float().flatten(1)
+    if rows.shape[1] == 1:
+        inside = bool(((rows >= 0) & (rows <= 1)).all())
+        return rows if inside else rows.sigmoid()
     if bool((rows >= 0).all()) and bool(((rows.sum(1) - 1).abs() < 1e-3).all()):
         return rows
     return rows.softmax(1)
+
+
+def _is_many_pictures(images: Any) -> bool:
+    return getattr(images, "ndim", 0) == 4 and is_picture(images)
+
+
+def _as_floats(images: Any) -> Tensor | None:
+    """An array of floats of any framework as float32; ``None`` where it is something else."""
+    if isinstance(images, Tensor):
+        return images.float() if images.is_floating_point() else None
+    if not hasattr(images, "__array__"):
+        return None
+    values = np.asarray(images)
+    if not np.issubdtype(values.dtype, np.floating):
+        return None
+    return torch.from_numpy(np.array(values, np.float32, order="C"))  # a copy: any strides will do
 
 
 def _join(batches: Sequence[Batch]) -> Batch:
@@ -244,13 +301,19 @@ def _join(batches: Sequence[Batch]) -> Batch:
         tuple(views) if len(views) == sum(map(len, batches)) else None,
         tuple(name for b in batches for name in b.names),
         single=False,
+        preprocess=batches[0].preprocess,
     )
 
 
 def _what(value: Any) -> str:
     shape = getattr(value, "shape", None)
-    kind = getattr(value, "dtype", None) or type(value).__name__
-    return f"{kind} of shape {tuple(shape)}" if shape is not None else f"A {kind}"
+    if shape is None or not hasattr(value, "dtype"):
+        return f"A value of type {type(value).__name__}"
+    return f"An array of {str(value.dtype).removeprefix('torch.')} of shape {_shape(shape)}"
+
+
+def _shape(sides: Iterable[Any]) -> str:
+    return f"({', '.join(map(str, sides))})"
 
 
 def _stretched(values: NDArray[np.float32]) -> NDArray[np.uint8]:

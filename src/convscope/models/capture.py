@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -34,15 +34,16 @@ Keep = Callable[[str, Any], Any]
 
 
 @contextmanager
-def undisturbed(module: nn.Module, modules: Iterable[nn.Module]) -> Iterator[None]:
+def undisturbed(module: nn.Module, modules: Iterable[nn.Module], *, grad: bool) -> Iterator[None]:
     """Hold ``module``'s lock, in evaluation mode, weights frozen, nothing written in place.
 
     In-place activations would overwrite the very outputs that are being recorded; switching them
-    off for the pass costs less than copying. All flags are put back at the end.
+    off for the pass costs less than copying. All flags are put back at the end. The graph is built
+    where ``grad`` says so, whatever gradient or inference mode the caller is in.
     """
     with _locks_guard:
         lock = _locks.setdefault(module, threading.RLock())
-    with lock, ExitStack() as restore:
+    with lock, torch.inference_mode(False), torch.set_grad_enabled(grad), ExitStack() as restore:
         for part in {id(part): part for part in (module, *module.modules(), *modules)}.values():
             for flag in ("training", "inplace"):
                 if getattr(part, flag, None) is True:
@@ -62,28 +63,31 @@ def observing(
     keep: Keep,
     *,
     only: Iterable[str] | None = None,
+    fused: Callable[[Keep], AbstractContextManager[None]] | None = None,
 ) -> Iterator[None]:
     """Call ``keep(address, result)`` for the results of a forward pass inside the block.
 
     ``modules`` maps each path to its module, parents before children; the root has the path ``""``
     and is itself not reported. ``parents`` are the paths of modules made of others: functions are
-    reported where those call them, for what a leaf computes is the leaf's own result. With ``only``, just those addresses are reported, and nothing but
-    what they need is hooked.
+    reported where those call them, for what a leaf computes is the leaf's own result. ``fused``
+    gives a context that reports what layers compute before an activation of their own
+    (``PATH/pre``). With ``only``, just those addresses are reported, and nothing but what they
+    need is hooked.
     """
     wanted = None if only is None else set(only)
     calls: Counter[str] = Counter()
 
     def report(path: str, result: Any) -> Any:
-        calls[path] += 1
-        address = path if calls[path] == 1 else f"{path}#{calls[path]}"
+        address = numbered(path, calls)
         return keep(address, result) if wanted is None or address in wanted else None
 
+    functions = wanted is None or any(map(_is_function, wanted))
+    hooked = modules if wanted is None or functions else {_path(a) for a in wanted} & modules.keys()
     with ExitStack() as stack:
-        if wanted is None or any(_is_function(address) for address in wanted):
+        if functions:
             stack.enter_context(_observing_functions(modules, parents, report))
-            hooked: Iterable[str] = modules
-        else:
-            hooked = {address.partition("#")[0] for address in wanted} & modules.keys()
+        if fused and (wanted is None or any(map(_is_fused, wanted))):
+            stack.enter_context(fused(report))
         for path in hooked:
             if path:
                 hook = modules[path].register_forward_hook(_reporter(path, report))
@@ -91,8 +95,22 @@ def observing(
         yield
 
 
+def numbered(path: str, calls: Counter[str]) -> str:
+    """The address of one more call of ``path``: ``pool``, then ``pool#2``."""
+    calls[path] += 1
+    return path if calls[path] == 1 else f"{path}#{calls[path]}"
+
+
+def _path(address: str) -> str:
+    return address.partition("#")[0]
+
+
+def _is_fused(address: str) -> bool:
+    return _path(address).endswith("/pre")
+
+
 def _is_function(address: str) -> bool:
-    return "/" in address
+    return "/" in address and not _is_fused(address)
 
 
 def _reporter(path: str, report: Keep) -> Callable[[nn.Module, Any, Any], Any]:
@@ -117,7 +135,8 @@ def _observing_functions(
             if path:
                 entering = enter(path, path not in parents)
                 hooks.callback(module.register_forward_pre_hook(entering).remove)
-                hooks.callback(module.register_forward_hook(leave).remove)
+                # Also after an exception, which the network itself may catch.
+                hooks.callback(module.register_forward_hook(leave, always_call=True).remove)
         hooks.enter_context(_Functions(stack, report))
         yield
 
@@ -143,12 +162,15 @@ class _Functions(TorchFunctionMode):
 
 
 # Attribute access, copies, conversions and constants: they are not results of a network.
-_NOT_COMPUTED = {"get", "to", "float", "type", "clone", "detach", "contiguous", "as_tensor", "tensor",
-                 "zeros", "ones", "rand", "randn", "empty", "full", "zeros_like", "ones_like",
-                 "empty_like", "set"}  # fmt: skip
-_REFLECTED = {"rsub": "sub", "radd": "add", "rmul": "mul", "rdiv": "div", "truediv": "div",
-              "rtruediv": "div", "rpow": "pow", "rmatmul": "matmul", "iadd": "add", "isub": "sub",
-              "imul": "mul", "itruediv": "div", "idiv": "div"}  # fmt: skip
+_NOT_COMPUTED = frozenset(
+    "get set copy clone detach contiguous alias requires_grad "
+    "to float half double bfloat16 type type_as cpu cuda as_tensor tensor asarray from_numpy "
+    "zeros ones rand randn empty full zeros_like ones_like rand_like randn_like empty_like "
+    "full_like new_tensor new_zeros new_ones new_empty new_full eye arange linspace".split()
+)
+_REFLECTED = {"truediv": "div", "itruediv": "div", "rtruediv": "div"} | {
+    f"{mark}{name}": name for name in ("add", "sub", "mul", "div", "pow", "matmul") for mark in "ri"
+}
 
 
 def function_name(function: Any) -> str:
@@ -176,10 +198,10 @@ def replace_first(result: Any, old: Tensor, new: Tensor) -> Any:
     """``result`` with the tensor ``old`` exchanged for ``new``, its structure kept."""
     if result is old:
         return new
+    kind: Any = type(result)
     if isinstance(result, Mapping):
-        copied = {key: replace_first(value, old, new) for key, value in result.items()}
-        return type(result)(copied) if type(result) is not dict else copied
+        return kind({key: replace_first(value, old, new) for key, value in result.items()})
     if isinstance(result, (tuple, list)):
         items = [replace_first(value, old, new) for value in result]
-        return type(result)(*items) if hasattr(result, "_fields") else type(result)(items)
+        return kind(*items) if hasattr(result, "_fields") else kind(items)
     return result

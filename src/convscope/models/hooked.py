@@ -1,22 +1,21 @@
-"""Models whose layers are ``torch.nn.Module``s: everything that hooks can do, for both frameworks."""
+"""Models whose layers are ``torch.nn.Module``s: what hooks can do, for both frameworks."""
 
 from __future__ import annotations
 
 import abc
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import cached_property
-from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from convscope.errors import ConvscopeError, ModelError, UnknownLayer
-from convscope.layers import Layer, Layers
+from convscope.errors import ConvscopeError, ModelError
+from convscope.layers import Layers
 from convscope.models.base import Input, Model
-from convscope.models.capture import Stop, first_tensor, observing, replace_first, undisturbed
+from convscope.models.capture import Keep, Stop, first_tensor, observing, undisturbed
+from convscope.models.recording import Recorder, Tracer
 
 _TRIED_SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 227, 48, 160, 192, 331, 384, 512)
 
@@ -42,15 +41,20 @@ class HookedModel(Model):
         """A layer's result in the standard layout, float32."""
 
     @abc.abstractmethod
+    def _as_it_was(self, standard: Tensor, result: Tensor) -> Tensor:
+        """The inverse: ``standard`` in the layout and type of ``result``."""
+
+    @abc.abstractmethod
     def _walk(self) -> Mapping[str, nn.Module]:
         """Every module by path, parents before children; the root has the path ``""``."""
-
-    def _build(self, values: Tensor) -> None:  # noqa: B027 (most models have all their layers)
-        """Bring layers into being that a model makes at its first call."""
 
     @abc.abstractmethod
     def _families(self, module: nn.Module) -> tuple[str, ...]:
         """The wider kinds a module belongs to."""
+
+    def _fused(self, report: Keep) -> AbstractContextManager[None]:
+        """A context that reports ``PATH/pre`` of the layers that hold an activation."""
+        return nullcontext()
 
     @cached_property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -64,10 +68,12 @@ class HookedModel(Model):
 
     def _trace(self) -> Layers:
         height, width = self.input.size or self._find_size()
-        self._build(sample(self.input.channels, height, width))
-        tracer = _Tracer(self)
-        with self._alone(grad=False):
-            self._run(sample(self.input.channels, height, width), tracer.tracing())
+        tracer = Tracer(self.modules, self.parents, self._standard, self._families)
+        with self._alone(grad=False), tracer.timing():
+            self._run(
+                sample(self.input.channels, height, width),
+                observing(self.modules, self.parents, tracer.keep, fused=self._fused),
+            )
         return Layers(tracer.layers(), self.name)
 
     def _find_size(self) -> tuple[int, int]:
@@ -83,43 +89,55 @@ class HookedModel(Model):
 
     @contextmanager
     def _alone(self, grad: bool) -> Iterator[None]:
-        with undisturbed(self.module, self.modules.values()), torch.set_grad_enabled(grad):
+        with undisturbed(self.module, self.modules.values(), grad=grad):
             yield
 
     def _run(self, values: Tensor, within: AbstractContextManager[None] | None = None) -> Any:
-        """The forward pass ``within`` a context; what the network raises becomes one line."""
-        native = self._native(values)
+        """The forward pass ``within`` a context; what the network raises becomes one line.
+
+        The network gets a copy: some write into their input.
+        """
+        native = self._native(values.clone())
         try:
             with within or ExitStack():
                 return self._call(native)
         except (ConvscopeError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            shape = "×".join(map(str, values.shape[1:]))
-            line = " ".join(str(error).split())
-            raise ModelError(
-                f"{self.name} failed on an input of {shape}: {type(error).__name__}: {line[:200]}. "
-                "If the size is wrong: --input C,H,W"
-            ) from error
+            raise self._failed(values, error) from error
+
+    def _failed(self, values: Tensor, error: Exception) -> ModelError:
+        line = " ".join(str(error).split())[:200].rstrip(".")
+        shape = "×".join(map(str, values.shape[1:]))
+        expected = (self.input.channels, *(self.input.size or ()))
+        advice = "If the size is wrong: --input C,H,W"
+        if self.input.size and expected != tuple(values.shape[1:]):
+            advice = f"It takes {'×'.join(map(str, expected))}"
+        return ModelError(
+            f"{self.name} failed on an input of {shape}: {type(error).__name__}: {line}. {advice}"
+        )
 
     def _record(self, values: Tensor, paths: Sequence[str], grad: bool) -> dict[str, Tensor]:
-        recorder = _Recorder(paths, self._fragile, grad)
+        recorder = Recorder(self, paths, frozenset(self._fragile), grad)
         entered = _requiring_grad(values) if grad else values
+        watching = observing(
+            self.modules, self.parents, recorder.keep, only=paths, fused=self._fused
+        )
         with self._alone(grad), suppress(Stop):
-            self._run(entered, observing(self.modules, self.parents, recorder.keep, only=paths))
-        overwritten = recorder.overwritten()
-        if overwritten:
+            self._run(entered, watching)
+        overwritten = recorder.overwritten(self.name)
+        if overwritten:  # known only afterwards; the next pass copies them in time
             self._fragile |= overwritten
             return self._record(values, paths, grad)
-        recorder.check(self.name)
-        return {path: self._standard(recorder.results[path]) for path in paths}
+        results = recorder.complete(self.name)
+        return {path: results[path] for path in paths}
 
     def _forward(self, values: Tensor, grad: bool) -> Tensor:
         with self._alone(grad):
             output = first_tensor(self._run(values))
         if output is None:
             raise ModelError(f"{self.name} returns no tensor of floats")
-        return output.float()
+        return self._standard(output)
 
 
 def sample(channels: int, height: int, width: int) -> Tensor:
@@ -130,109 +148,3 @@ def sample(channels: int, height: int, width: int) -> Tensor:
 
 def _requiring_grad(values: Tensor) -> Tensor:
     return values if values.requires_grad else values.detach().requires_grad_()
-
-
-class _Recorder:
-    """Keeps the results asked for, and ends the pass when it has them all."""
-
-    def __init__(self, paths: Sequence[str], fragile: set[str], grad: bool) -> None:
-        self.results: dict[str, Tensor] = {}
-        self._missing = set(paths)
-        self._fragile = fragile
-        self._grad = grad
-        self._versions: dict[str, int] = {}
-
-    def keep(self, address: str, result: Any) -> Any:
-        # Without this guard a copy made here would itself be reported as a function's result.
-        with torch._C.DisableTorchFunction():
-            tensor = first_tensor(result)
-            if tensor is None:
-                return None
-            replacement = None
-            if self._grad:
-                # The original stays in the graph and is recorded; what follows gets the copy.
-                replacement = replace_first(result, tensor, tensor.clone())
-            elif address in self._fragile:
-                tensor = tensor.clone()
-            self.results[address] = tensor
-            self._versions[address] = tensor._version
-        self._missing.discard(address)
-        if not self._missing:
-            raise Stop
-        return replacement
-
-    def overwritten(self) -> set[str]:
-        """Results that something after them wrote into."""
-        return {
-            address
-            for address, tensor in self.results.items()
-            if tensor._version != self._versions[address]
-        }
-
-    def check(self, model: str) -> None:
-        if self._missing:
-            path = sorted(self._missing)[0]
-            raise UnknownLayer(
-                f"Layer {path!r} of {model} was not called, or gave no floats, for this input"
-            )
-
-
-class _Tracer:
-    """Lists what a forward pass computes, in the order in which it is begun."""
-
-    def __init__(self, model: HookedModel) -> None:
-        self._model = model
-        self._clock = count()
-        self._begun: dict[str, int] = {}
-        self._found: dict[str, tuple[int, Any]] = {}
-
-    @contextmanager
-    def tracing(self) -> Iterator[None]:
-        calls: Counter[str] = Counter()
-
-        def begin(path: str) -> Any:
-            def note(_module: nn.Module, _inputs: Any) -> None:
-                calls[path] += 1
-                address = path if calls[path] == 1 else f"{path}#{calls[path]}"
-                self._begun[address] = next(self._clock)
-
-            return note
-
-        with ExitStack() as hooks:
-            for path, module in self._model.modules.items():
-                hooks.callback(module.register_forward_pre_hook(begin(path)).remove)
-            with observing(self._model.modules, self._model.parents, self._note):
-                yield
-
-    def _note(self, address: str, result: Any) -> None:
-        with torch._C.DisableTorchFunction():
-            tensor = first_tensor(result)
-            shape = None if tensor is None else tuple(self._model._standard(tensor).shape[1:])
-        order = self._begun.get(address)
-        self._found[address] = (next(self._clock) if order is None else order, shape)
-
-    def layers(self) -> list[Layer]:
-        by_order = sorted(self._found.items(), key=lambda item: item[1][0])
-        return [self._layer(address, shape) for address, (_, shape) in by_order]
-
-    def _layer(self, address: str, shape: tuple[int, ...] | None) -> Layer:
-        plain = address.partition("#")[0]
-        owner, _, function = plain.rpartition("/")
-        if "/" in plain and plain not in self._model.modules:
-            depth = self._depth(owner) + 1 if owner else 0
-            return Layer(address, function, shape, depth=depth, function=True)
-        module = self._model.modules[plain]
-        return Layer(
-            path=address,
-            kind=type(module).__name__,
-            shape=shape,
-            parameters=sum(p.numel() for p in module.parameters()),
-            families=self._model._families(module),
-            depth=self._depth(plain),
-            container=plain in self._model.parents,
-        )
-
-    def _depth(self, path: str) -> int:
-        parts = path.split(".")
-        return sum(".".join(parts[:k]) in self._found for k in range(1, len(parts)))
-

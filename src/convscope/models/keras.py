@@ -6,6 +6,8 @@ The only place that knows that Keras keeps channels last.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from convscope.errors import ModelError
 from convscope.models.base import Input
-from convscope.models.hooked import HookedModel
-from convscope.models.torch import families, untrained_kernels
+from convscope.models.capture import Keep
+from convscope.models.hooked import HookedModel, sample
+from convscope.models.torch import families
+from convscope.models.untrained import FRESH_NORMS, untrained_kernels
 
 
 class KerasModel(HookedModel):
@@ -23,82 +28,148 @@ class KerasModel(HookedModel):
 
     def __init__(self, module: Any, name: str, input: Input) -> None:
         super().__init__(module, name, input)
-        import keras
-
-        self._last = keras.config.image_data_format() == "channels_last"
+        self._last = channels_last(module)
 
     def _call(self, native: Tensor) -> Any:
-        return self.module(native, training=False)
-
-    def _build(self, values: Tensor) -> None:
-        if not self.module.built:
-            with torch.no_grad():
-                self._call(self._native(values))
+        module: Any = self.module
+        return module(native, training=False)
 
     def _native(self, values: Tensor) -> Tensor:
         first = next(iter(self.module.parameters()), None)
         if first is not None:
             values = values.to(first.device)
-        return values.permute(0, 2, 3, 1) if self._last else values
+        return values.permute(0, 2, 3, 1).contiguous() if self._last else values
 
     def _standard(self, result: Tensor) -> Tensor:
         if self._last and result.ndim == 4:
             result = result.permute(0, 3, 1, 2)
         return result.float()
 
+    def _as_it_was(self, standard: Tensor, result: Tensor) -> Tensor:
+        if self._last and result.ndim == 4:
+            standard = standard.permute(0, 2, 3, 1)
+        return standard.to(result.dtype)
+
     def _standard_input(self, values: Tensor) -> Tensor:
         return values.permute(0, 3, 1, 2) if self._last else values
 
+    def _layout(self, channels: int) -> tuple[Any, ...]:
+        return ("height", "width", channels) if self._last else (channels, "height", "width")
+
     def _walk(self) -> Mapping[str, nn.Module]:
-        return {"": self.module, **dict(_sublayers(self.module, ""))}
+        module: Any = self.module
+        if not module.built:
+            self._build(module)
+        found: dict[str, nn.Module] = {"": module}
+        for path, layer in _sublayers(module, ""):
+            if all(layer is not known for known in found.values()):  # shared by several parents
+                found[_unused(path, found)] = layer
+        return found
+
+    def _build(self, module: Any) -> None:
+        """Bring the layers into being, as a first call would."""
+        if self.input.size is None:
+            raise ModelError(
+                f"{self.name} has not been built, so it has no layers yet. Call it once on a "
+                "batch, or tell what it takes: --input C,H,W"
+            )
+        values = sample(self.input.channels, *self.input.size)
+        try:
+            with torch.no_grad():
+                self._call(self._native(values))
+        except Exception as error:
+            raise self._failed(values, error) from error
+
+    @contextmanager
+    def _fused(self, report: Keep) -> Iterator[None]:
+        with ExitStack() as restore:
+            for path, layer in self.modules.items():
+                if path and _holds_activation(layer):
+                    held: Any = vars(layer)  # past Keras's tracking of attributes
+                    restore.callback(held.__setitem__, "activation", held["activation"])
+                    held["activation"] = _reporting(f"{path}/pre", held["activation"], report)
+            yield
 
     def _families(self, module: nn.Module) -> tuple[str, ...]:
-        named = " ".join(base.__name__ for base in type(module).__mro__)
-        convolution = "Conv" in type(module).__name__ and "BaseConv" in named.replace(
-            "BaseDepthwiseConv", "BaseConv").replace("BaseSeparableConv", "BaseConv")  # fmt: skip
-        return families(type(module), convolution)
+        bases = {base.__name__ for base in type(module).__mro__}
+        return families(type(module), bool(bases & _CONVOLUTIONS))
 
     def _weights(self, path: str) -> NDArray[np.float32] | None:
         layer = self.modules.get(path.partition("#")[0])
         kernel = _kernel(layer)
-        if kernel is None:
+        if kernel is None or "EinsumDense" in type(layer).__name__:
             return None
         values = kernel.detach().float().cpu().numpy()
-        if values.ndim == 2:
-            return np.ascontiguousarray(values.T)
         if hasattr(layer, "depth_multiplier"):  # (height, width, in, multiplier), one in a group
-            values = values.reshape(*values.shape[:2], 1, -1)
+            values = values.reshape(*values.shape[:-2], 1, -1)
         if "Transpose" in type(layer).__name__:  # Keras keeps these as (height, width, out, in)
             values = np.swapaxes(values, -1, -2)
         return np.ascontiguousarray(np.moveaxis(values, (-1, -2), (0, 1)))
 
     def looks_untrained(self) -> str:
-        norms = [m for m in self.modules.values() if hasattr(m, "moving_mean")]
-        if norms and not any(bool(n.moving_mean.value.detach().any()) for n in norms):
-            return "its batch normalisations have never seen a batch"
-        layers = [m for m in self.modules.values() if _kernel(m) is not None]
-        kernels = [(kernel, _bias(m)) for m in layers if (kernel := _kernel(m)) is not None]
-        return untrained_kernels(kernels)
+        layers = list(self.modules.values())
+        means = [_value(m, "moving_mean") for m in layers if hasattr(m, "moving_mean")]
+        if means and not any(mean is not None and bool(mean.detach().any()) for mean in means):
+            return FRESH_NORMS
+        kernels = [(_kernel(layer), _value(layer, "bias")) for layer in layers]
+        return untrained_kernels([(k, bias) for k, bias in kernels if k is not None])
+
+
+_CONVOLUTIONS = {"BaseConv", "BaseConvTranspose", "BaseDepthwiseConv", "BaseSeparableConv"}
+
+
+def channels_last(module: Any) -> bool:
+    """Whether a Keras model keeps channels last, as its layers say or else as Keras is set."""
+    import keras
+
+    for layer in module._flatten_layers(include_self=False):
+        kept = getattr(layer, "data_format", None)
+        if kept in ("channels_last", "channels_first"):
+            return bool(kept == "channels_last")
+    return bool(keras.config.image_data_format() == "channels_last")
 
 
 def _sublayers(layer: Any, prefix: str) -> Iterator[tuple[str, nn.Module]]:
     """Layers by the names Keras gives them; nested models and layers after a dot."""
     for child in layer._flatten_layers(include_self=False, recursive=False):
-        if not isinstance(child, nn.Module) or type(child).__name__ == "InputLayer":
-            continue
-        path = prefix + child.name
-        yield path, child
-        yield from _sublayers(child, f"{path}.")
+        if isinstance(child, nn.Module) and type(child).__name__ != "InputLayer":
+            path = f"{prefix}{child.name}"
+            yield path, child
+            yield from _sublayers(child, f"{path}.")
+
+
+def _unused(path: str, taken: Mapping[str, nn.Module]) -> str:
+    """``path``, numbered where a model gives two of its layers one name."""
+    names = (path if k == 1 else f"{path}_{k}" for k in count(1))
+    return next(name for name in names if name not in taken)
+
+
+def _value(layer: Any, name: str) -> Tensor | None:
+    variable = getattr(layer, name, None)
+    value = getattr(variable, "value", variable)
+    return value if isinstance(value, Tensor) else None
 
 
 def _kernel(layer: Any) -> Tensor | None:
-    variable = getattr(layer, "kernel", None)
-    if variable is None:
-        variable = getattr(layer, "depthwise_kernel", None)
-    value = getattr(variable, "value", None)
-    return value if isinstance(value, Tensor) and value.ndim >= 2 else None
+    """The kernel of a layer; of a separable convolution, the depthwise one."""
+    value = _value(layer, "kernel")
+    value = _value(layer, "depthwise_kernel") if value is None else value
+    return value if value is not None and value.ndim >= 2 else None
 
 
-def _bias(layer: Any) -> Tensor | None:
-    value = getattr(getattr(layer, "bias", None), "value", None)
-    return value if isinstance(value, Tensor) else None
+def _holds_activation(layer: nn.Module) -> bool:
+    """Whether a convolution or a dense layer ends with an activation other than the identity."""
+    activation = vars(layer).get("activation")
+    if not callable(activation) or getattr(activation, "__name__", "") == "linear":
+        return False
+    return _kernel(layer) is not None and not hasattr(layer, "recurrent_kernel")
+
+
+def _reporting(path: str, activation: Any, report: Keep) -> Any:
+    """``activation``, what it is given reported first."""
+
+    def reported(values: Any, *rest: Any, **options: Any) -> Any:
+        replacement = report(path, values)
+        return activation(values if replacement is None else replacement, *rest, **options)
+
+    return reported

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-from collections.abc import Mapping
+import re
+import socket
+from collections.abc import Iterable, Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
+from urllib.request import getproxies
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from convscope.errors import ModelError, UnsafeFile, WeightsError, closest
+from convscope.errors import UnsafeFile, WeightsError, closest
+
+_PREFIXES = ("module.", "_orig_mod.")  # put there by DataParallel and torch.compile
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -26,50 +31,69 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        near = closest(path.name, (p.name for p in path.parent.iterdir())) if (
-            path.parent.is_dir()) else ""  # fmt: skip
-        raise WeightsError(f"No weights {str(path)!r}.{near or ' There is no such file.'}")
+        raise WeightsError(f"No weights {str(path)!r}.{near_files(path)}")
     loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
     tensors = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise WeightsError(f"{path} holds no tensors by name: it is no state_dict")
-    if all(name.startswith("module.") for name in tensors):
-        tensors = {name[len("module.") :]: value for name, value in tensors.items()}
+        raise WeightsError(
+            f"{path} holds no tensors by name. Save them: torch.save(model.state_dict(), ...)"
+        )
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return tensors
+
+
+def near_files(path: Path) -> str:
+    """The files beside ``path`` with names like its own, for a message that it is not there."""
+    beside: Iterable[str] = ()
+    if path.parent.is_dir():
+        beside = (file.name for file in path.parent.iterdir())
+    return closest(path.name, beside) or " There is no such file."
 
 
 def _read_safetensors(path: Path) -> Mapping[str, Any]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a safetensors file: {error}") from None
+        raise WeightsError(f"{path} is not a safetensors file: {one_line(error, 160)}") from None
 
 
 def _read_pickle(path: Path) -> Mapping[str, Any]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        wanted = re.search(r"GLOBAL (\S+)", str(error))
+        if wanted is None:
+            raise WeightsError(
+                f"{path} cannot be read as weights: it is damaged, or no file of torch's. "
+                "Read are .safetensors and .pth"
+            ) from None
         raise UnsafeFile(
-            f"{path} wants to run code when opened ({_wanted_global(error)}), so it is not. Save "
+            f"{path} wants to run code when opened ({wanted[1].strip('.')}), so it is not. Save "
             "the weights alone: torch.save(model.state_dict(), ...), and give the network with -m"
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        line = " ".join(str(error).split())
-        raise WeightsError(f"{path} cannot be read as weights: {line[:160]}") from None
+    except Exception as error:  # damaged archives raise nearly anything
+        if "TorchScript" in str(error):
+            raise WeightsError(
+                f"{path} is a TorchScript program, not weights. Save them: "
+                "torch.save(model.state_dict(), ...), and give the network with -m"
+            ) from None
+        raise WeightsError(f"{path} cannot be read as weights: {one_line(error, 160)}") from None
     if not isinstance(loaded, Mapping):
-        raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a state_dict")
+        raise WeightsError(
+            f"{path} holds a {type(loaded).__name__}, not a state_dict. Save one: "
+            "torch.save(model.state_dict(), ...)"
+        )
     return loaded
 
 
-def _wanted_global(error: Exception) -> str:
-    """The name of the class or function a refused pickle asked for."""
-    words = str(error).split()
-    if "GLOBAL" in words:
-        return words[words.index("GLOBAL") + 1].strip(".")
-    return "it is no plain pickle of tensors"
+def one_line(error: object, most: int = 240) -> str:
+    """The text of an exception on one line."""
+    return " ".join(str(error).split())[:most].rstrip(".")
 
 
 def fit_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str, name: str) -> None:
@@ -82,15 +106,15 @@ def fit_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str, n
     missing = [k for k in own if k not in tensors and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in tensors if k not in own]
     shapes = [k for k in own if k in tensors and own[k].shape != tensors[k].shape]
-    if missing or unexpected or shapes:
-        parts = []
-        if shapes:
-            have, want = tuple(tensors[shapes[0]].shape), tuple(own[shapes[0]].shape)
-            parts.append(f"{shapes[0]!r} is {have} in the file and {want} in the network")
-        if missing:
-            parts.append(f"the file lacks {_first(missing)}")
-        if unexpected:
-            parts.append(f"the network lacks {_first(unexpected)}")
+    parts = []
+    if shapes:
+        have, want = tuple(tensors[shapes[0]].shape), tuple(own[shapes[0]].shape)
+        parts.append(f"{shapes[0]!r} is {have} in the file and {want} in the network")
+    if missing:
+        parts.append(f"the file lacks {_first(missing)}")
+    if unexpected:
+        parts.append(f"the network lacks {_first(unexpected)}")
+    if parts:
         raise WeightsError(f"{source} does not fit {name}: {'; '.join(parts)}")
     module.load_state_dict(dict(tensors), strict=False)
 
@@ -103,23 +127,29 @@ def _first(keys: list[str]) -> str:
 def cached_download(url: str, model: str) -> Path:
     """The file at ``url`` in torch's own cache, downloaded with progress where it is not there."""
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    name = os.path.basename(urlparse(url).path)
-    path = folder / name
+    path = folder / Path(urlparse(url).path).name
     if path.is_file():
         return path
-    digest = torch.hub.HASH_REGEX.search(name)  # type: ignore[attr-defined]
-    folder.mkdir(parents=True, exist_ok=True)
+    digest = re.search(r"-([a-f0-9]+)\.", path.name)
     try:
-        torch.hub.download_url_to_file(url, str(path), digest and digest.group(1), progress=True)
-    except (OSError, RuntimeError) as error:
+        check_reachable(url)
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), digest and digest[1], progress=True)
+    except (OSError, RuntimeError, HTTPException) as error:
         raise no_network(model, url, path, error) from None
     return path
 
 
-def no_network(model: str, url: str, path: Path, error: Exception) -> ModelError:
+def check_reachable(url: str) -> None:
+    """Raise ``OSError`` at once where the host of ``url`` cannot be found; a proxy may find it."""
+    if not getproxies().keys() & {"http", "https", "all"}:
+        socket.getaddrinfo(urlparse(url).hostname, 443)
+
+
+def no_network(model: str, url: str, path: Path, error: object) -> WeightsError:
     """What to say where weights cannot be fetched: which file to put where."""
-    reason = " ".join(str(getattr(error, "reason", error)).split())
+    reason = one_line(getattr(error, "reason", error), 80)
     return WeightsError(
-        f"The weights of {model} cannot be downloaded ({reason[:80]}). Put {url} at {path}, "
+        f"The weights of {model} cannot be downloaded ({reason}). Put {url} at {path}, "
         f"or give a file with --weights, or random ones with -m {model},weights=none"
     )

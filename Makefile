@@ -1,0 +1,63 @@
+# Two commands do all set-up: `make demo` and `make test`. Needed: Python ≥ 3.11, make, a package registry.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+# The built-in network needs torch alone; tests also need the frameworks that convscope looks into.
+DEMO = $(VENV)/.demo
+DEV = $(VENV)/.dev
+export CONVSCOPE_TEST_DATA ?= $(abspath ../shared/data)
+
+.PHONY: help install demo test test-slow test-oldest check format clean
+
+help:
+	@echo "make demo         look inside the built-in network, offline, into ./convscope-demo/"
+	@echo "make install      convscope with everything it can use, into $(VENV)"
+	@echo "make test         checks and tests (under 10 minutes on 2 cores)"
+	@echo "make test-slow    the long tests"
+	@echo "make test-oldest  the fast tests on the oldest torch and Keras supported"
+	@echo "make check        ruff, mypy, import-linter"
+	@echo "make format       ruff format"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(DEMO): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[demo]'
+	@touch $@
+
+$(DEV): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[all]' --group dev
+	@touch $@ $(DEMO)
+
+install: $(DEV)
+
+demo: $(DEMO)
+	$(BIN)/convscope demo
+
+check: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(DEV)
+	$(BIN)/python -m pytest -m slow
+
+test-oldest:
+	$(MAKE) VENV=.venv-oldest .venv-oldest/.oldest
+	.venv-oldest/bin/python -m pytest -m "not slow"
+
+.venv-oldest/.oldest: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[all]' --group dev -c requirements-oldest.txt
+	@touch $@
+
+format: $(DEV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .venv-oldest convscope-demo dist build

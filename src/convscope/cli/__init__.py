@@ -1,0 +1,63 @@
+"""The command line: typer verbs that parse, call and print. No logic, and no framework until needed.
+
+Exit code 0; 2 for a usage error; 1, with one line on stderr, for anything else that goes wrong;
+130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+import typer
+
+from convscope.cli import look, make
+from convscope.errors import ConvscopeError
+
+app = typer.Typer(
+    name="convscope",
+    help="A microscope for convolutional networks: see what every layer and channel responds to.",
+    epilog="MODEL is demo, torchvision:NAME, timm:NAME, keras:NAME, a .keras, .h5 or .safetensors "
+    "file, or FILE.py:factory; options after commas: torchvision:vgg16,weights=none. It defaults to "
+    "$CONVSCOPE_MODEL, then to demo. --debug shows the whole traceback of an error.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(make.demo)
+app.command()(look.layers)
+app.command()(look.predict)
+app.command()(look.maps)
+app.command()(look.filters)
+app.command()(make.train)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    if version:
+        from convscope import __version__
+
+        print(f"convscope {__version__}")
+        raise typer.Exit
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    if not debug:  # libraries warn of what a user of ours can do nothing about
+        warnings.simplefilter("ignore")
+    try:
+        app([word for word in arguments if word != "--debug"], standalone_mode=True)
+    except ConvscopeError as error:
+        if debug:
+            raise
+        print(f"convscope: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("convscope: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output, `head` say, has gone
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,196 @@
+"""Verbs that look: layers, predict, maps, filters."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convscope.cli import options as opt
+
+if TYPE_CHECKING:
+    from convscope.figures import Sheet
+    from convscope.layers import Layer
+    from convscope.maps import FeatureMaps
+
+
+def layers(
+    model: opt.ModelName = "demo",
+    select: opt.Layers = None,
+    weights: opt.Weights = None,
+    input_shape: opt.InputShape = None,
+    as_json: opt.Json = False,
+) -> None:
+    """The layers of a network: path, kind, output shape, parameters."""
+    loaded = opt.load_model(model, weights, input_shape=input_shape)
+    found = loaded.layers.select(select) if select else list(loaded.layers)
+    if as_json:
+        print(json.dumps([_as_json(layer) for layer in found], indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("layer", "kind", "output", "parameters"):
+        table.add_column(title, justify="left" if title in ("layer", "kind") else "right",
+                         no_wrap=title != "kind")  # fmt: skip
+    for layer in found:
+        depth = 0 if select else layer.depth
+        style = "dim" if layer.function else "bold" if layer.container else ""
+        table.add_row(
+            Text("  " * depth + layer.path, style), Text(layer.kind, style),
+            layer.shape_text(), f"{layer.parameters:,}" if layer.parameters else "",
+        )  # fmt: skip
+    console = Console(soft_wrap=True)
+    console.print(table)
+    console.print(f"\n{model}: {len(found)} layers. Next: convscope maps IMAGE -m {model} "
+                  f"-l '{loaded.layers.spread()[-1].path}'", highlight=False)  # fmt: skip
+    if loaded.input.note:
+        opt.note(loaded.input.note)
+
+
+def _as_json(layer: Layer) -> dict[str, object]:
+    return {
+        "path": layer.path, "kind": layer.kind, "shape": layer.shape,
+        "parameters": layer.parameters, "depth": layer.depth, "function": layer.function,
+    }  # fmt: skip
+
+
+def predict(
+    images: opt.Images,
+    model: opt.ModelName = "demo",
+    top: Annotated[int, typer.Option(min=1, help="So many classes.")] = 5,
+    weights: opt.Weights = None,
+    preprocess: opt.Preprocessing = None,
+    classes: opt.Classes = None,
+    input_shape: opt.InputShape = None,
+    size: opt.Size = None,
+    as_json: opt.Json = False,
+) -> None:
+    """What the network takes each picture for."""
+    loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
+    sides = opt.parse_size(size)
+    results = {
+        str(image): loaded.predict(loaded.prepare(image, size=sides), top=top) for image in images
+    }
+    if as_json:
+        print(json.dumps(results, indent=1, ensure_ascii=False))
+        return
+    for image, ranked in results.items():
+        typer.secho(image, bold=True)
+        for name, probability in ranked:
+            bar = "█" * round(24 * probability)
+            typer.echo(f"  {probability:7.2%}  {name}  " + typer.style(bar, fg="cyan"))
+    typer.secho(f"preprocessing: {loaded.input.preprocess.describe()}", dim=True)
+
+
+def maps(
+    images: opt.Images,
+    model: opt.ModelName = "demo",
+    layers: opt.Layers = None,
+    first: opt.First = None,
+    channels: opt.Channels = None,
+    columns: opt.Columns = None,
+    cmap: Annotated[
+        str, typer.Option(metavar="CMAP", help="viridis, magma, grey, or signed (around zero).")
+    ] = "viridis",
+    range: opt.Range = "channel",
+    overview: Annotated[bool, typer.Option("--overview", help="One picture of all depths.")] = False,
+    overlay: Annotated[bool, typer.Option("--overlay", help="Lay the maps over the picture.")] = False,
+    seen: Annotated[bool, typer.Option("--seen", help="Also what the model sees.")] = False,
+    theme: opt.Theme = "light",
+    size: opt.Size = None,
+    weights: opt.Weights = None,
+    preprocess: opt.Preprocessing = None,
+    input_shape: opt.InputShape = None,
+    output: opt.Output = None,
+    numbers: Annotated[bool, typer.Option("--npz", help="Also write the numbers.")] = False,
+    show: opt.Show = False,
+) -> None:
+    """The feature maps of some layers: one titled picture per layer and image.
+
+    Without -l: the last convolution of each map size.
+    """
+    from convscope.maps import feature_maps
+
+    loaded = opt.load_model(model, weights, preprocess, None, input_shape)
+    chosen, span = opt.parse_channels(channels), opt.parse_range(range)
+    writer = _Writer(output, show, many=len(images) > 1 or overview + seen > 1)
+    for image in images:
+        found: FeatureMaps = feature_maps(loaded, image, layers, size=opt.parse_size(size))
+        if seen:
+            writer.write(found.seen(theme=theme), image, "seen")  # type: ignore[arg-type]
+        if overview:
+            sheet = found.overview(
+                strongest=first or 8, cmap=cmap, range=span, theme=theme  # type: ignore[arg-type]
+            )
+            writer.write(sheet, image, "overview")
+        for path, one in ({} if overview else found).items():
+            draw = one.overlay if overlay else one.grid
+            sheet = draw(
+                first=first, channels=chosen, columns=columns, cmap=cmap, range=span,
+                theme=theme,  # type: ignore[arg-type]
+            )  # fmt: skip
+            writer.write(sheet, image, path, alone=len(found) == 1)
+            if numbers:
+                writer.say(one.save(writer.path(image, path, ".npz")))
+
+
+def filters(
+    layer: Annotated[str, typer.Option("--layer", "-l", metavar="LAYER", help="Which layer.")],
+    model: opt.ModelName = "demo",
+    first: opt.First = None,
+    channels: opt.Channels = None,
+    inputs: Annotated[
+        str | None, typer.Option(metavar="LIST", help="These input channels: 0-15.")
+    ] = None,
+    columns: opt.Columns = None,
+    range: opt.Range = "layer",
+    theme: opt.Theme = "light",
+    weights: opt.Weights = None,
+    output: opt.Output = None,
+    show: opt.Show = False,
+) -> None:
+    """The learned filters of a layer: in colour where it reads the picture, else signed."""
+    from convscope.kernels import filters as read_filters
+
+    loaded = opt.load_model(model, weights)
+    sheet = read_filters(loaded, layer).grid(
+        first=first,
+        channels=opt.parse_channels(channels),
+        inputs=opt.parse_channels(inputs),
+        columns=columns,
+        range=opt.parse_range(range),
+        theme=theme,  # type: ignore[arg-type]
+    )
+    _Writer(output, show).write(sheet, Path("filters"), layer, alone=True)
+
+
+class _Writer:
+    """Where pictures go: to the one file named, else under a name of their own into a folder."""
+
+    def __init__(self, output: Path | None, show: bool, many: bool = False) -> None:
+        self._output = output
+        self._show = show
+        self._many = many
+
+    def write(self, sheet: Sheet, image: Path, what: str, alone: bool = True) -> None:
+        target = self._output
+        if target is None or not target.suffix or self._many or not alone:
+            suffix = target.suffix if target is not None and target.suffix else ".png"
+            target = self.path(image, what, suffix)
+        self.say(sheet.save(target))
+        if self._show:
+            typer.launch(str(target))
+
+    def path(self, image: Path, what: str, suffix: str) -> Path:
+        from convscope.maps import picture_name
+
+        folder = self._output or Path()
+        return (folder.parent if folder.suffix else folder) / picture_name(image.name, what, suffix)
+
+    def say(self, path: Path) -> None:
+        typer.echo(path)

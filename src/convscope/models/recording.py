@@ -1,0 +1,167 @@
+"""What is done with the results that ``capture`` reports: keep them, or list them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import count
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from convscope.errors import ModelError, UnknownLayer
+from convscope.layers import Layer
+from convscope.models.capture import Stop, first_tensor, numbered, replace_first
+
+
+class Layout(Protocol):
+    """How a framework keeps activations."""
+
+    def _standard(self, result: Tensor) -> Tensor:
+        """A layer's result in the standard layout, float32."""
+
+    def _as_it_was(self, standard: Tensor, result: Tensor) -> Tensor:
+        """The inverse: ``standard`` in the layout and type of ``result``."""
+
+
+class Recorder:
+    """Keeps the results asked for, in the standard layout, and ends the pass when it has them.
+
+    ``fragile`` are the addresses whose results the network writes into later on: these are copied.
+    With ``grad`` what is kept is a node of the graph that everything after it depends on, and on
+    nothing else of the layer's result.
+    """
+
+    def __init__(
+        self, layout: Layout, paths: Sequence[str], fragile: Collection[str], grad: bool
+    ) -> None:
+        self.results: dict[str, Tensor] = {}
+        self._layout = layout
+        self._missing = set(paths)
+        self._fragile = fragile
+        self._grad = grad
+        self._versions: dict[str, int] = {}
+
+    def keep(self, address: str, result: Any) -> Any:
+        # Without this guard what is done here would itself be reported as a function's result.
+        with torch._C.DisableTorchFunction():
+            tensor = first_tensor(result)
+            if tensor is None:
+                return None
+            onward = self._keep(address, tensor)
+            changed = None if onward is tensor else replace_first(result, tensor, onward)
+        self._missing.discard(address)
+        if not self._missing:
+            raise Stop
+        return changed
+
+    def _keep(self, address: str, tensor: Tensor) -> Tensor:
+        """Keep ``tensor``; returns what the network goes on with."""
+        if self._grad:
+            kept = self._layout._standard(tensor)
+            if kept is tensor and "/" not in address:
+                kept = tensor.view_as(tensor)  # a module may return its own input
+            onward = self._layout._as_it_was(kept, tensor)
+            onward = onward.clone() if address in self._fragile else onward
+        else:
+            onward = tensor
+            kept = tensor.clone() if address in self._fragile else tensor
+        self.results[address] = kept
+        self._versions[address] = kept._version
+        return onward
+
+    def overwritten(self, model: str) -> set[str]:
+        """Results that something after them wrote into, and that were not copied."""
+        found = {a for a, tensor in self.results.items() if tensor._version != self._versions[a]}
+        if found & set(self._fragile):
+            raise ModelError(
+                f"{model} writes into the result of {min(found)!r} where it cannot be kept apart, "
+                "so there is no gradient at it. Take the layer before or after it"
+            )
+        return found
+
+    def complete(self, model: str) -> dict[str, Tensor]:
+        """All that was asked for."""
+        if self._missing:
+            raise UnknownLayer(
+                f"Layer {min(self._missing)!r} of {model} was not called, or gave no floats, for "
+                "this input"
+            )
+        if self._grad:
+            return self.results
+        return {address: self._layout._standard(t) for address, t in self.results.items()}
+
+
+class Tracer:
+    """Lists what a forward pass computes, in the order in which it is begun."""
+
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        parents: Collection[str],
+        standard: Callable[[Tensor], Tensor],
+        families: Callable[[nn.Module], tuple[str, ...]],
+    ) -> None:
+        self._modules = modules
+        self._parents = parents
+        self._standard = standard
+        self._families = families
+        self._clock = count()
+        self._begun: dict[str, float] = {}
+        self._found: dict[str, tuple[float, tuple[int, ...] | None]] = {}
+
+    @contextmanager
+    def timing(self) -> Iterator[None]:
+        """Note when each layer begins."""
+        calls: Counter[str] = Counter()
+
+        def begin(path: str) -> Callable[[nn.Module, Any], None]:
+            def note(_module: nn.Module, _inputs: Any) -> None:
+                self._begun[numbered(path, calls)] = next(self._clock)
+
+            return note
+
+        with ExitStack() as hooks:
+            for path, module in self._modules.items():
+                hooks.callback(module.register_forward_pre_hook(begin(path)).remove)
+            yield
+
+    def keep(self, address: str, result: Any) -> None:
+        """Note the result of one layer or function."""
+        with torch._C.DisableTorchFunction():
+            tensor = first_tensor(result)
+            shape = None if tensor is None else tuple(self._standard(tensor).shape[1:])
+        order = self._begun.get(address)
+        if order is None and address.partition("#")[0].endswith("/pre"):
+            order = self._begun[address.replace("/pre", "")] - 0.5  # right before its layer
+        self._found[address] = (next(self._clock) if order is None else order, shape)
+
+    def layers(self) -> list[Layer]:
+        """What was found."""
+        by_order = sorted(self._found.items(), key=lambda item: item[1][0])
+        return [self._layer(address, shape) for address, (_, shape) in by_order]
+
+    def _layer(self, address: str, shape: tuple[int, ...] | None) -> Layer:
+        plain = address.partition("#")[0]
+        owner, slash, function = plain.rpartition("/")
+        if slash and plain not in self._modules:
+            inside = bool(owner) and function != "pre"
+            return Layer(
+                address, function, shape, depth=self._depth(owner) + inside, function=True
+            )
+        module = self._modules[plain]
+        return Layer(
+            path=address,
+            kind=type(module).__name__,
+            shape=shape,
+            parameters=sum(p.numel() for p in module.parameters()),
+            families=self._families(module),
+            depth=self._depth(plain),
+            container=plain in self._parents,
+        )
+
+    def _depth(self, path: str) -> int:
+        parts = path.split(".")
+        return sum(".".join(parts[:k]) in self._found for k in range(1, len(parts)))

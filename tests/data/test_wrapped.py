@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from convscope.data import open_dataset, split_dataset
+from convscope.errors import ConvscopeError, DatasetError, ImageError, UsageError
+
+
+def told(raised: pytest.ExceptionInfo[ConvscopeError]) -> str:
+    text = str(raised.value)
+    assert "\n" not in text
+    return text
+
+
+class Pairs(torch.utils.data.Dataset[Any]):
+    """What people write: ``(PIL image, label)``, and nothing else to be known of it."""
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        if index >= 6:
+            raise IndexError
+        return Image.new("L", (4, 3), index * 10), index % 3
+
+
+def test_a_list_of_pictures(tmp_path: Path) -> None:
+    Image.new("RGB", (2, 2), "red").save(tmp_path / "a.png")
+    items = [tmp_path / "a.png", Image.new("L", (3, 3)), np.zeros((4, 4, 3), np.uint8)]
+    data = open_dataset(items)
+    assert [data.picture(i).size for i in range(3)] == [(2, 2), (3, 3), (4, 4)]
+    assert (list(data.ids), data.labels, data.name) == (["0", "1", "2"], None, "list of 3")
+
+
+def test_an_array_of_pictures() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 3), np.uint8)
+    data = open_dataset(pixels)
+    assert np.array_equal(np.asarray(data.picture(3)), pixels[3])
+
+
+def test_pairs() -> None:
+    data = open_dataset(Pairs())
+    assert data.labels is not None
+    assert (data.labels.tolist(), data.classes) == ([0, 1, 2, 0, 1, 2], ("0", "1", "2"))
+    assert data.picture(4).getpixel((0, 0)) == 40
+    train, test = split_dataset(Pairs())
+    assert (len(train), len(test)) == (5, 1)
+
+
+def test_pairs_with_names_for_labels() -> None:
+    picture = Image.new("L", (2, 2))
+    data = open_dataset([(picture, "dog"), (picture, "ant"), (picture, "dog")])
+    assert data.labels is not None
+    assert (data.labels.tolist(), data.classes) == ([1, 0, 1], ("ant", "dog"))
+
+
+def test_targets_and_classes_are_used_and_no_picture_is_decoded() -> None:
+    class Known(Pairs):
+        targets = torch.tensor([1, 1, 0, 0, 1, 0])
+        classes = ("cat", "dog")
+
+        def __getitem__(self, index: int) -> tuple[Any, Any]:
+            raise AssertionError("decoded")
+
+    data = open_dataset(Known())
+    assert data.labels is not None
+    assert (data.labels.tolist(), data.classes) == ([1, 1, 0, 0, 1, 0], ("cat", "dog"))
+    part = open_dataset(torch.utils.data.Subset(Known(), [5, 0]))
+    assert part.labels is not None
+    assert (part.labels.tolist(), part.classes) == ([0, 1], ("cat", "dog"))
+
+
+@pytest.mark.parametrize("labels", [[-1, 0], [0.5, 1.0], [None, None]])
+def test_labels_that_are_no_classes_are_not_used(labels: list[Any]) -> None:
+    picture = Image.new("L", (2, 2))
+    data = open_dataset([(picture, label) for label in labels])
+    assert (data.labels, data.classes) == (None, ())
+    assert data.picture(1).size == (2, 2)
+
+
+def test_floats_are_refused_with_the_reason() -> None:
+    data = open_dataset([(torch.zeros(3, 4, 4), 0), (torch.zeros(3, 4, 4), 1)])
+    with pytest.raises(ImageError) as raised:
+        data.picture(1)
+    assert told(raised).startswith("Item 1 of list of 2 holds floats, not a picture. Leave ToTens")
+
+
+def test_what_the_caller_s_code_raises_is_an_image_error() -> None:
+    class Failing(Pairs):
+        def __getitem__(self, index: int) -> tuple[Any, Any]:
+            raise RuntimeError("disk\nis gone")
+
+    data = open_dataset(Failing())
+    assert data.labels is None
+    with pytest.raises(ImageError) as raised:
+        data.picture(2)
+    assert told(raised) == "Item 2 of Failing of 6 cannot be read: disk is gone"
+
+
+@pytest.mark.parametrize("wrong", [None, 3, {"a.png": 1}, iter([])])
+def test_what_is_no_dataset(wrong: object) -> None:
+    with pytest.raises(DatasetError) as raised:
+        open_dataset(wrong)
+    assert "is not a dataset. Give a path, 'shapes', or a sequence" in told(raised)
+
+
+def test_an_empty_list() -> None:
+    with pytest.raises(DatasetError, match="list of 0 is empty"):
+        open_dataset([])
+
+
+# --- torchvision ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mnist(tmp_path: Path) -> Path:
+    pytest.importorskip("torchvision")
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for stem, count in (("train", 30), ("t10k", 8)):
+        images = bytes([k for k in range(count) for _ in range(784)])
+        head = bytes([0, 0, 8, 3, 0, 0, 0, count, 0, 0, 0, 28, 0, 0, 0, 28])
+        (raw / f"{stem}-images-idx3-ubyte").write_bytes(head + images)
+        labels = bytes([0, 0, 8, 1, 0, 0, 0, count, *(k % 10 for k in range(count))])
+        (raw / f"{stem}-labels-idx1-ubyte").write_bytes(labels)
+    return tmp_path
+
+
+def test_torchvision_by_name(mnist: Path) -> None:
+    data = open_dataset(f"torchvision:MNIST,root={mnist}")
+    assert (len(data), data.name) == (30, f"torchvision:MNIST,root={mnist} (train)")
+    assert data.classes[3] == "3 - three"
+    assert data.labels is not None
+    assert data.labels[13] == 3
+    assert data.picture(7).getpixel((5, 5)) == 7
+    train, test = split_dataset(f"torchvision:MNIST,root={mnist}")
+    assert (len(train), len(test)) == (30, 8)
+    assert len(open_dataset(f"torchvision:MNIST,root={mnist}", part="test")) == 8
+    assert len(open_dataset(f"torchvision:MNIST,root={mnist},train=false")) == 8
+
+
+def test_torchvision_without_parts() -> None:
+    pytest.importorskip("torchvision")
+    data = open_dataset("torchvision:FakeData,size=20,num_classes=3")
+    assert (len(data), data.name) == (20, "torchvision:FakeData,size=20,num_classes=3")
+    assert data.part("test") is None
+    assert data.picture(0).size == (224, 224)
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind", "said"),
+    [
+        ("torchvision:CIFR10,root=x", DatasetError,
+         "No dataset 'torchvision:CIFR10'. Close: 'CIFAR10'"),
+        ("torchvision:MNIST,rot=x", UsageError,
+         "torchvision:MNIST does not take 'rot'. Close: 'root'. It takes: root, train"),
+        ("torchvision:MNIST,root", UsageError, "'root' is no option. Write NAME=VALUE"),
+        ("torchvision:CIFAR10,root=/nowhere", DatasetError,
+         "torchvision:CIFAR10 cannot be opened: Dataset not found or corrupted"),
+        ("torchvision:CIFAR10", DatasetError, "torchvision:CIFAR10 cannot be opened: "),
+    ],
+)  # fmt: skip
+def test_torchvision_errors(spec: str, kind: type[ConvscopeError], said: str) -> None:
+    pytest.importorskip("torchvision")
+    with pytest.raises(kind) as raised:
+        open_dataset(spec)
+    assert told(raised).startswith(said)
+    if "cannot be opened" in said:
+        assert told(raised).endswith("Give its folder: torchvision:CIFAR10,root=FOLDER")
