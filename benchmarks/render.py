@@ -1,6 +1,6 @@
 """A grid of 128 maps of 112×112 as a PNG: convscope, and what tutorials write by hand.
 
-    python benchmarks/render.py
+python benchmarks/render.py
 """
 
 from __future__ import annotations

@@ -79,8 +79,14 @@ def test_saving(network: nn.Sequential, tmp_path: Path) -> None:
 def test_errors(network: nn.Sequential) -> None:
     with pytest.raises(UnknownLayer) as caught:
         cs.filters(network, "1")
-    assert str(caught.value).startswith("ReLU '1' of Sequential has no kernel. Layers that have one")
-    with pytest.raises(UnknownLayer, match="No channel 9 in the filters of '2' of Sequential: it has 6"):
+    assert str(caught.value).startswith(
+        "ReLU '1' of Sequential has no kernel. Layers that have one"
+    )
+    with pytest.raises(
+        UnknownLayer, match="No channel 9 in the filters of '2' of Sequential: it has 6"
+    ):
         cs.filters(network, "2").grid(channels=[9])
-    with pytest.raises(UnknownLayer, match="No input 4 in the filters of '2' of Sequential: it has 4"):
+    with pytest.raises(
+        UnknownLayer, match="No input 4 in the filters of '2' of Sequential: it has 4"
+    ):
         cs.filters(network, "2").grid(inputs=[4])

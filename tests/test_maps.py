@@ -78,7 +78,9 @@ def test_one_gives_one_and_a_list_gives_a_list(edge: np.ndarray) -> None:
 
 
 def test_linear_layers_are_maps_of_one_pixel() -> None:
-    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 7))
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 7)
+    )
     found = cs.feature_maps(module, torch.rand(3, 9, 9), "3")["3"]
     assert found.values.shape == (7, 1, 1)
     assert found.grid().image.size[0] > 0

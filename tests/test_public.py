@@ -41,7 +41,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_no_room_hides_an_exported_function() -> None:
-    """Importing a submodule sets an attribute of the package, so none may bear a function's name."""
+    """Importing a submodule sets an attribute of the package: none may bear a function's name."""
     rooms = {path.stem for path in Path(convscope.__file__).parent.iterdir()}
     assert not rooms & set(convscope.__all__)
 

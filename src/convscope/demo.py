@@ -84,8 +84,8 @@ def _predictions(page: Page, model: Model, photographs: dict[str, Picture]) -> I
     size = model.input.size or (32, 32)
     page.say("<h2>What it takes the photographs for</h2>")
     page.say(
-        f"<p>Predicted at {size[1]}×{size[0]} pixels, the size it was trained at. It knows ten words "
-        "and must choose one: it has never seen a cup.</p><div class=cards>"
+        f"<p>Predicted at {size[1]}×{size[0]} pixels, the size it was trained at. It knows ten "
+        "words and must choose one: it has never seen a cup.</p><div class=cards>"
     )
     yield f"\nWhat it takes the photographs for, at {size[1]}×{size[0]} pixels:"
     for name, picture in photographs.items():
@@ -129,7 +129,9 @@ def _overlaid(maps: Any, channels: list[int], theme: Theme) -> Sheet:
 
 def _filters(page: Page, model: Model) -> Iterator[str]:
     page.say("<h2>What it has learned to look for</h2>")
-    page.say("<p>The weights themselves: of the first layer as colours, of a deeper one signed.</p>")
+    page.say(
+        "<p>The weights themselves: of the first layer as colours, of a deeper one signed.</p>"
+    )
     yield "\nLearned filters:"
     for path in ("stem.conv", "stage1.widen.conv"):
         found = filters(model, path)
@@ -156,6 +158,7 @@ def _document(parts: list[str], about: str) -> str:
         f"<h1>Inside a small network</h1><p>{html.escape(about)}</p>\n{body}\n"
         "<h2>Next</h2><p>On a photograph of yours: "
         "<code>convscope maps PHOTO.jpg --overview --size 160</code>, or with a network trained on "
-        "ImageNet: <code>convscope maps PHOTO.jpg -m torchvision:squeezenet1_1 --overview</code></p>"
+        "ImageNet: "
+        "<code>convscope maps PHOTO.jpg -m torchvision:squeezenet1_1 --overview</code></p>"
         "\n</html>\n"
     )

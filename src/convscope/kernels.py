@@ -18,6 +18,7 @@ from convscope.figures import (
     Sheet,
     Theme,
     kernel_tiles,
+    map_tiles,
     rgb_filter_tiles,
 )
 from convscope.layers import Layer
@@ -63,17 +64,8 @@ class Filters:
             return Sheet(self._title(), lines, (section,), theme=theme, noun="filter")
         if self.values.shape[1] == 1:
             return self._single_input(outputs, columns, range, theme)
-        heads = list(inputs) if inputs is not None else list(_range(self.values.shape[1], 32))
-        self._check(heads, self.values.shape[1], "input")
         outputs = outputs if first or channels is not None else outputs[:24]
-        section = Section(
-            "", tuple(kernel_tiles(self.values, outputs=outputs, inputs=heads, range=range)),
-            len(heads), tuple(map(str, outputs)), tuple(map(str, heads)),
-        )  # fmt: skip
-        lines = (*self._lines(outputs, heads), "rows: output channels; columns: input channels")
-        return Sheet(
-            self._title(), lines, (section,), cmap="signed", theme=theme, noun="kernel"
-        )
+        return self._mosaic(outputs, inputs, range, theme)
 
     def save(self, path: str | Path) -> Path:
         """Write the grid as a picture, by the file's ending."""
@@ -85,15 +77,22 @@ class Filters:
     def __repr__(self) -> str:
         return f"Filters({self._title()}, of {self.model})"
 
+    def _mosaic(
+        self, outputs: Sequence[int], inputs: Sequence[int] | None, range: Range, theme: Theme
+    ) -> Sheet:
+        heads = list(inputs) if inputs is not None else list(_range(self.values.shape[1], 32))
+        self._check(heads, self.values.shape[1], "input")
+        tiles = kernel_tiles(self.values, outputs=outputs, inputs=heads, range=range)
+        names = tuple(map(str, outputs)), tuple(map(str, heads))
+        section = Section("", tuple(tiles), len(heads), *names)
+        lines = (*self._lines(outputs, heads), "rows: output channels; columns: input channels")
+        return Sheet(self._title(), lines, (section,), cmap="signed", theme=theme, noun="kernel")
+
     def _single_input(
         self, outputs: Sequence[int], columns: int | None, range: Range, theme: Theme
     ) -> Sheet:
-        tiles = [
-            tile
-            for k in outputs
-            for tile in kernel_tiles(self.values, outputs=[k], inputs=[0], range=range)
-        ]
-        section = Section("", tuple(_renamed(tiles, outputs)), columns)
+        tiles = map_tiles(self.values[:, 0], channels=outputs, range=range, signed=True)
+        section = Section("", tuple(tiles), columns)
         lines = tuple(self._lines(outputs, None))
         return Sheet(self._title(), lines, (section,), cmap="signed", theme=theme, noun="filter")
 
@@ -127,12 +126,6 @@ class Filters:
 
 def _range(count: int, most: int | None) -> range:
     return range(min(count, most or count))
-
-
-def _renamed(tiles: Sequence[Any], labels: Sequence[int]) -> list[Any]:
-    from dataclasses import replace
-
-    return [replace(tile, label=str(label)) for tile, label in zip(tiles, labels, strict=True)]
 
 
 def filters(model: Any, layer: str) -> Filters:

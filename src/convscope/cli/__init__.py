@@ -1,4 +1,4 @@
-"""The command line: typer verbs that parse, call and print. No logic, and no framework until needed.
+"""The command line: typer verbs that parse, call and print; no framework until one is needed.
 
 Exit code 0; 2 for a usage error; 1, with one line on stderr, for anything else that goes wrong;
 130 after Ctrl-C.
@@ -18,8 +18,8 @@ app = typer.Typer(
     name="convscope",
     help="A microscope for convolutional networks: see what every layer and channel responds to.",
     epilog="MODEL is demo, torchvision:NAME, timm:NAME, keras:NAME, a .keras, .h5 or .safetensors "
-    "file, or FILE.py:factory; options after commas: torchvision:vgg16,weights=none. It defaults to "
-    "$CONVSCOPE_MODEL, then to demo. --debug shows the whole traceback of an error.",
+    "file, or FILE.py:factory; options after commas: torchvision:vgg16,weights=none. It defaults "
+    "to $CONVSCOPE_MODEL, then to demo. --debug shows the whole traceback of an error.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -98,8 +98,12 @@ def maps(
         str, typer.Option(metavar="CMAP", help="viridis, magma, grey, or signed (around zero).")
     ] = "viridis",
     range: opt.Range = "channel",
-    overview: Annotated[bool, typer.Option("--overview", help="One picture of all depths.")] = False,
-    overlay: Annotated[bool, typer.Option("--overlay", help="Lay the maps over the picture.")] = False,
+    overview: Annotated[
+        bool, typer.Option("--overview", help="One picture of all depths.")
+    ] = False,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Lay the maps over the picture.")
+    ] = False,
     seen: Annotated[bool, typer.Option("--seen", help="Also what the model sees.")] = False,
     theme: opt.Theme = "light",
     size: opt.Size = None,
@@ -125,7 +129,10 @@ def maps(
             writer.write(found.seen(theme=theme), image, "seen")  # type: ignore[arg-type]
         if overview:
             sheet = found.overview(
-                strongest=first or 8, cmap=cmap, range=span, theme=theme  # type: ignore[arg-type]
+                strongest=first or 8,
+                cmap=cmap,
+                range=span,
+                theme=theme,  # type: ignore[arg-type]
             )
             writer.write(sheet, image, "overview")
         for path, one in ({} if overview else found).items():

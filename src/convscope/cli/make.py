@@ -31,8 +31,10 @@ def demo(
 def train(
     dataset: Annotated[
         str,
-        typer.Argument(help="A folder of images with a sub-folder for each class, a .zip or .tar of "
-                       "one, a folder of IDX files (MNIST), or shapes[,count=…,size=…]."),
+        typer.Argument(
+            help="A folder of images with a sub-folder for each class, a .zip or .tar of "
+            "one, a folder of IDX files (MNIST), or shapes[,count=…,size=…]."
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Weights, as .safetensors.")

@@ -38,7 +38,9 @@ InputShape = Annotated[
 ]
 Size = Annotated[
     str | None,
-    typer.Option(metavar="N|HxW", help="Show pictures to the network at another size than its own."),
+    typer.Option(
+        metavar="N|HxW", help="Show pictures to the network at another size than its own."
+    ),
 ]
 Layers = Annotated[
     list[str] | None,
@@ -113,7 +115,9 @@ def parse_shape(text: str) -> tuple[int, int, int]:
     """``3,224,224``."""
     numbers = text.replace("x", ",").split(",")
     if len(numbers) != 3 or not all(n.strip().isdigit() and int(n) > 0 for n in numbers):
-        raise UsageError(f"--input {text} is not understood. Write channels,height,width: 3,224,224")
+        raise UsageError(
+            f"--input {text} is not understood. Write channels,height,width: 3,224,224"
+        )
     return int(numbers[0]), int(numbers[1]), int(numbers[2])
 
 

@@ -7,10 +7,11 @@ frameworks and hooks are settled in ``models/`` and nowhere else.
 from __future__ import annotations
 
 import abc
+import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,58 +21,16 @@ from torch import Tensor
 from convscope.errors import ImageError, ModelError, UnknownLayer, UsageError
 from convscope.images import is_picture
 from convscope.layers import Layers
-from convscope.preprocess import Preprocess, View
-
-UNKNOWN_PREPROCESS = Preprocess(origin="assumed: the model brings none; tell it with --preprocess")
-
-
-@dataclass(frozen=True)
-class Input:
-    """What a model takes and what its outputs mean.
-
-    - ``channels``: of the input.
-    - ``preprocess``: from a picture to numbers; its ``size`` is ``(height, width)`` or ``None``.
-    - ``classes``: names of the outputs, empty where they are unknown.
-    - ``note``: what had to be assumed, to be shown with every result; empty where nothing was.
-    """
-
-    channels: int = 3
-    preprocess: Preprocess = UNKNOWN_PREPROCESS
-    classes: tuple[str, ...] = ()
-    note: str = ""
-
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """``(height, width)`` the model expects, ``None`` where any will do or none is known."""
-        return self.preprocess.size
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Model-ready images: ``values`` float32 ``(N, C, H, W)``, and where they come from.
-
-    ``views`` holds one ``View`` per picture, and ``preprocess`` is what made them; both are
-    ``None`` where the caller gave numbers.
-    """
-
-    values: Tensor
-    views: tuple[View, ...] | None
-    names: tuple[str, ...]
-    single: bool
-    preprocess: Preprocess | None = None
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def one(self, index: int) -> Batch:
-        """The image at ``index`` as a batch of its own."""
-        views = None if self.views is None else (self.views[index],)
-        return Batch(self.values[index : index + 1], views, (self.names[index],), True, self.preprocess)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """``(height, width)`` of the images as the model sees them."""
-        return int(self.values.shape[2]), int(self.values.shape[3])
+from convscope.models.batch import (
+    UNKNOWN_PREPROCESS,
+    Batch,
+    Input,
+    as_floats,
+    join,
+    shape_text,
+    stretched,
+    what,
+)
 
 
 class Model(abc.ABC):
@@ -201,7 +160,7 @@ class Model(abc.ABC):
         if isinstance(images, (list, tuple)) or _is_many_pictures(images):
             if not len(images):
                 raise UsageError("No image was given")
-            return _join([self.prepare(image, size=sides) for image in images])
+            return join([self.prepare(image, size=sides) for image in images])
         if is_picture(images):
             return self._from_picture(images, sides)
         return self._from_numbers(images, sides)
@@ -213,14 +172,14 @@ class Model(abc.ABC):
         return Batch(values, (view,), (view.name,), single=True)
 
     def _from_numbers(self, images: Any, sides: tuple[int, int] | None) -> Batch:
-        values = _as_floats(images)
+        values = as_floats(images)
         if values is None or values.ndim not in (3, 4):
             raise ImageError(
-                f"{_what(images)} is not an image. Give a path, a PIL image, a uint8 picture, or a "
-                f"float array {_shape(self._layout(self.input.channels))}"
+                f"{what(images)} is not an image. Give a path, a PIL image, a uint8 picture, or a "
+                f"float array {shape_text(self._layout(self.input.channels))}"
             )
         if not values.numel():
-            raise ImageError(f"{_what(images)} holds no image")
+            raise ImageError(f"{what(images)} holds no image")
         single = values.ndim == 3
         standard = self._standard_input(values[None] if single else values)
         if standard.shape[1] != self.input.channels:
@@ -228,7 +187,7 @@ class Model(abc.ABC):
         size = (int(standard.shape[2]), int(standard.shape[3]))
         if sides and sides != size:
             raise UsageError(
-                f"size= resizes pictures, and {_what(images)} is model-ready. Give a picture, or "
+                f"size= resizes pictures, and {what(images)} is model-ready. Give a picture, or "
                 "an array of that size"
             )
         names = ("array",) if single else tuple(f"array {i}" for i in range(len(values)))
@@ -239,8 +198,8 @@ class Model(abc.ABC):
         swapped = values.shape[-1] if self._layout(0)[0] == 0 else values.shape[-3]
         hint = " Its axes seem to be in another order." if swapped == wanted else ""
         return (
-            f"{_what(images)} has {found} channel{'s' * (found != 1)} where {self.name} takes "
-            f"{wanted}.{hint} Give {_shape(self._layout(wanted))}, or a picture"
+            f"{what(images)} has {found} channel{'s' * (found != 1)} where {self.name} takes "
+            f"{wanted}.{hint} Give {shape_text(self._layout(wanted))}, or a picture"
         )
 
     def seen(self, batch: Batch, index: int = 0) -> tuple[NDArray[np.uint8], str]:
@@ -252,11 +211,17 @@ class Model(abc.ABC):
             pixels = self.input.preprocess.restore(values)
             note = "drawn by undoing the model's normalisation"
         else:
-            pixels = _stretched(values)
+            pixels = stretched(values)
             part = "" if len(values) in (1, 3) else f"channel 0 of {len(values)}, "
             low, high = np.nanmin(values), np.nanmax(values)
             note = f"{part}numbers from {low:.3g} to {high:.3g}, drawn black to white"
         return (np.repeat(pixels[:, :, None], 3, 2) if pixels.ndim == 2 else pixels), note
+
+    def copy(self) -> Self:
+        """The same network, so that another ``input`` can be told without changing this one."""
+        twin = copy.copy(self)
+        twin.__dict__.pop("layers", None)
+        return twin
 
     def told(self, **changes: Any) -> None:
         """Replace parts of ``input``: what the user says of the model wins."""
@@ -278,48 +243,4 @@ def _is_many_pictures(images: Any) -> bool:
     return getattr(images, "ndim", 0) == 4 and is_picture(images)
 
 
-def _as_floats(images: Any) -> Tensor | None:
-    """An array of floats of any framework as float32; ``None`` where it is something else."""
-    if isinstance(images, Tensor):
-        return images.float() if images.is_floating_point() else None
-    if not hasattr(images, "__array__"):
-        return None
-    values = np.asarray(images)
-    if not np.issubdtype(values.dtype, np.floating):
-        return None
-    return torch.from_numpy(np.array(values, np.float32, order="C"))  # a copy: any strides will do
-
-
-def _join(batches: Sequence[Batch]) -> Batch:
-    sizes = {tuple(b.values.shape[1:]) for b in batches}
-    if len(sizes) > 1:
-        named = ", ".join(f"{b.names[0]} {b.size[0]}×{b.size[1]}" for b in batches[:3])
-        raise ImageError(f"Images of one call must have one size, not {named}. Set one with size=")
-    views = [view for b in batches if b.views is not None for view in b.views]
-    return Batch(
-        torch.cat([b.values for b in batches]),
-        tuple(views) if len(views) == sum(map(len, batches)) else None,
-        tuple(name for b in batches for name in b.names),
-        single=False,
-        preprocess=batches[0].preprocess,
-    )
-
-
-def _what(value: Any) -> str:
-    shape = getattr(value, "shape", None)
-    if shape is None or not hasattr(value, "dtype"):
-        return f"A value of type {type(value).__name__}"
-    return f"An array of {str(value.dtype).removeprefix('torch.')} of shape {_shape(shape)}"
-
-
-def _shape(sides: Iterable[Any]) -> str:
-    return f"({', '.join(map(str, sides))})"
-
-
-def _stretched(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Numbers as grey or, with three channels, colour; the first channel where there are others."""
-    shown = values if len(values) in (1, 3) else values[:1]
-    shown = np.nan_to_num(shown, posinf=0, neginf=0)
-    low, high = float(shown.min()), float(shown.max())
-    pixels = ((shown - low) / max(high - low, 1e-12) * 255).round().astype(np.uint8)
-    return pixels[0] if len(pixels) == 1 else np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
+__all__ = ["UNKNOWN_PREPROCESS", "Batch", "Input", "Model", "probabilities"]

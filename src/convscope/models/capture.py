@@ -162,12 +162,13 @@ class _Functions(TorchFunctionMode):
 
 
 # Attribute access, copies, conversions and constants: they are not results of a network.
-_NOT_COMPUTED = frozenset(
-    "get set copy clone detach contiguous alias requires_grad "
-    "to float half double bfloat16 type type_as cpu cuda as_tensor tensor asarray from_numpy "
-    "zeros ones rand randn empty full zeros_like ones_like rand_like randn_like empty_like "
-    "full_like new_tensor new_zeros new_ones new_empty new_full eye arange linspace".split()
-)
+_NOT_COMPUTED = {
+    "get", "set", "copy", "clone", "detach", "contiguous", "alias", "requires_grad",
+    "to", "float", "half", "double", "bfloat16", "type", "type_as", "cpu", "cuda",
+    "tensor", "as_tensor", "asarray", "from_numpy", "zeros", "ones", "rand", "randn", "empty",
+    "full", "zeros_like", "ones_like", "rand_like", "randn_like", "empty_like", "full_like",
+    "new_tensor", "new_zeros", "new_ones", "new_empty", "new_full", "eye", "arange", "linspace",
+}  # fmt: skip
 _REFLECTED = {"truediv": "div", "itruediv": "div", "rtruediv": "div"} | {
     f"{mark}{name}": name for name in ("add", "sub", "mul", "div", "pow", "matmul") for mark in "ri"
 }

@@ -35,7 +35,8 @@ def made(make: Callable[[], Any], what: str) -> Any:
 
 def _failed(what: str, error: BaseException) -> ModelError:
     frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    files = [f for f in frames if Path(f.filename).parent != Path(__file__).parent]
+    where = f" ({Path(files[-1].filename).name}:{files[-1].lineno})" if files else ""
     return ModelError(
         f"{what} raised {type(error).__name__}: {one_line(error)}{where}. "
         "The whole traceback: --debug"

@@ -8,13 +8,14 @@ import re
 import sys
 import zipfile
 from collections.abc import Iterator
-from importlib import resources
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from convscope.errors import MissingDependency, ModelError, UnsafeFile, WeightsError, closest
 from convscope.models.base import UNKNOWN_PREPROCESS, Input, Model
-from convscope.models.weights import no_network
+from convscope.models.imports import imagenet_classes, imported
+from convscope.models.weights import near_files, no_network, one_line
 from convscope.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 # What keras.applications.<module>.preprocess_input does: the published modes.
@@ -32,6 +33,13 @@ _MODE_OF = {
     "convnext": "itself",
 }  # fmt: skip
 
+_REBUILD = "Rebuild the network in Python: -m FILE.py:factory --weights FILE.weights.h5"
+_MODEL_MODULES = re.compile(
+    r"builtins|keras(\.(layers|models|initializers|regularizers|constraints|activations|ops|random"
+    r"|dtype_policies|optimizers|losses|metrics|quantizers|applications)(\.\w+)*)?"
+    r"|keras\.src\.(ops|layers|models|engine|random)(\.\w+)*"
+)
+
 
 def import_keras(what: str) -> Any:
     """Keras, on its torch backend unless the user has chosen another."""
@@ -40,9 +48,13 @@ def import_keras(what: str) -> Any:
     try:
         import keras
     except ModuleNotFoundError as error:
-        if error.name == "keras":
+        if (error.name or "").split(".")[0] == "keras":
             raise MissingDependency("keras", what, "keras") from None
-        raise
+        backend = os.environ.get("KERAS_BACKEND")
+        raise ModelError(
+            f"{what} needs Keras, whose {backend} backend does not start: {one_line(error)}. "
+            "Set KERAS_BACKEND=torch"
+        ) from None
     return keras
 
 
@@ -58,19 +70,21 @@ def from_keras(model: Any, name: str, input: Input | None = None) -> Model:
     from convscope.models.keras import KerasModel
 
     if input is None:
-        channels, size = _shape(model, keras)
+        channels, size = _shape(model)
         input = Input(channels or 3, UNKNOWN_PREPROCESS.at(size) if size else UNKNOWN_PREPROCESS)
     return KerasModel(model, name, input)
 
 
-def _shape(model: Any, keras: Any) -> tuple[int | None, tuple[int, int] | None]:
+def _shape(model: Any) -> tuple[int | None, tuple[int, int] | None]:
     """Channels and ``(height, width)`` of a model's first input, as far as it says."""
+    from convscope.models.keras import channels_last
+
     shape = getattr(model, "input_shape", None) if getattr(model, "inputs", None) else None
     if isinstance(shape, list) and shape:
         shape = shape[0]
     if not isinstance(shape, tuple) or len(shape) != 4:
         return None, None
-    last = keras.config.image_data_format() == "channels_last"
+    last = channels_last(model)
     channels = shape[3] if last else shape[1]
     height, width = shape[1:3] if last else shape[2:4]
     return channels, (height, width) if height and width else None
@@ -91,43 +105,44 @@ def from_applications(name: str, options: dict[str, Any], weights: str | Path | 
     if weights is not None:
         load_weights(model, Path(weights))
     module = builders[name].__module__.rpartition(".")[2]
-    channels, size = _shape(model, keras)
-    preprocess = _application_preprocess(module, size)
+    channels, size = _shape(model)
+    preprocess = _application_preprocess(module, size or (224, 224))
     thousand = options.get("include_top", True) and options.get("classes", 1000) == 1000
     classes = imagenet_classes() if thousand else ()
     return from_keras(model, name, Input(channels or 3, preprocess, classes))
 
 
-def _application_preprocess(module: str, size: tuple[int, int] | None) -> Preprocess:
-    size = size or (224, 224)
-    mode = _MODES[_MODE_OF.get(module, "tf")]
+def _application_preprocess(module: str, size: tuple[int, int]) -> Preprocess:
+    if module not in _MODE_OF:
+        return UNKNOWN_PREPROCESS.at(size)
     # Keras leaves resizing to the user; a centre crop at 7/8 is the usual evaluation.
-    return Preprocess(
-        size=size, resize=round(min(size) * 8 / 7), mean=mode.mean, std=mode.std,
-        scale=mode.scale, order=mode.order, interpolation="bicubic",
-        origin=f"keras.applications.{module}",
-    )  # fmt: skip
+    return replace(
+        _MODES[_MODE_OF[module]],
+        size=size,
+        resize=round(size[0] * 8 / 7) if size[0] == size[1] else None,
+        interpolation="bicubic",
+        origin=f"keras.applications.{module}; resize and crop as usual for ImageNet",
+    )
 
 
 def _cannot_build(name: str, error: Exception) -> ModelError:
-    text = " ".join(str(error).split())
+    text = one_line(error, 2000)
     url = re.search(r"https?://\S+?(?=[\s:,)]|$)", text)
     if "URL fetch failure" in text and url:
         folder = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
         path = folder / url[0].rpartition("/")[2]
-        return no_network(f"keras:{name}", url[0], path, OSError("no network"))
+        return no_network(f"keras:{name}", url[0], path, text.rpartition(" -- ")[2])
     return ModelError(f"keras:{name} raised {type(error).__name__}: {text[:240]}")
 
 
 def load_weights(model: Any, path: Path) -> None:
     """Put a ``.weights.h5`` (or old ``.h5``) file into a Keras model."""
     if not path.is_file():
-        raise WeightsError(f"No weights {str(path)!r}. There is no such file.")
+        raise WeightsError(f"No weights {str(path)!r}.{near_files(path)}")
     try:
         model.load_weights(str(path))
     except Exception as error:
-        line = " ".join(str(error).split())[:240]
-        raise WeightsError(f"{path} does not fit {model.name}: {line}") from None
+        raise WeightsError(f"{path} does not fit {model.name}: {one_line(error)}") from None
 
 
 def from_file(path: Path, weights: str | Path | None) -> Model:
@@ -137,8 +152,8 @@ def from_file(path: Path, weights: str | Path | None) -> Model:
     try:
         model = keras.models.load_model(str(path), compile=False, safe_mode=True)
     except Exception as error:
-        line = " ".join(str(error).split())[:240]
-        raise ModelError(f"{path} cannot be loaded: {type(error).__name__}: {line}") from error
+        line = f"{type(error).__name__}: {one_line(error)}"
+        raise ModelError(f"{path} cannot be loaded: {line}. {_REBUILD}") from error
     if weights is not None:
         load_weights(model, Path(weights))
     return from_keras(model, str(path))
@@ -147,43 +162,43 @@ def from_file(path: Path, weights: str | Path | None) -> Model:
 def _configuration(path: Path) -> Any:
     """The model's configuration, read without building anything."""
     try:
-        if path.suffix == ".keras":
+        if path.suffix.lower() == ".keras":
             with zipfile.ZipFile(path) as archive:
                 return json.loads(archive.read("config.json"))
-        import h5py
-
+        h5py = imported("h5py", "h5py", str(path), "keras")
         with h5py.File(path) as file:
             text = file.attrs.get("model_config")
-            if text is None:
-                raise ModelError(
-                    f"{path} holds weights without a network. Give it: "
-                    f"-m FILE.py:factory --weights {path}"
-                )
-            return json.loads(text)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        line = " ".join(str(error).split())[:160]
-        raise ModelError(f"{path} is not a Keras model file: {line}") from None
+        raise ModelError(f"{path} is not a Keras model file: {one_line(error, 160)}") from None
+    if text is None:
+        raise ModelError(
+            f"{path} holds weights without a network. Give it: -m FILE.py:factory --weights {path}"
+        )
+    return json.loads(text)
 
 
 def _refuse_code(configuration: Any, path: Path, keras: Any) -> None:
-    """Refuse Lambda layers, and classes from modules that are not Keras's own.
+    """Refuse Lambda layers, and whatever comes from outside the parts of Keras that make models.
 
     A class that the running program has registered with Keras itself is let through.
     """
     for node in _nodes(configuration):
         kind, module = str(node.get("class_name")), str(node.get("module") or "keras")
-        if kind == "Lambda":
-            raise UnsafeFile(
-                f"{path} holds a Lambda layer, which runs code when the file is opened. Rebuild "
-                f"the network in Python: -m FILE.py:factory --weights FILE.weights.h5"
-            )
-        known = module.split(".")[0] in ("keras", "builtins", "tensorflow", "tf_keras")
         registered = str(node.get("registered_name") or "")
-        if not known and registered not in keras.saving.get_custom_objects():
+        if {_last(kind), _last(registered)} & {"Lambda", "__lambda__"}:
+            part = "function of its own" if _last(kind) == "__lambda__" else "Lambda layer"
             raise UnsafeFile(
-                f"{path} wants to import {module}.{kind}. Rebuild the network in Python: "
-                "-m FILE.py:factory --weights FILE.weights.h5"
+                f"{path} holds a {part}, which runs code when the file is opened. {_REBUILD}"
             )
+        if not _MODEL_MODULES.fullmatch(module) and (
+            registered not in keras.saving.get_custom_objects()
+        ):
+            raise UnsafeFile(f"{path} wants to import {module}.{kind}. {_REBUILD}")
+
+
+def _last(name: str) -> str:
+    """``Lambda`` of ``keras>Lambda`` or ``layers.Lambda``."""
+    return re.split(r"[.>]", name)[-1]
 
 
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:
@@ -195,9 +210,3 @@ def _nodes(value: Any) -> Iterator[dict[str, Any]]:
     if isinstance(value, list):
         for item in value:
             yield from _nodes(item)
-
-
-def imagenet_classes() -> tuple[str, ...]:
-    """The thousand class names of ImageNet-1k, in the usual order."""
-    text = (resources.files("convscope.models") / "builtin" / "imagenet.txt").read_text("utf-8")
-    return tuple(text.splitlines())

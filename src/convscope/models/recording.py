@@ -148,9 +148,7 @@ class Tracer:
         owner, slash, function = plain.rpartition("/")
         if slash and plain not in self._modules:
             inside = bool(owner) and function != "pre"
-            return Layer(
-                address, function, shape, depth=self._depth(owner) + inside, function=True
-            )
+            return Layer(address, function, shape, depth=self._depth(owner) + inside, function=True)
         module = self._modules[plain]
         return Layer(
             path=address,

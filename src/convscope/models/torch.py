@@ -53,7 +53,7 @@ class TorchModel(HookedModel):
             return None
         values = weight.detach().float().cpu()
         if isinstance(module, nn.modules.conv._ConvTransposeNd):  # (in, out of one group, …)
-            grouped = values.unflatten(0, (module.groups, -1))
+            grouped = values.reshape(module.groups, -1, *values.shape[1:])
             values = grouped.transpose(1, 2).flatten(0, 1)
         return np.ascontiguousarray(values.numpy())
 
@@ -63,7 +63,11 @@ class TorchModel(HookedModel):
         if means and all(mean is not None and not mean.any() for mean in means):
             return FRESH_NORMS
         return untrained_kernels(
-            [(m.weight, m.bias) for m in parts if isinstance(m, (nn.modules.conv._ConvNd, nn.Linear))]
+            [
+                (m.weight, m.bias)
+                for m in parts
+                if isinstance(m, (nn.modules.conv._ConvNd, nn.Linear))
+            ]
         )
 
 

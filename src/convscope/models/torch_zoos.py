@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +24,8 @@ from convscope.models.weights import (
     read_weights,
 )
 from convscope.preprocess import Preprocess
+
+_one_at_a_time = threading.Lock()
 
 
 def from_torchvision(name: str, options: dict[str, Any], weights: str | Path | None) -> Model:
@@ -85,18 +87,24 @@ def _filled(
     That way it also gets what goes with them: other inner sizes, renamed keys, Inception's own
     normalisation. torchvision would unpickle the file itself, so the tensors are handed to it.
     """
-    # Built anew from the same value: the member that everyone shares stays as it is.
-    lent = entry.__class__(entry.value)
-    lent.get_state_dict = lambda *_, **__: dict(tensors)
-    try:
-        with suppress(RuntimeError, ValueError):  # it does not fit, or another num_classes is told
-            network: nn.Module = models.get_model(name, weights=lent, **options)
-            return network
-    finally:
-        del lent.get_state_dict
+    with _handing_over(entry, tensors), suppress(RuntimeError, ValueError):
+        network: nn.Module = models.get_model(name, weights=entry, **options)
+        return network
+    # It does not fit, or another number of classes is told.
     plain: nn.Module = made(lambda: _plain(models, name, options), f"torchvision:{name}")
     fit_weights(plain, tensors, source, name)
     return plain
+
+
+@contextmanager
+def _handing_over(entry: Any, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Let published weights be ``tensors`` for a while; the entry is shared by the process."""
+    with _one_at_a_time:
+        entry.get_state_dict = lambda *_, **__: dict(tensors)
+        try:
+            yield
+        finally:
+            del entry.get_state_dict
 
 
 def _torchvision_input(entry: Any, options: Mapping[str, Any]) -> Input:
@@ -127,7 +135,9 @@ def from_timm(name: str, options: dict[str, Any], weights: str | Path | None) ->
         raise ModelError(f"No model {name!r} in timm.{near} All: timm.list_models()")
     pretrained = options.pop("weights", "default") is not None and weights is None
     source = _timm_source(timm, name) if pretrained else {}
-    module = made(lambda: timm.create_model(name, pretrained=pretrained, **source, **options), label)
+    module = made(
+        lambda: timm.create_model(name, pretrained=pretrained, **source, **options), label
+    )
     if weights is not None:
         fit_weights(module, read_weights(weights), str(weights), name)
     return TorchModel(module, name, _timm_input(timm, module, options.get("in_chans", 3)))
@@ -194,8 +204,3 @@ def _timm_input(timm: Any, module: nn.Module, channels: int) -> Input:
     )  # fmt: skip
     known = getattr(module, "num_classes", 0) == 1000
     return Input(channels, preprocess, imagenet_classes() if known else ())
-
-
-__all__ = ["from_timm", "from_torchvision"]
-Loader = Callable[[str, dict[str, Any], "str | Path | None"], Model]
-os  # noqa

@@ -11,15 +11,16 @@ from typing import Any
 
 from torch import nn
 
-from convscope.errors import ModelError, UsageError, closest
-from convscope.models import sources
+from convscope.errors import ModelError, UsageError
+from convscope.models import keras_files, sources, torch_zoos
 from convscope.models.base import Model
+from convscope.models.weights import near_files
 from convscope.preprocess import Preprocess, parse_preprocess
 
 _FRAMEWORKS: dict[str, Callable[[Spec], Model]] = {
-    "torchvision": lambda spec: sources.from_torchvision(spec.name, spec.options, spec.weights),
-    "timm": lambda spec: sources.from_timm(spec.name, spec.options, spec.weights),
-    "keras": lambda spec: sources.from_keras_applications(spec.name, spec.options, spec.weights),
+    "torchvision": lambda spec: torch_zoos.from_torchvision(spec.name, spec.options, spec.weights),
+    "timm": lambda spec: torch_zoos.from_timm(spec.name, spec.options, spec.weights),
+    "keras": lambda spec: keras_files.from_applications(spec.name, spec.options, spec.weights),
 }
 _ADVICE = {
     ".pt2": "an exported program has no modules left to look into. Load the network it was made "
@@ -68,14 +69,22 @@ def load(
     Raises ``ModelError`` and its kinds, each one line that says what to do.
     """
     loaded = _loaded(model, weights)
+    if loaded is model and (input, preprocess, classes) != (None, None, None):
+        loaded = loaded.copy()
     if input is not None:
-        size = (int(input[1]), int(input[2]))
-        loaded.told(channels=int(input[0]), preprocess=loaded.input.preprocess.at(size), note="")
+        channels, size = _input_shape(input)
+        loaded.told(channels=channels, preprocess=loaded.input.preprocess.at(size), note="")
     if preprocess is not None:
         loaded.told(preprocess=_merged(preprocess, loaded.input.preprocess))
     if classes is not None:
         loaded.told(classes=tuple(classes))
     return loaded
+
+
+def _input_shape(told: tuple[int, int, int]) -> tuple[int, tuple[int, int]]:
+    if len(told) != 3 or not all(isinstance(side, int) and side > 0 for side in told):
+        raise UsageError(f"input is (channels, height, width), not {told!r}: input=(3, 224, 224)")
+    return told[0], (told[1], told[2])
 
 
 def _merged(told: Preprocess | str, own: Preprocess) -> Preprocess:
@@ -87,13 +96,13 @@ def _merged(told: Preprocess | str, own: Preprocess) -> Preprocess:
 def _loaded(model: Any, weights: str | Path | None) -> Model:
     if isinstance(model, (str, Path)):
         return _from_text(str(model), weights)
-    if weights is not None and not isinstance(model, Model):
+    if weights is not None:
         raise UsageError("weights= goes with a model's name; load them into the module yourself")
     if isinstance(model, Model):
         return model
     keras = sys.modules.get("keras")
     if keras is not None and isinstance(model, keras.Model):
-        return sources.from_keras(model, getattr(model, "name", "keras model"))
+        return keras_files.from_keras(model, getattr(model, "name", "keras model"))
     if isinstance(model, nn.Module):
         return sources.from_module(model, type(model).__name__)
     raise ModelError(
@@ -108,7 +117,7 @@ def parse_spec(text: str, weights: str | Path | None = None) -> Spec:
     >>> parse_spec("keras:VGG16,include_top=false,classes=10").options
     {'include_top': False, 'classes': 10}
     """
-    name, *parts = text.split(",")
+    name, *parts = [text] if Path(text).exists() else text.split(",")
     options: dict[str, Any] = {}
     for part in parts:
         key, given, value = part.partition("=")
@@ -136,7 +145,8 @@ def _from_text(text: str, weights: str | Path | None) -> Model:
     framework, colon, rest = spec.name.partition(":")
     if colon and framework in _FRAMEWORKS:
         model = _FRAMEWORKS[framework](Spec(text, rest, spec.options, weights))
-    elif spec.name == "demo" and weights is None and not Path("demo").exists():
+    elif spec.name == "demo":
+        _alone(spec)
         model = sources.from_card(sources.DEMO, text)
     elif colon and not Path(spec.name).exists():
         model = sources.from_factory(spec.name, spec.options, weights)
@@ -146,30 +156,38 @@ def _from_text(text: str, weights: str | Path | None) -> Model:
     return model
 
 
+def _alone(spec: Spec) -> None:
+    """Refuse what a model that is complete in itself would otherwise ignore."""
+    if spec.weights is not None:
+        raise UsageError(
+            f"{spec.name} brings its own weights; --weights {spec.weights} is too many"
+        )
+    sources.no_options(spec.name, spec.options)
+
+
 def _from_file(path: Path, spec: Spec) -> Model:
     suffix = path.suffix.lower()
     known = suffix in {".keras", ".h5", ".hdf5", ".safetensors", ".py", *_ADVICE}
     if not path.exists():
         raise _unknown(spec.text, path, looks_like_file=known)
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder, not a model. {_ADVICE['.pb']}")
     if suffix in (".keras", ".h5", ".hdf5"):
-        return sources.from_keras_file(path, spec.weights)
+        sources.no_options(spec.name, spec.options)
+        return keras_files.from_file(path, spec.weights)
     if suffix == ".safetensors":
+        _alone(spec)
         return sources.from_card(path, spec.text)
     if suffix == ".py":
         raise ModelError(f"Which function of {path} makes the model? -m {path}:NAME")
     if suffix in _ADVICE:
         raise ModelError(f"{path}: {_ADVICE[suffix].format(file=path)}")
-    if path.is_dir():
-        raise ModelError(f"{path} is a folder, not a model. {_ADVICE['.pb']}")
     raise ModelError(f"{path} is no model file. Read are: .keras, .h5, .safetensors with its card")
 
 
 def _unknown(text: str, path: Path, looks_like_file: bool) -> ModelError:
     if looks_like_file:
-        near = ""
-        if path.parent.is_dir():
-            near = closest(path.name, (p.name for p in path.parent.iterdir()))
-        return ModelError(f"No model file {text!r}.{near or ' There is no such file.'}")
+        return ModelError(f"No model file {text!r}.{near_files(path)}")
     near = sources.names_like(text)
     return ModelError(
         f"No model {text!r}.{near} Give demo, torchvision:NAME, timm:NAME, keras:NAME, a file, or "

@@ -1,0 +1,285 @@
+"""Keras models on the torch backend: every way of making one, addresses, ``PATH/pre``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import torch
+from keras import layers
+from keras.src.backend.common.global_state import get_global_attribute
+from torch import Tensor
+
+import convscope as cs
+from convscope.errors import ModelError
+
+# Keras turns torch tensors into arrays in a way that numpy 2 deprecates.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+
+SIZE = (3, 8, 10)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    keras.utils.set_random_seed(1)
+
+
+class Subclassed(keras.Model):
+    """Layers in attributes and lists, one used twice, a function between, an inner model."""
+
+    def __init__(self) -> None:
+        super().__init__(name="subclassed")
+        self.stem = layers.Conv2D(4, 3, padding="same", name="stem")
+        self.pool = layers.MaxPooling2D(2, name="pool")
+        self.blocks = [Block(name="block_a"), Block(name="block_b")]
+        self.head = keras.Sequential([layers.Dense(3, name="fc")], name="head")
+
+    def call(self, x: Any) -> Any:
+        x = self.pool(keras.ops.relu(self.stem(x)))
+        for block in self.blocks:
+            x = block(x)
+        return self.head(keras.ops.mean(self.pool(x), (1, 2)))
+
+
+class Block(layers.Layer):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.conv = layers.Conv2D(4, 3, padding="same", name="conv")
+
+    def call(self, x: Any) -> Any:
+        return self.conv(x) + x
+
+
+def _nested() -> Any:
+    inner = keras.Sequential(
+        [layers.Conv2D(4, 3, padding="same", name="a"), layers.ReLU(name="b")], name="inner"
+    )
+    inputs = keras.Input((8, 10, 3))
+    x = layers.MaxPooling2D(2, name="pool")(inner(inputs))
+    x = keras.ops.add(x, 1.0)
+    return keras.Model(inputs, layers.GlobalAveragePooling2D(name="mean")(x), name="nested")
+
+
+def _images() -> Tensor:
+    return torch.rand(2, 8, 10, 3, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_subclassed_model_is_built_by_what_is_told_and_looked_into() -> None:
+    module = Subclassed()
+    model = cs.load(module, input=SIZE)
+    assert [layer.path for layer in model.layers] == [
+        "stem", "/relu", "pool", "block_a", "block_a.conv", "block_a/add", "block_b",
+        "block_b.conv", "block_b/add", "pool#2", "/mean", "head", "head.fc",
+    ]  # fmt: skip
+    maps = model.activations(_images(), ["stem", "block_a/add", "pool#2", "head.fc"], grad=True)
+    stem = module.stem(_images())
+    torch.testing.assert_close(maps["stem"], stem.permute(0, 3, 1, 2))
+    block = module.blocks[0](module.pool(keras.ops.relu(stem)))
+    torch.testing.assert_close(maps["block_a/add"], block.permute(0, 3, 1, 2))
+    torch.testing.assert_close(maps["head.fc"], module(_images()))
+    assert maps["pool#2"].shape == (2, 4, 2, 2)
+
+
+def test_an_unbuilt_model_without_a_size_says_what_to_do() -> None:
+    model = cs.load(Subclassed())
+    with pytest.raises(ModelError) as caught:
+        model.layers  # noqa: B018
+    assert str(caught.value) == (
+        "subclassed has not been built, so it has no layers yet. Call it once on a batch, or tell "
+        "what it takes: --input C,H,W"
+    )
+    module = Subclassed()
+    module(_images())
+    assert "head.fc" in cs.load(module).layers
+
+
+def test_a_nested_model() -> None:
+    module = _nested()
+    model = cs.load(module)
+    assert (model.input.channels, model.input.size) == (3, (8, 10))
+    assert [layer.path for layer in model.layers] == [
+        "inner", "inner.a", "inner.b", "pool", "/add", "mean"]  # fmt: skip
+    assert model.layers["inner"].container
+    maps = model.activations(_images(), ["inner.a", "/add"])
+    inner = module.get_layer("inner").get_layer("a")(_images())
+    torch.testing.assert_close(maps["inner.a"], inner.permute(0, 3, 1, 2))
+
+
+def test_shared_layers_and_layers_of_one_name_are_told_apart() -> None:
+    class Odd(keras.Model):
+        def __init__(self) -> None:
+            super().__init__(name="odd")
+            self.one = layers.Conv2D(2, 1, name="conv")
+            self.two = layers.Conv2D(5, 1, name="conv")
+
+        def call(self, x: Any) -> Any:
+            return self.two(self.one(self.one(x)[..., :1] + x))
+
+    shapes = {la.path: la.shape for la in cs.load(Odd(), input=SIZE).layers.select("kind=conv")}
+    assert shapes == {"conv": (2, 8, 10), "conv#2": (2, 8, 10), "conv_2": (5, 8, 10)}
+
+
+def test_the_pass_ends_early_and_keras_is_left_in_order() -> None:
+    calls = []
+
+    class Counts(layers.Layer):
+        def call(self, x: Any) -> Any:
+            calls.append(1)
+            return x
+
+    inputs = keras.Input((8, 10, 3))
+    conv = layers.Conv2D(2, 3, name="conv")(inputs)
+    model = cs.load(keras.Model(inputs, Counts(name="counts")(conv)))
+    assert model.layers
+    calls.clear()
+    model.activations(_images(), "conv")
+    assert calls == []
+    assert get_global_attribute("current_call_ctx") is None
+    model.logits(_images())
+    assert calls == [1]
+
+
+def test_after_an_exception_no_hook_is_left() -> None:
+    class Fails(layers.Layer):
+        armed = False
+
+        def call(self, x: Any) -> Any:
+            if Fails.armed:
+                raise ValueError("boom")
+            return x
+
+    inputs = keras.Input((8, 10, 3))
+    x = layers.Conv2D(2, 3, activation="relu", name="conv")(inputs)
+    module = keras.Model(inputs, Fails(name="fails")(x))
+    model = cs.load(module)
+    assert model.layers
+    Fails.armed = True
+    activation, trainable = module.get_layer("conv").activation, module.trainable
+    with pytest.raises(ModelError, match="boom"):
+        model.activations(_images(), ["conv/pre", "conv", "fails"], grad=True)
+    for layer in [module, *module.layers]:
+        assert not layer._forward_hooks
+        assert not layer._forward_pre_hooks
+    assert module.get_layer("conv").activation is activation
+    assert module.trainable is trainable
+    assert all(p.requires_grad and p.grad is None for p in module.get_layer("conv").parameters())
+
+
+def test_dropout_is_off_and_statistics_stay() -> None:
+    inputs = keras.Input((8, 10, 3))
+    x = layers.BatchNormalization(name="norm")(layers.Conv2D(2, 3, name="conv")(inputs))
+    module = keras.Model(inputs, layers.Dropout(0.9, name="drop")(x))
+    norm = module.get_layer("norm")
+    before = [np.array(keras.ops.convert_to_numpy(v)) for v in norm.variables]
+    model = cs.load(module)
+    maps = model.activations(_images(), ["norm", "drop"])
+    torch.testing.assert_close(maps["norm"], maps["drop"])
+    for was, now in zip(before, norm.variables, strict=True):
+        np.testing.assert_array_equal(was, keras.ops.convert_to_numpy(now))
+    assert model.looks_untrained() == "its batch normalisations have never seen a batch"
+
+
+# Before a fused activation
+
+
+def _fused() -> Any:
+    inputs = keras.Input((8, 10, 3))
+    shared = layers.Conv2D(3, 3, padding="same", activation="relu", name="conv")
+    x = layers.DepthwiseConv2D(3, activation="tanh", name="depth")(shared(shared(inputs)))
+    x = layers.EinsumDense("bhwc,cd->bhwd", (None, None, 4), activation="gelu", name="einsum")(x)
+    x = layers.Conv2D(4, 1, name="linear")(x)
+    x = layers.Activation("relu", name="act")(x)
+    x = layers.GlobalAveragePooling2D(name="mean")(x)
+    return keras.Model(inputs, layers.Dense(5, activation="softmax", name="fc")(x), name="fused")
+
+
+def test_results_before_a_fused_activation_stand_before_their_layer() -> None:
+    found = cs.load(_fused()).layers
+    assert [layer.path for layer in found] == [
+        "conv/pre", "conv", "conv/pre#2", "conv#2", "depth/pre", "depth", "einsum/pre", "einsum",
+        "linear", "act", "mean", "fc/pre", "fc",
+    ]  # fmt: skip
+    assert found["conv/pre"].shape == found["conv"].shape == (3, 8, 10)
+    assert (found["fc/pre"].function, found["fc/pre"].depth) == (True, 0)
+    assert "conv/pre" not in [layer.path for layer in found.select("kind=conv")]
+
+
+def test_results_before_a_fused_activation_are_true_alone_and_together() -> None:
+    module = _fused()
+    model, images = cs.load(module), _images()
+    conv, fc = module.get_layer("conv"), module.get_layer("fc")
+    first = keras.ops.conv(images, conv.kernel, padding="same") + conv.bias
+    for wanted in (["conv/pre"], ["conv/pre", "conv", "conv/pre#2", "fc/pre", "fc"]):
+        maps = model.activations(images, wanted)
+        assert list(maps) == wanted
+        torch.testing.assert_close(maps["conv/pre"], first.detach().permute(0, 3, 1, 2))
+    assert maps["conv/pre"].min() < 0
+    torch.testing.assert_close(maps["conv"], maps["conv/pre"].relu())
+    torch.testing.assert_close(maps["fc"], maps["fc/pre"].softmax(1))
+    assert fc.activation is keras.activations.softmax
+    assert conv.activation is keras.activations.relu
+
+
+def test_the_gradient_before_a_fused_activation_is_that_of_the_logits() -> None:
+    model = cs.load(_fused())
+    wanted = ["conv/pre#2", "conv#2", "fc/pre", "fc"]
+    maps = model.activations(_images(), wanted, grad=True)
+    pre, post, logits = torch.autograd.grad(
+        maps["fc"][:, 2].sum(), [maps[path] for path in wanted[:3]]
+    )
+    torch.testing.assert_close(pre, post * (maps["conv/pre#2"] > 0))
+    p = maps["fc"].detach()
+    expected = p[:, 2:3] * (torch.nn.functional.one_hot(torch.tensor(2), 5) - p)
+    torch.testing.assert_close(logits, expected)
+
+
+def test_an_activation_that_is_a_layer_is_a_layer_of_its_own() -> None:
+    inputs = keras.Input((8, 10, 3))
+    held = layers.LeakyReLU(name="leaky")
+    module = keras.Model(inputs, layers.Conv2D(2, 3, activation=held, name="conv")(inputs))
+    paths = [layer.path for layer in cs.load(module).layers]
+    assert paths[0] == "conv"
+    assert "conv.leaky" in paths
+    assert module.get_layer("conv").activation is held
+
+
+# Kernels and layouts
+
+
+def test_kernels_in_the_standard_layout() -> None:
+    inputs = keras.Input((8, 10, 3))
+    x = layers.Conv2DTranspose(4, (3, 2), name="up")(inputs)
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2, name="depth")(x)
+    x = layers.SeparableConv2D(5, 3, name="separable")(x)
+    module = keras.Model(inputs, layers.Dense(2, name="fc")(layers.Flatten()(x)))
+    model = cs.load(module)
+    kernel = np.asarray(keras.ops.convert_to_numpy(module.get_layer("up").kernel))
+    np.testing.assert_array_equal(model.weights("up"), kernel.transpose(2, 3, 0, 1))
+    assert model.weights("up").shape == (4, 3, 3, 2)
+    kernel = keras.ops.convert_to_numpy(module.get_layer("depth").kernel)
+    assert model.weights("depth").shape == (8, 1, 3, 3)
+    np.testing.assert_array_equal(model.weights("depth")[2 * 1 + 1, 0], kernel[:, :, 1, 1])
+    assert model.weights("separable").shape == (8, 1, 3, 3)
+    assert model.weights("fc").shape[0] == 2
+
+
+def test_channels_first_layers_are_not_permuted() -> None:
+    inputs = keras.Input((3, 8, 10))
+    module = keras.Model(
+        inputs, layers.Conv2D(2, 3, data_format="channels_first", name="conv")(inputs)
+    )
+    model = cs.load(module)
+    assert (model.input.channels, model.input.size) == (3, (8, 10))
+    assert model.layers["conv"].shape == (2, 6, 8)
+    images = torch.rand(1, 3, 8, 10)
+    torch.testing.assert_close(model.activations(images, "conv")["conv"], module(images).detach())
+
+
+def test_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ModelError, match=r"lives on Keras's jax backend\. Set KERAS_BACKEND=torch"):
+        cs.load(_nested())
