@@ -141,7 +141,7 @@ def filters(model: Any, layer: str) -> Filters:
     colour = chosen == first and values.ndim == 4 and values.shape[1] == loaded.input.channels == 3
     if colour and loaded.input.preprocess.order == "BGR":
         values = np.ascontiguousarray(values[:, ::-1])
-    return Filters(_as_kernels(values), chosen, loaded.name, colour, loaded.looks_untrained())
+    return Filters(_as_kernels(values), chosen, loaded.title, colour, loaded.looks_untrained())
 
 
 def _as_kernels(values: NDArray[np.float32]) -> NDArray[np.float32]:

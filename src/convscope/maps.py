@@ -114,7 +114,7 @@ class LayerMaps:
     def strongest(self, count: int) -> list[int]:
         """The channels with the highest peaks, strongest first; NaN counts as lowest."""
         peaks = np.nan_to_num(self.values, nan=-np.inf).max((1, 2))
-        return np.argsort(-peaks, kind="stable")[:count].tolist()
+        return [int(channel) for channel in np.argsort(-peaks, kind="stable")[:count]]
 
     def plot(self, **options: Any) -> Figure:
         """``grid(**options)`` as a matplotlib ``Figure``."""
@@ -309,4 +309,4 @@ def look_at(model: Model, batch: Batch) -> Specimen:
     untrained = model.looks_untrained()
     if untrained:
         lines.append(f"this network looks untrained: {untrained}")
-    return Specimen(model.name, batch.names[0], original, seen, tuple(lines))
+    return Specimen(model.title, batch.names[0], original, seen, tuple(lines))

@@ -80,7 +80,10 @@ def test_a_list_is_a_batch_and_gives_a_list(model: Any) -> None:
 
 def test_pictures_can_be_shown_at_another_size(model: Any) -> None:
     assert model.prepare(RGB, size=24).size == (24, 24)
-    assert model.prepare([RGB, RGB], size=(10, 20)).size == (10, 20)
+    several = model.prepare([RGB, RGB], size=(10, 20))
+    assert several.size == several.preprocess.size == several.one(1).preprocess.size == (10, 20)
+    assert model.prepare(RGB).preprocess == model.input.preprocess
+    assert model.prepare([RGB, torch.rand(3, 12, 16)]).preprocess is None
     with pytest.raises(
         UsageError, match="size= resizes pictures, and An array of float32 of shape"
     ):

@@ -67,7 +67,8 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool(self.widen(x))
-        return x + self.second(self.first(x))
+        refined: Tensor = x + self.second(self.first(x))
+        return refined
 
 
 class Compact(nn.Module):
@@ -90,7 +91,8 @@ class Compact(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stage2(self.stage1(self.stem(x)))
-        return self.head(self.flatten(self.pool(x)))
+        scores: Tensor = self.head(self.flatten(self.pool(x)))
+        return scores
 
 
 ARCHITECTURES: dict[str, Callable[[int, tuple[int, int], int], nn.Module]] = {

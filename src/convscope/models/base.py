@@ -36,13 +36,26 @@ from convscope.models.batch import (
 class Model(abc.ABC):
     """A network that can be looked into. Made by ``cs.load``; never changed by convscope.
 
-    - ``name``: what the user typed, or the class name.
+    - ``name``: what the user typed, or the class name; commands can be given it again.
+    - ``title``: the name for pictures, with the file of weights where one was given.
     - ``input``: what it takes.
     """
 
     def __init__(self, name: str, input: Input) -> None:
         self.name = name
+        self.weights_file = ""
         self.input = input
+
+    @property
+    def title(self) -> str:
+        """The name for pictures: ``torchvision:vgg16 · weights mine.pth``."""
+        if not self.weights_file:
+            return self.name
+        return f"{self.name.replace(',weights=none', '')} · weights {self.weights_file}"
+
+    def __repr__(self) -> str:
+        size = "×".join(map(str, (self.input.channels, *(self.input.size or ("any", "size")))))
+        return f"{type(self).__name__}({self.title!r}, input {size})"
 
     @abc.abstractmethod
     def _trace(self) -> Layers:
@@ -169,7 +182,7 @@ class Model(abc.ABC):
         preprocess = self.input.preprocess.at(sides) if sides else self.input.preprocess
         view = preprocess.view(source, self.input.channels)
         values = torch.from_numpy(preprocess.normalise(view.seen))[None]
-        return Batch(values, (view,), (view.name,), single=True)
+        return Batch(values, (view,), (view.name,), single=True, preprocess=preprocess)
 
     def _from_numbers(self, images: Any, sides: tuple[int, int] | None) -> Batch:
         values = as_floats(images)

@@ -87,12 +87,13 @@ def join(batches: Sequence[Batch]) -> Batch:
         named = ", ".join(f"{b.names[0]} {b.size[0]}×{b.size[1]}" for b in batches[:3])
         raise ImageError(f"Images of one call must have one size, not {named}. Set one with size=")
     views = [view for b in batches if b.views is not None for view in b.views]
+    seen = len(views) == sum(map(len, batches))  # numbers among them have no view
     return Batch(
         torch.cat([b.values for b in batches]),
-        tuple(views) if len(views) == sum(map(len, batches)) else None,
+        tuple(views) if seen else None,
         tuple(name for b in batches for name in b.names),
         single=False,
-        preprocess=batches[0].preprocess,
+        preprocess=batches[0].preprocess if seen else None,
     )
 
 

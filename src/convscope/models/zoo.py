@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def _input_shape(told: tuple[int, int, int]) -> tuple[int, tuple[int, int]]:
 def _merged(told: Preprocess | str, own: Preprocess) -> Preprocess:
     """What the user says, at the model's own size where the user names none."""
     given = parse_preprocess(told) if isinstance(told, str) else told
-    return given.at(own.size) if given.size is None and own.size else given
+    return replace(given, size=own.size) if given.size is None else given
 
 
 def _loaded(model: Any, weights: str | Path | None) -> Model:
@@ -153,6 +153,7 @@ def _from_text(text: str, weights: str | Path | None) -> Model:
     else:
         model = _from_file(Path(spec.name).expanduser(), spec)
     model.name = text
+    model.weights_file = Path(weights).name if weights else ""
     return model
 
 
