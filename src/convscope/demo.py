@@ -17,7 +17,7 @@ from convscope.models import Model, load
 
 PHOTOGRAPHS = ("cat", "coffee", "rocket")
 DEPTHS = ("stem.conv", "stage1.widen.conv", "stage1/add", "stage2.widen.conv", "stage2/add")
-MAPS_SIZE = 160
+MAPS_SIZE = 224
 
 
 @dataclass
@@ -61,7 +61,7 @@ def run(folder: Path) -> Iterator[str]:
     yield f"\nAll of it on one page: {folder / 'index.html'}"
     yield (
         "Next, on a photograph of yours:\n"
-        "  convscope maps PHOTO.jpg --overview --size 160\n"
+        "  convscope maps PHOTO.jpg --overview --size 224\n"
         "  convscope maps PHOTO.jpg -m torchvision:squeezenet1_1 --overview   "
         "(pip install 'convscope[torchvision]'; 5 MB of weights)"
     )
@@ -157,7 +157,7 @@ def _document(parts: list[str], about: str) -> str:
         f"<title>convscope demo</title><style>{_STYLE}</style>\n"
         f"<h1>Inside a small network</h1><p>{html.escape(about)}</p>\n{body}\n"
         "<h2>Next</h2><p>On a photograph of yours: "
-        "<code>convscope maps PHOTO.jpg --overview --size 160</code>, or with a network trained on "
+        "<code>convscope maps PHOTO.jpg --overview --size 224</code>, or with a network trained on "
         "ImageNet: "
         "<code>convscope maps PHOTO.jpg -m torchvision:squeezenet1_1 --overview</code></p>"
         "\n</html>\n"
