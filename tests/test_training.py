@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from convscope.errors import DatasetError, UsageError
 from convscope.figures import Theme
 from convscope.models.architectures import build
 from convscope.models.base import Model
-from convscope.training import Confusion, Epoch, Recipe, _augment, evaluate
+from convscope.training import Confusion, Epoch, Recipe, _augment, evaluate, files
 
 
 class Bars(Dataset):
@@ -213,6 +214,35 @@ def test_a_resumed_run_gives_the_weights_of_an_undisturbed_one(
     assert {file.name for file in tmp_path.iterdir()} == {
         "whole.safetensors", "whole.json", "net.safetensors", "net.json"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["after", "before"])
+@pytest.mark.parametrize("at", range(1, 7))
+def test_no_moment_is_wrong_to_be_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, done: bool
+) -> None:
+    """Each epoch replaces three files: it ends before or after any of them is."""
+    recipe, written = Recipe(epochs=2, rate=0.05, patience=1), list[Path]()
+    whole, path = tmp_path / "whole.safetensors", tmp_path / "net.safetensors"
+    cs.train(Bars(60), whole, recipe=recipe)
+
+    def replace(target: Path, write: Callable[[Path], object]) -> None:
+        written.append(target)
+        if len(written) == at and not done:
+            raise KeyboardInterrupt
+        replaced(target, write)
+        if len(written) == at:
+            raise KeyboardInterrupt
+
+    replaced = files._replace
+    monkeypatch.setattr(files, "_replace", replace)
+    for _ in range(2):
+        with suppress(KeyboardInterrupt):
+            cs.train(Bars(60), path, recipe=recipe)
+            break
+    assert path.read_bytes() == whole.read_bytes()
+    assert path.with_suffix(".json").read_text() == whole.with_suffix(".json").read_text()
+    assert not path.with_suffix(".resume.pt").exists()
 
 
 def test_a_run_that_ended_is_not_continued(tmp_path: Path) -> None:

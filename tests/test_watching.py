@@ -300,6 +300,13 @@ def test_a_training_that_goes_on_keeps_the_past_and_replaces_the_rest(tmp_path: 
     assert span.high[0] == pytest.approx(8 * IMAGE.max())
     with Image.open(tmp_path / "array.0.webp") as animation:
         assert animation.n_frames == 3  # type: ignore[attr-defined]
+    (tmp_path / "array.0.0002.npz").write_bytes(b"PK damaged")
+    with cs.watch(loaded(network), IMAGE, "0", to=tmp_path) as watch:
+        watch.step(number=4)
+        assert steps(tmp_path) == [1, 3, 4]
+    with cs.watch(loaded(network), IMAGE, "0", channels=[1], to=tmp_path) as watch:
+        watch.step(number=5)  # other channels cannot be compared
+        assert steps(tmp_path) == [5]
     (tmp_path / "other.0.0001.npz").touch()  # somebody else's
     with cs.watch(loaded(network), IMAGE, "0", to=tmp_path) as watch:
         watch.step()

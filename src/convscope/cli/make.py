@@ -159,7 +159,8 @@ class _Progress:
 
     def batch(self, done: int, of: int) -> None:
         if done > 1 and not self._begun:
-            self._bar.console.print(f"going on at {done / of:.0%}, where it was interrupted")
+            text = f"going on at {done / of:.0%}, where it was interrupted"
+            self._bar.console.print(text, highlight=False)
         self._begun = True
         self._bar.update(self._task, completed=done, total=of, description="training")
 

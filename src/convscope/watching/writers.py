@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image
@@ -69,8 +70,17 @@ class _Strip:
         self._spans: dict[int, Span] = {}
         self._style = Style()
         for step in self._on_disk():
-            if step < first.step:
-                self._spans[step] = Frame.load(self._path(step, ".npz")).span
+            past = _read(self._path(step, ".npz")) if step < first.step else None
+            if past is not None and past.channels == first.channels:
+                self._spans[step] = past.span
+            else:
+                self._forget(step)
+
+    def _forget(self, step: int) -> None:
+        """Remove a frame that is of another run."""
+        self._spans.pop(step, None)
+        for suffix in (".npz", ".png"):
+            self._path(step, suffix).unlink(missing_ok=True)
 
     def _path(self, step: int, suffix: str) -> Path:
         return self._folder / picture_name(self._image, f"{self._layer}.{step:04d}", suffix)
@@ -85,11 +95,8 @@ class _Strip:
 
     def add(self, frame: Frame, style: Style) -> None:
         """Write the numbers and the picture; whatever is there of later steps is out of date."""
-        for step in self._on_disk():
-            if step > frame.step:
-                for suffix in (".npz", ".png"):
-                    self._path(step, suffix).unlink(missing_ok=True)
-                self._spans.pop(step, None)
+        for step in [step for step in self._spans if step > frame.step]:
+            self._forget(step)
         self._style = style
         self._spans[frame.step] = frame.span
         frame.save(self._path(frame.step, ".npz"))
@@ -116,6 +123,14 @@ class _Strip:
                 images.append(sheet.image)
         path = self._folder / picture_name(self._image, self._layer, ".webp")
         return write(path, lambda: animation(images, seconds))
+
+
+def _read(path: Path) -> Frame | None:
+    """The frame that was written to ``path``; ``None`` where it is damaged."""
+    try:
+        return Frame.load(path)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
 
 
 def animation(images: Sequence[Image.Image], seconds: float | None = None) -> bytes:
