@@ -196,16 +196,16 @@ def test_a_resumed_run_gives_the_weights_of_an_undisturbed_one(
             raise KeyboardInterrupt
 
     whole = tmp_path / "whole.safetensors"
-    cs.train(Bars(), whole, architecture=architecture, recipe=recipe)
+    cs.train(Bars(100), whole, architecture=architecture, recipe=recipe)
     path, epochs = tmp_path / "net.safetensors", list[int]()
     with pytest.raises(KeyboardInterrupt):
         cs.train(
-            Bars(), path, architecture=architecture, recipe=recipe,
+            Bars(100), path, architecture=architecture, recipe=recipe,
             on_epoch=stop_after(1 if between else 9), on_batch=within,
         )  # fmt: skip
     torch.manual_seed(99)  # whatever the process does in between
     cs.train(
-        Bars(), path, architecture=architecture, recipe=recipe,
+        Bars(100), path, architecture=architecture, recipe=recipe,
         on_epoch=lambda epoch: epochs.append(epoch.number),
     )  # fmt: skip
     assert epochs == [2, 3]
@@ -224,7 +224,7 @@ def test_no_moment_is_wrong_to_be_interrupted(
     """Each epoch replaces three files: it ends before or after any of them is."""
     recipe, written = Recipe(epochs=2, rate=0.05, patience=1), list[Path]()
     whole, path = tmp_path / "whole.safetensors", tmp_path / "net.safetensors"
-    cs.train(Bars(60), whole, recipe=recipe)
+    cs.train(Bars(40), whole, recipe=recipe)
 
     def replace(target: Path, write: Callable[[Path], object]) -> None:
         written.append(target)
@@ -238,7 +238,7 @@ def test_no_moment_is_wrong_to_be_interrupted(
     monkeypatch.setattr(files, "_replace", replace)
     for _ in range(2):
         with suppress(KeyboardInterrupt):
-            cs.train(Bars(60), path, recipe=recipe)
+            cs.train(Bars(40), path, recipe=recipe)
             break
     assert path.read_bytes() == whole.read_bytes()
     assert path.with_suffix(".json").read_text() == whole.with_suffix(".json").read_text()
@@ -384,6 +384,30 @@ def test_watching_is_told_of_each_epoch_and_changes_nothing(tmp_path: Path) -> N
     assert one.model.input.size == (12, 16)
     assert one.labels[0].startswith("epoch 1 of 4 · accuracy ")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_a_run_stopped_while_the_animation_is_drawn_draws_it_again(tmp_path: Path) -> None:
+    class Dying(Witness):
+        def close(self) -> None:
+            raise KeyboardInterrupt
+
+    again: list[tuple[str, int | None]] = []
+
+    class Second:
+        def step(self, label: str = "", *, number: int | None = None) -> None:
+            again.append((label, number))
+
+        def close(self) -> None:
+            again.append(("closed", None))
+
+    dying: list[Witness] = []
+    path = tmp_path / "b.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        cs.train(
+            Bars(), path, recipe=RECIPE, watch=lambda model: dying.append(Dying(model)) or dying[0]
+        )
+    cs.train(Bars(), path, recipe=RECIPE, watch=lambda _: Second())
+    assert again == [(dying[0].labels[3], 4), ("closed", None)]
 
 
 def test_confusion_counts_what_was_taken_for_what(tmp_path: Path) -> None:

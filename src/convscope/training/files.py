@@ -60,22 +60,24 @@ class Files:
             raise UsageError(
                 f"{self.state} cannot be read: {one_line(error, 100)}. {_AFRESH}"
             ) from None
-        names = [*settings, *(name for name in noted if name not in settings)]
-        changed = [
-            f"{name} {noted.get(name)}, not {settings.get(name)}"
-            for name in names
-            if noted.get(name) != settings.get(name)
-        ]
+        changed = _differences(noted, settings)
         if changed:
             raise UsageError(
-                f"{self.state} holds epoch {state['number']} of a training with "
-                f"{'; '.join(changed)}. Give the same settings to continue it. {_AFRESH}"
+                f"{self.state} holds epoch {state['number']} of a training with {changed}. "
+                f"Give the same settings to continue it. {_AFRESH}"
             )
         return state
 
     def finish(self) -> None:
         """There is nothing to go on with any more."""
         self.state.unlink(missing_ok=True)
+
+
+def _differences(noted: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """``rate 0.1, not 0.05; epochs 10, not 3``."""
+    names = [*settings, *(name for name in noted if name not in settings)]
+    pairs = [(name, noted.get(name), settings.get(name)) for name in names]
+    return "; ".join(f"{name} {was}, not {now}" for name, was, now in pairs if was != now)
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:

@@ -85,8 +85,9 @@ def train(
     run.restore() if resume else files.finish()
     with ExitStack() as closing:
         if watch:
-            run.watching = watch(_as_model(module, material, files.weights.name))
-            closing.callback(run.watching.close)
+            watching = watch(_as_model(module, material, files.weights.name))
+            closing.callback(watching.close)
+            run.watch(watching)
         while not run.finished:
             epoch = run.epoch(on_batch)
             if on_epoch:
@@ -96,7 +97,7 @@ def train(
 
 @dataclass
 class _Run:
-    """A training under way: ``number`` epochs are done, and ``kept`` is what is on disk."""
+    """A training under way: ``number`` epochs are done; ``label`` is what is said of the last."""
 
     module: nn.Module
     material: Material
@@ -104,12 +105,14 @@ class _Run:
     files: Files
     card: dict[str, Any]
     number: int = 0
+    label: str = ""
     best: dict[str, Tensor] = field(default_factory=dict)
     watching: Watching | None = None
 
     def __post_init__(self) -> None:
         self.normalise = normaliser(self.material.preprocess)
         self.descent = Descent(self.module, self.material.train, self.normalise, self.recipe)
+        self.settings = self._settings()
 
     @property
     def finished(self) -> bool:
@@ -122,10 +125,20 @@ class _Run:
         loss = self.descent.epoch(self.number + 1, on_batch)
         self.number += 1
         epoch = Epoch(self.number, self.recipe.epochs, loss, self._keep_better())
-        if self.watching:
-            self.watching.step(str(epoch), number=epoch.number)
-        self.files.suspend(self._settings(), self._state())
+        self.label = str(epoch)
+        self._show()
+        self.files.suspend(self.settings, self._state())
         return epoch
+
+    def watch(self, watching: Watching) -> None:
+        """Let it look from now on; also once more at the end, where that is all there is left."""
+        self.watching = watching
+        if self.finished:
+            self._show()
+
+    def _show(self) -> None:
+        if self.watching:
+            self.watching.step(self.label, number=self.number)
 
     def _keep_better(self) -> float:
         """Write the network, unless an earlier epoch is to be kept; the accuracy."""
@@ -157,15 +170,16 @@ class _Run:
 
     def _state(self) -> dict[str, Any]:
         kept = {key: self.card[key] for key in ("accuracy", "confusion")}
-        return {"number": self.number, "kept": kept, "best": self.best, **self.descent.state()}
+        done = {"number": self.number, "label": self.label, "kept": kept, "best": self.best}
+        return done | self.descent.state()
 
     def restore(self) -> None:
         """Go on where an interrupted run of the same settings ended, if there is one."""
-        state = self.files.resume(self._settings())
+        state = self.files.resume(self.settings)
         if state is not None:
             self.descent.restore(state)
             self.card |= state["kept"]
-            self.number, self.best = state["number"], state["best"]
+            self.number, self.label, self.best = state["number"], state["label"], state["best"]
 
     def trained(self) -> Trained:
         """The outcome; the file to go on from is removed."""
