@@ -121,7 +121,7 @@ class LayerMaps:
         return self.grid(**options).plot()
 
     def save(self, path: str | Path) -> Path:
-        """Write the grid (``.png``, ``.webp``, ``.jpg``, ``.svg``, ``.pdf``), or numbers (``.npz``).
+        """Write the grid (.png, .webp, .jpg, .svg, .pdf) or its numbers (.npz).
 
         The ``.npz`` holds ``values``, and ``model``, ``layer`` and ``image`` as text.
         """

@@ -361,6 +361,15 @@ def test_notebook_html(maps: NDArray[np.float32]) -> None:
     assert Image.open(io.BytesIO(base64.b64decode(data[1]))).mode == "P"
 
 
+@pytest.mark.parametrize("length", [1, 12, 30])
+@pytest.mark.parametrize("columns", [1, 3, 40])
+def test_names_of_columns_stay_on_the_sheet(columns: int, length: int) -> None:
+    kernels = kernel_tiles(np.ones((2, columns, 3, 3), np.float32))
+    section = Section("", tuple(kernels), columns, ("a row", "b"), ("x" * length,) * columns)
+    sheet = Sheet("names", (), (section,), cmap="signed")
+    assert sheet.image.size == (sheet.layout.width, sheet.layout.height)
+
+
 def test_no_framework_nor_matplotlib_is_imported() -> None:
     code = (
         "import sys, numpy as np; from convscope.figures import map_sheet;"
