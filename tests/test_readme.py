@@ -23,6 +23,7 @@ def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     names: dict[str, object] = {}
     for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
         exec(block, names)
+    assert list((tmp_path / "frames").iterdir())
     assert {path.name for path in tmp_path.glob("*.png")} == {
         "depths.png", "maps.png", "filters.png"
     }  # fmt: skip
