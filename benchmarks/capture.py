@@ -6,7 +6,7 @@ python benchmarks/capture.py [--batch 2]
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -83,6 +83,36 @@ def hooked(module: nn.Module, images: Tensor, clone: bool) -> Callable[[], objec
     return run
 
 
+def peers(
+    module: nn.Module, images: Tensor, paths: Sequence[str], layers: str
+) -> dict[str, Callable[[], object]]:
+    """The same layers by the libraries that are installed; the others are named."""
+    found: dict[str, Callable[[], object]] = {}
+    try:
+        from torchvision.models.feature_extraction import create_feature_extractor
+
+        extractor = create_feature_extractor(module, list(paths))
+        found[f"torchvision's extractor (overwritten), {layers}"] = partial(
+            _quietly, extractor, images
+        )
+    except ImportError as error:
+        print(f"not measured: torchvision ({error})")
+    try:
+        import torchlens
+
+        found[f"TorchLens extract, {layers}"] = partial(
+            _quietly, torchlens.extract, module, images, list(paths)
+        )
+    except ImportError as error:
+        print(f"not measured: TorchLens ({error})")
+    return found
+
+
+def _quietly(run: Callable[..., object], *arguments: object) -> object:
+    with torch.no_grad():
+        return run(*arguments)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--batch", type=int, default=2)
@@ -106,11 +136,11 @@ def main() -> None:
             "plain hooks (overwritten by the ReLUs)": hooked(module, images, clone=False),
             "plain hooks with a clone": hooked(module, images, clone=True),
             **{
-                f"convscope, up to block 3's {which} convolution": partial(
-                    model.activations, images, early[path]
-                )
+                f"convscope, block 3's {which}": partial(model.activations, images, early[path])
                 for path, which in BLOCK3.items()
             },
+            **peers(module, images, convolutions, "all convolutions"),
+            **peers(module, images, early["features.10"], "block 3's first"),
         },
         options.rounds,
     )
