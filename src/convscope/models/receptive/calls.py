@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -140,17 +140,18 @@ class ChosenByValues(Exception):
 Rule = Callable[[Call, int], Spans | list[Spans]]
 """Given a call and an image axis, the spans of what it returns; of each output, where a list."""
 
+_Rule = TypeVar("_Rule", bound=Rule)
 _RULES: dict[str, Rule] = {}
 _UNCERTAIN: set[str] = set()
 
 
-def rule(*names: str, uncertain: bool = False) -> Callable[[Rule], Rule]:
+def rule(*names: str, uncertain: bool = False) -> Callable[[_Rule], _Rule]:
     """Register the rule for the operations ``names``, their in-place variants included.
 
     Of what is ``uncertain``, positions depend on the values in the image.
     """
 
-    def register(function: Rule) -> Rule:
+    def register(function: _Rule) -> _Rule:
         for name in names:
             _RULES[name if "::" in name else f"aten::{name}"] = function
             if uncertain:

@@ -63,7 +63,7 @@ class ReceptiveField:
         return top, left, bottom, right
 
     def describe(self) -> str:
-        """One phrase: ``196×196, stride 16``; ``whole image``; ``7×7, gated by the whole image``."""
+        """One phrase: ``196×196, stride 16``, or ``7×7, stride 1, gated by the whole image``."""
         if not self.known:
             return f"taken as the whole image: {', '.join(sorted(self.unknown))} is not understood"
         text = self._extent()

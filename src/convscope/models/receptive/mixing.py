@@ -45,13 +45,13 @@ def copy(call: Call, axis: int) -> Spans:
 
 
 @rule("glu")
-def gated_unit(call: Call, axis: int) -> Spans:
+def gated_linear_unit(call: Call, axis: int) -> Spans:
     dim = call["dim"] % call.out.ndim
     spans = call.spans("self", axis)
     if spans.shape[dim + 1] == 1:
         return spans
-    first, second = np.split(spans, 2, dim + 1)
-    return np.maximum(first, second)
+    halves: list[Spans] = np.split(spans, 2, dim + 1)
+    return union(halves)
 
 
 @rule(
@@ -73,7 +73,8 @@ def reduction(call: Call, axis: int) -> Spans:
 def running(call: Call, axis: int) -> Spans:
     """Each depends on itself and on all before it."""
     spans = call.spans("self", axis)
-    return np.maximum.accumulate(spans, call["dim"] % call.out.ndim + 1)
+    seen: Spans = np.maximum.accumulate(spans, call["dim"] % call.out.ndim + 1)
+    return seen
 
 
 @rule("topk", "sort", "kthvalue", "mode", "argsort", "msort", uncertain=True)

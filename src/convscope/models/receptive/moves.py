@@ -19,6 +19,7 @@ from convscope.models.receptive.spans import (
     nothing,
     read,
     reshaped,
+    without,
 )
 
 
@@ -67,7 +68,13 @@ def expand(call: Call, axis: int) -> Spans:
 def select(call: Call, axis: int) -> Spans:
     dim = call["dim"] % call["self"].ndim
     spans = call.spans("self", axis)
-    return spans.take(call["index"] if spans.shape[dim + 1] > 1 else 0, dim + 1)
+    return _at(spans, dim, call["index"])
+
+
+def _at(spans: Spans, dim: int, index: int) -> Spans:
+    index = index % spans.shape[dim + 1]
+    at = (slice(None),) * (dim + 1)
+    return without(spans[(*at, slice(index, index + 1))], [dim])
 
 
 @rule("slice")
@@ -95,8 +102,7 @@ def split(call: Call, axis: int) -> list[Spans]:
 def unbind(call: Call, axis: int) -> list[Spans]:
     dim = call["dim"] % call["self"].ndim
     spans = call.spans("self", axis)
-    varying = spans.shape[dim + 1] > 1
-    return [spans.take(k if varying else 0, dim + 1) for k in range(len(call.outputs))]
+    return [_at(spans, dim, k) for k in range(len(call.outputs))]
 
 
 @rule("cat", "concat", "concatenate")
@@ -116,8 +122,7 @@ def stack(call: Call, axis: int) -> Spans:
 def _joined(seen: Sequence[Spans], parts: Sequence[Tensor], dim: int) -> Spans:
     if all(spans is seen[0] for spans in seen) and seen[0].shape[dim + 1] == 1:
         return seen[0]
-    shapes = [spans.shape[: dim + 1] + (1,) + spans.shape[dim + 2 :] for spans in seen]
-    shape = np.broadcast_shapes(*shapes)
+    shape = np.broadcast_shapes(*(mixed(spans, [dim]).shape for spans in seen))
     written = [
         np.broadcast_to(spans, (*shape[: dim + 1], part.shape[dim], *shape[dim + 2 :]))
         for spans, part in zip(seen, parts, strict=True)
@@ -128,7 +133,7 @@ def _joined(seen: Sequence[Spans], parts: Sequence[Tensor], dim: int) -> Spans:
 @rule("flip")
 def flip(call: Call, axis: int) -> Spans:
     dims = call.dims("dims", call.out.ndim)
-    return np.flip(call.spans("self", axis), [dim + 1 for dim in dims])
+    return np.flip(call.spans("self", axis), tuple(dim + 1 for dim in dims))
 
 
 @rule("roll")
@@ -225,9 +230,11 @@ def rearrangement(call: Call, axis: int) -> Spans | list[Spans]:
     return _replayed(call, axis)
 
 
-@rule("new_zeros", "new_ones", "new_empty", "new_empty_strided", "new_full", "zeros_like",
-      "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "randint_like", "zero",
-      "fill", "uniform", "normal", "random", "exponential", "zeros", "ones", "empty", "full")  # fmt: skip
+@rule(
+    "new_zeros", "new_ones", "new_empty", "new_empty_strided", "new_full", "zeros_like",
+    "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "randint_like", "zero",
+    "fill", "uniform", "normal", "random", "exponential", "zeros", "ones", "empty", "full",
+)  # fmt: skip
 def constant(call: Call, axis: int) -> Spans:
     """Takes the shape of a tensor, not its values."""
     return call.spans("value", axis) if call.depends("value") else nothing(call.out.ndim)

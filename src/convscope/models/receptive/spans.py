@@ -10,8 +10,8 @@ Spans are arrays ``(6, …)``: the start and the end of three kinds of dependenc
 - local: the same, but for what reaches it through a global gate;
 - open: the local one on an image that goes on beyond its borders, for nominal sizes.
 
-Starts are kept as ``ORIGIN - start`` and ends as ``ORIGIN + end``, so both unions are a maximum, and
-zero is no dependence at all: what zero padding and constants bring in.
+Starts are kept as ``ORIGIN - start`` and ends as ``ORIGIN + end``, so both unions are a maximum,
+and zero is no dependence at all: what zero padding and constants bring in.
 
 After the first axis there is one for each dimension of the tensor, of its size, or of size 1 where
 the spans do not vary along it. Rows do not vary along the channels and the width of a plain

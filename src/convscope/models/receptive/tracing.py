@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,14 +36,14 @@ def tracing_receptive_fields(image: Tensor) -> Iterator[Callable[[Tensor], Recep
         yield tracing.field_of
 
 
-class _Tracing(TorchDispatchMode):
+class _Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Keeps the reach of every tensor that depends on the image, as long as the tensor lives."""
 
     def __init__(self, image: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         height, width = image.shape[-2:]
         self._image = (int(height), int(width))
-        self._reaches = WeakTensorKeyDictionary()
+        self._reaches: MutableMapping[Tensor, Reach] = WeakTensorKeyDictionary()
         self._escaped = False  # values became Python numbers: from there on anything may depend
         lead = (1,) * (image.ndim - 2)
         rows = pixels(height).reshape(6, *lead, -1, 1)
@@ -151,7 +151,9 @@ class _Tracing(TorchDispatchMode):
                 for canvas in axes
             )
             dims = range(other.ndim)
-            self._reaches[other] = Reach(compact(rows, dims), compact(columns, dims), moved, unknown)
+            self._reaches[other] = Reach(
+                compact(rows, dims), compact(columns, dims), moved, unknown
+            )
 
 
 def _reach(rows: Spans, columns: Spans, moved: bool, unknown: frozenset[str]) -> Reach:
@@ -168,9 +170,9 @@ def _per_output(spans: Spans | list[Spans], call: Call) -> list[Spans]:
 
 
 def _fitted(spans: Spans, out: Tensor) -> Spans:
-    if spans.ndim == out.ndim + 1:
-        if all(seen in (1, size) for seen, size in zip(spans.shape[1:], out.shape, strict=True)):
-            return spans
+    sizes = zip(spans.shape[1:], out.shape, strict=False)
+    if spans.ndim == out.ndim + 1 and all(seen in (1, size) for seen, size in sizes):
+        return spans
     total: Spans = spans.reshape(6, -1).max(1)
     return total.reshape(6, *(1,) * out.ndim)
 

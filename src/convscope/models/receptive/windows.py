@@ -26,9 +26,7 @@ from convscope.models.receptive.spans import (
 
 
 @lru_cache(maxsize=1024)
-def sliding(
-    size: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int
-) -> Taps:
+def sliding(size: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int) -> Taps:
     """A window that moves by ``stride``."""
     first = np.arange(outputs)[:, None] * stride - padding
     return Taps(first + np.arange(kernel) * dilation, size)
