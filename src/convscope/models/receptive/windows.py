@@ -175,12 +175,16 @@ def _resized(
     func: Any, names: tuple[str, ...], size: int, outputs: int, corners: bool | None, scale: Any
 ) -> Taps:
     """Which positions a resize reads: those that it gives a weight, asked of itself."""
-    ones = (1,) * (len(names) - 1)
-    probe = torch.eye(size, dtype=torch.float64).reshape(1, size, size, *ones)
     options: dict[str, Any] = {names[0]: scale}
     if corners is not None:
         options["align_corners"] = corners
-    weights = func(probe, [outputs, *ones], **options).reshape(size, outputs).T.numpy()
+    probe = torch.eye(size, dtype=torch.float64)
+    if len(names) == 1:
+        weights = func(probe[None], [outputs], **options)[0].T.numpy()
+    else:  # the last dimension keeps its size: antialiasing is wrong where that is 1
+        between = (1,) * (len(names) - 2)
+        resized = func(probe.view(1, 1, size, *between, size), [outputs, *between, size], **options)
+        weights = resized.view(outputs, size).numpy()
     positions = [np.flatnonzero(np.abs(row) > 1e-9) for row in weights]
     index = np.full((outputs, max(1, *(len(at) for at in positions))), NOWHERE)
     for row, at in zip(index, positions, strict=True):
