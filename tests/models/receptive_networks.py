@@ -189,7 +189,9 @@ def functions() -> nn.Module:
         low, high = x.split([2, 2], 1)
         x = low * torch.sigmoid(high) + torch.einsum("nchw,dc->ndhw", x, x.new_ones(2, 4))
         x = x[:, :, torch.tensor([3, 0, 1, 7])].repeat(1, 2, 1, 1)
-        return x.cumsum(2).clamp(max=9).index_select(3, torch.tensor([2, 0])).unfold(2, 2, 1)[..., 1]
+        return (
+            x.cumsum(2).clamp(max=9).index_select(3, torch.tensor([2, 0])).unfold(2, 2, 1)[..., 1]
+        )
 
     return Function(forward, first=conv(2, 4))
 
@@ -220,7 +222,7 @@ def windows() -> nn.Module:
         x = self.shifted(self.straight(x))
         return self.merge(x).permute(0, 3, 1, 2)
 
-    block = dict(num_heads=2, window_size=[3, 3])
+    block = {"num_heads": 2, "window_size": [3, 3]}
     return Function(
         forward, embed=nn.Conv2d(2, 4, 2, 2), merge=PatchMerging(4),
         straight=SwinTransformerBlock(4, shift_size=[0, 0], **block),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+import torch
 
 from convscope.models.capture import first_tensor, observing
 from convscope.models.hooked import HookedModel, sample
@@ -32,9 +32,10 @@ def receptive_fields(
     with model._alone(grad=False), tracing_receptive_fields(values) as field_of:
 
         def keep(address: str, result: Any) -> None:
-            tensor: Tensor | None = first_tensor(result)
-            if tensor is not None:
-                fields[address] = field_of(model._standard(tensor))
+            with torch._C.DisableTorchFunction():  # what is done here is not the network's
+                tensor = first_tensor(result)
+                if tensor is not None:
+                    fields[address] = field_of(model._standard(tensor))
 
         watching = observing(model.modules, model.parents, keep, fused=model._fused)
         model._run(values, watching)

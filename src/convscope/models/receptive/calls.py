@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from convscope.models.receptive.spans import (
-    LOCAL,
     Shape,
     Spans,
     blind,
@@ -168,6 +167,13 @@ def rule_of(func: Any) -> tuple[Rule | None, bool]:
 
 
 @lru_cache(maxsize=1024)
+def is_composite(func: Any) -> bool:
+    """Whether an operation without a rule is made of others, which may have theirs."""
+    key = torch._C.DispatchKey.CompositeImplicitAutograd
+    return rule_of(func)[0] is None and bool(func.has_kernel_for_dispatch_key(key))
+
+
+@lru_cache(maxsize=1024)
 def _plain(func: Any) -> str:
     """The name without the underscore of in-place variants; ``pointwise`` where it is tagged so."""
     name: str = func._schema.name
@@ -214,8 +220,3 @@ def broadcast(spans: Spans, image: int) -> Spans:
     """
     alone = spans.size == 6
     return blind(spans) if alone and covers(spans, everything(image, 0)) else spans
-
-
-def has_local(spans: Spans) -> bool:
-    """Whether anything is left of the local part."""
-    return bool(spans[LOCAL].any())

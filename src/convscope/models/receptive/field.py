@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.models.receptive.calls import Reach
-from convscope.models.receptive.spans import EXACT, LOCAL, OPEN, ORIGIN, Spans
+from convscope.models.receptive.spans import EXACT, LOCAL, OPEN, ORIGIN, Spans, varies
 
 Intervals = NDArray[np.int64]
 
@@ -30,8 +30,11 @@ class ReceptiveField:
     - ``data_dependent``: values in the image decide where a position looks (deformable
       convolution, attention by index); the intervals hold all it may look at.
     - ``unknown``: operations that no rule describes; they were taken to depend on everything.
+    - ``dims``: the dimensions of the tensor that hold rows and columns: the last two, or 1 and 2
+      where the dependence itself shows that channels are last; ``(1, 1)`` for a sequence of
+      tokens; ``None`` for what is no map.
 
-    A layer that is no map has one position.
+    A layer that is no map, or a sequence of tokens, has one position.
     """
 
     rows: Intervals
@@ -43,6 +46,7 @@ class ReceptiveField:
     image: tuple[int, int]
     data_dependent: bool = False
     unknown: frozenset[str] = frozenset()
+    dims: tuple[int, int] | None = None
 
     @property
     def known(self) -> bool:
@@ -88,11 +92,11 @@ def _all(intervals: Intervals, size: int) -> bool:
 
 
 def summarised(reach: Reach, shape: tuple[int, ...], image: tuple[int, int]) -> ReceptiveField:
-    """The field of a tensor ``(…, H, W)`` with that reach; the hull over all other dimensions."""
-    ndim = len(shape)
-    kept = {0: ndim - 2, 1: ndim - 1} if ndim >= 4 else {}
+    """The field of a tensor with that reach; the hull over all but its rows and columns."""
+    dims = _dims(reach, len(shape))
+    kept = (None, None) if dims is None or dims[0] == dims[1] else dims
     exact, local, size, stride = zip(
-        *(_axis(reach.along(axis), kept.get(axis), shape, image[axis]) for axis in (0, 1)),
+        *(_axis(reach.along(axis), kept[axis], shape, image[axis]) for axis in (0, 1)),
         strict=True,
     )
     return ReceptiveField(
@@ -105,7 +109,20 @@ def summarised(reach: Reach, shape: tuple[int, ...], image: tuple[int, int]) -> 
         image=image,
         data_dependent=reach.data_dependent,
         unknown=reach.unknown,
+        dims=dims,
     )
+
+
+def _dims(reach: Reach, ndim: int) -> tuple[int, int] | None:
+    """Which dimensions hold rows and columns, from how the spans vary."""
+    if ndim < 3:
+        return None
+    rows, columns = (
+        [dim for dim in range(ndim) if varies(reach.along(axis), [dim])] for axis in (0, 1)
+    )
+    if ndim == 3:
+        return (1, 1) if rows == columns == [1] else None
+    return (1, 2) if (ndim, rows, columns) == (4, [1], [2]) else (ndim - 2, ndim - 1)
 
 
 def _axis(

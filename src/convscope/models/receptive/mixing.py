@@ -77,6 +77,15 @@ def running(call: Call, axis: int) -> Spans:
     return seen
 
 
+@rule("mkldnn_rnn_layer")
+def recurrent(call: Call, axis: int) -> list[Spans]:
+    """Steps along dimension 0, one after another; then the last states."""
+    spans = mixed(call.spans("input", axis), [2])
+    order = slice(None, None, -1 if call["reverse"] else 1)
+    seen = np.maximum.accumulate(spans[:, order], 1)[:, order]
+    return [seen, *[mixed(spans, [0]) for _ in call.outputs[1:]]]
+
+
 @rule("topk", "sort", "kthvalue", "mode", "argsort", "msort", uncertain=True)
 def ordering(call: Call, axis: int) -> Spans:
     """What stands at a place of an order depends on all values."""

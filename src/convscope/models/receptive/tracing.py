@@ -7,14 +7,20 @@ from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from convscope.models.receptive import mixing, moves, windows
-from convscope.models.receptive.calls import Call, ChosenByValues, Reach, rule_of, tensors
+from convscope.models.receptive.calls import (
+    Call,
+    ChosenByValues,
+    Reach,
+    is_composite,
+    rule_of,
+    tensors,
+)
 from convscope.models.receptive.field import ReceptiveField, summarised
 from convscope.models.receptive.spans import Spans, compact, everything, full, nothing, pixels
 
@@ -32,7 +38,9 @@ def tracing_receptive_fields(image: Tensor) -> Iterator[Callable[[Tensor], Recep
     and beside it its rule. A tensor that does not depend on the image has an empty field.
     """
     tracing = _Tracing(image)
-    with tracing:
+    # In inference mode a view does not know its base, so writing into a part would go unseen.
+    grad = torch.is_grad_enabled()
+    with torch.inference_mode(False), torch.set_grad_enabled(grad), tracing:
         yield tracing.field_of
 
 
@@ -51,7 +59,7 @@ class _Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._reaches[image] = Reach(rows, columns)
 
     def field_of(self, tensor: Tensor) -> ReceptiveField:
-        """The receptive field of a tensor in the standard layout, ``(…, H, W)``."""
+        """The receptive field of a tensor ``(…, H, W)``, or ``(N, H, W, C)`` where that shows."""
         with torch._C.DisableTorchFunction():
             nowhere = Reach(nothing(tensor.ndim), nothing(tensor.ndim))
             reach = self._reaches.get(tensor, nowhere)
@@ -59,26 +67,31 @@ class _Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if torch.Tag.inplace_view in func.tags:  # it takes another shape: keep the one it had
+        sources = self._sources([*args, *kwargs.values()])
+        if not sources:
+            return func(*args, **kwargs)
+        if is_composite(func):  # seen whole on tensors made in inference mode only
+            with self:
+                return func.decompose(*args, **kwargs)
+        if torch.Tag.inplace_view in func.tags:  # the tensor takes another shape: keep the old one
             before = args[0].detach()
-            self._copy_reach(args[0], before)
+            if id(args[0]) in sources:
+                sources[id(before)] = (before, sources.pop(id(args[0]))[1])
             result, args = func(*args, **kwargs), (before, *args[1:])
         else:
             result = func(*args, **kwargs)
-        sources = {}
-        for tensor in tensors([*args, *kwargs.values()]):
-            reach = self._reaches.get(tensor)
-            if reach is not None:
-                sources[id(tensor)] = (tensor, reach)
-        if sources:
-            with torch._C.DisableTorchFunction():
-                self._follow(Call(func, args, kwargs, result, sources, self._image))
+        with torch._C.DisableTorchFunction():
+            self._follow(Call(func, args, kwargs, result, sources, self._image))
         return result
 
-    def _copy_reach(self, tensor: Tensor, to: Tensor) -> None:
-        reach = self._reaches.get(tensor)
-        if reach is not None:
-            self._reaches[to] = reach
+    def _sources(self, arguments: list[Any]) -> dict[int, tuple[Tensor, Reach]]:
+        """The tensors among the arguments that depend on the image."""
+        found = {}
+        for tensor in tensors(arguments):
+            reach = self._reaches.get(tensor)
+            if reach is not None:
+                found[id(tensor)] = (tensor, reach)
+        return found
 
     def _follow(self, call: Call) -> None:
         if call.func._schema.name in _TO_PYTHON:
@@ -119,41 +132,50 @@ class _Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _overwrite(self, written: Tensor) -> None:
         """Tensors that share memory with one that was written into now depend on the same."""
-        memory = written.untyped_storage()._cdata
-        base = written if written._base is None else written._base
+        memory, base = written.untyped_storage()._cdata, written._base
         others = [
             tensor
             for tensor in self._reaches
             if tensor is not written and tensor.untyped_storage()._cdata == memory
         ]
-        if base is not written and all(base is not other for other in others):
-            others.append(base)
-        if others:
-            self._write_through(written, base, others)
+        if base is not None and all(base is not other for other in others):
+            others.append(base)  # a constant until now
+        if not others:
+            return
+        try:
+            self._write_through(written, others)
+        except RuntimeError:  # memory shared in a way that as_strided cannot describe
+            _log.debug("Cannot follow a write into %s", written.shape, exc_info=True)
+            unknown = self._reaches[written].unknown | {"a write into shared memory"}
+            for other in others:
+                rows, columns = (everything(size, other.ndim) for size in self._image)
+                self._reaches[other] = Reach(rows, columns, unknown=unknown)
 
-    def _write_through(self, written: Tensor, base: Tensor, others: list[Tensor]) -> None:
-        """Write the reach of ``base`` out in full, overwrite a part of it, and read it anew."""
-        reach = self._reaches[written]
-        before = self._reaches.get(base)
-        axes = []
+    def _write_through(self, written: Tensor, others: list[Tensor]) -> None:
+        """Lay out the spans in memory as the values are, overwrite a part, and read all anew."""
+        tracked = [tensor for tensor in others if tensor in self._reaches]
+        found = [self._reaches[tensor] for tensor in (*tracked, written)]
+        layouts = []
         for axis in (0, 1):
-            spans = nothing(base.ndim) if before is None else before.along(axis)
-            canvas = _laid_out(spans, base)
-            for kind, layer in enumerate(canvas):
-                part = torch.from_numpy(full(reach.along(axis), tuple(written.shape))[kind].copy())
-                _window(layer, written, base).copy_(part)
-            axes.append(canvas)
-        moved = reach.data_dependent or bool(before and before.data_dependent)
-        unknown = reach.unknown | (before.unknown if before else frozenset())
+            size = written.untyped_storage().nbytes() // written.element_size()
+            layout = torch.zeros(6, size, dtype=torch.int32)
+            for tensor, reach in zip((*tracked, written), found, strict=True):
+                spans = full(reach.along(axis), tuple(tensor.shape))
+                _window(layout, tensor).copy_(torch.from_numpy(spans.copy()))
+            layouts.append(layout)
+        moved = any(reach.data_dependent for reach in found)
+        unknown = frozenset().union(*(reach.unknown for reach in found))
         for other in others:
             rows, columns = (
-                np.stack([_window(layer, other, base).numpy() for layer in canvas])
-                for canvas in axes
+                compact(_window(layout, other).numpy(), range(other.ndim)) for layout in layouts
             )
-            dims = range(other.ndim)
-            self._reaches[other] = Reach(
-                compact(rows, dims), compact(columns, dims), moved, unknown
-            )
+            self._reaches[other] = _reach(rows, columns, moved, unknown)
+
+
+def _window(layout: Tensor, view: Tensor) -> Tensor:
+    """The part of a layout ``(6, memory)`` where a tensor has its elements."""
+    strides = (layout.shape[1], *view.stride())
+    return layout.as_strided((6, *view.shape), strides, view.storage_offset())
 
 
 def _reach(rows: Spans, columns: Spans, moved: bool, unknown: frozenset[str]) -> Reach:
@@ -175,17 +197,3 @@ def _fitted(spans: Spans, out: Tensor) -> Spans:
         return spans
     total: Spans = spans.reshape(6, -1).max(1)
     return total.reshape(6, *(1,) * out.ndim)
-
-
-def _laid_out(spans: Spans, base: Tensor) -> list[Tensor]:
-    """Spans of ``base`` in memory as its values are."""
-    written = torch.from_numpy(full(spans, tuple(base.shape)).copy())
-    return [
-        torch.empty_strided(base.shape, base.stride(), dtype=torch.int32).copy_(layer)
-        for layer in written
-    ]
-
-
-def _window(layer: Tensor, view: Tensor, base: Tensor) -> Tensor:
-    offset = view.storage_offset() - base.storage_offset()
-    return layer.as_strided(view.shape, view.stride(), offset)
