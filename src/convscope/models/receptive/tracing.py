@@ -22,7 +22,15 @@ from convscope.models.receptive.calls import (
     tensors,
 )
 from convscope.models.receptive.field import ReceptiveField, summarised
-from convscope.models.receptive.spans import Spans, compact, everything, full, nothing, pixels
+from convscope.models.receptive.spans import (
+    Shape,
+    Spans,
+    compact,
+    everything,
+    full,
+    nothing,
+    pixels,
+)
 
 _log = logging.getLogger(__name__)
 RULES = (mixing, moves, windows)  # imported so that they register
@@ -52,6 +60,7 @@ class _Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
         height, width = image.shape[-2:]
         self._image = (int(height), int(width))
         self._reaches: MutableMapping[Tensor, Reach] = WeakTensorKeyDictionary()
+        self._told: dict[tuple[Reach, Shape], ReceptiveField] = {}
         self._escaped = False  # values became Python numbers: from there on anything may depend
         lead = (1,) * (image.ndim - 2)
         rows = pixels(height).reshape(6, *lead, -1, 1)
@@ -62,8 +71,10 @@ class _Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The receptive field of a tensor ``(…, H, W)``, or ``(N, H, W, C)`` where that shows."""
         with torch._C.DisableTorchFunction():
             nowhere = Reach(nothing(tensor.ndim), nothing(tensor.ndim))
-            reach = self._reaches.get(tensor, nowhere)
-            return summarised(reach, tuple(tensor.shape), self._image)
+            key = self._reaches.get(tensor, nowhere), tuple(tensor.shape)
+            if key not in self._told:  # a convolution, its norm and its ReLU share one reach
+                self._told[key] = summarised(*key, self._image)
+            return self._told[key]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
