@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +12,19 @@ from numpy.typing import NDArray
 
 from convscope.errors import UnknownLayer, UsageError
 from convscope.figures import (
+    Frame,
     Range,
     Section,
     Sheet,
     Theme,
+    Tile,
     map_sheet,
     map_tiles,
     overlay_tile,
     picture_tile,
 )
 from convscope.layers import Layer, file_name
-from convscope.models import Batch, Model, load
+from convscope.models import Batch, Model, ReceptiveField, load
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -111,6 +113,46 @@ class LayerMaps:
         section = Section("", tuple(tiles), columns)
         return Sheet(self._title(), lines, (section,), cmap=cmap, theme=theme)
 
+    def receptive_field(
+        self,
+        y: int,
+        x: int,
+        field: ReceptiveField,
+        *,
+        channel: int | None = None,
+        cmap: str = "viridis",
+        theme: Theme = "light",
+    ) -> Sheet:
+        """What position ``(y, x)`` of the layer looks at: framed, cut out, and on a map.
+
+        ``field`` is the layer's, at the size the picture was seen at:
+        ``model.receptive_fields((224, 224))["features.3"]``. ``channel`` is the map to show, by
+        default the one that answers most strongly there. A broken frame is what reaches the
+        position through global gates.
+        """
+        _, height, width = self.values.shape
+        if not (0 <= y < height and 0 <= x < width):
+            raise UnknownLayer(
+                f"No position {y},{x} in {self.layer.path!r} of {self.specimen.model}: its maps "
+                f"are {height}×{width}"
+            )
+        strongest = int(np.nan_to_num(self.values[:, y, x], nan=-np.inf).argmax())
+        channel = strongest if channel is None else channel
+        tiles = _framed(self.specimen.seen, field, y, x)
+        tiles.append(self._pointed(channel, y, x, signed=cmap == "signed"))
+        lines = [
+            *self._lines([channel]),
+            f"position {y},{x} of channel {channel}: {self.values[channel, y, x]:.4g}",
+            f"receptive field {field.describe()}",
+        ]
+        section = Section("", tuple(tiles), len(tiles))
+        return Sheet(self._title(), tuple(lines), (section,), cmap=cmap, theme=theme)
+
+    def _pointed(self, channel: int, y: int, x: int, signed: bool) -> Tile:
+        """The map of a channel, the position framed."""
+        (tile,) = map_tiles(self.values, channels=[channel], signed=signed)
+        return replace(tile, label=f"channel {channel}", frames=(Frame(y, x, y + 1, x + 1),))
+
     def strongest(self, count: int) -> list[int]:
         """The channels with the highest peaks, strongest first; NaN counts as lowest."""
         peaks = np.nan_to_num(self.values, nan=-np.inf).max((1, 2))
@@ -169,6 +211,19 @@ class LayerMaps:
         return None if channels is None else list(channels)
 
 
+def _framed(seen: NDArray[np.uint8], field: ReceptiveField, y: int, x: int) -> list[Tile]:
+    """The input with what a position looks at framed, and cut out."""
+    top, left, bottom, right = local = field.box(y, x)
+    if bottom <= top or right <= left:  # a position in the padding
+        return [picture_tile(seen, "what the model sees", "this position sees none of it")]
+    exact = field.box(y, x, local=False)
+    gates = (Frame(*exact, dashed=True),) if exact != local else ()
+    where = f"rows {top}–{bottom - 1}, columns {left}–{right - 1}"
+    whole = picture_tile(seen, "what the model sees", where)
+    cut = picture_tile(seen[top:bottom, left:right], "what the position sees")
+    return [replace(whole, frames=(*gates, Frame(*local))), cut]
+
+
 class FeatureMaps(Mapping[str, LayerMaps]):
     """The feature maps of several layers for one picture, by path, in execution order."""
 
@@ -188,6 +243,11 @@ class FeatureMaps(Mapping[str, LayerMaps]):
 
     def __len__(self) -> int:
         return len(self._maps)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width at which the network saw the picture."""
+        return self.specimen.seen.shape[0], self.specimen.seen.shape[1]
 
     def overview(
         self,

@@ -13,28 +13,28 @@ from torch import Tensor, nn
 
 from convscope.models.base import Input
 from convscope.models.hooked import sample
-from convscope.models.receptive import ReceptiveField, receptive_fields, tracing_receptive_fields
+from convscope.models.receptive import ReceptiveField, tracing_receptive_fields
 from convscope.models.torch import TorchModel
 
 
 @pytest.mark.parametrize("make", COMPARED + GATED, ids=lambda make: make.__name__)
 def test_exact(make: Callable[[], nn.Module]) -> None:
     model = as_model(make)
-    fields = receptive_fields(model, SIZE)
+    fields = model.receptive_fields(SIZE)
     assert_exact(fields, depends_on(model, fields))
     assert not any(field.data_dependent for field in fields.values())
 
 
 def test_exact_where_weights_are_zero() -> None:
     model = as_model(resized)
-    fields = receptive_fields(model, SIZE)
+    fields = model.receptive_fields(SIZE)
     assert_exact(fields, depends_on(model, fields, by_change=True))
 
 
 @pytest.mark.parametrize("make", GATED, ids=lambda make: make.__name__)
 def test_local_ignores_gates(make: Callable[[], nn.Module]) -> None:
     model = as_model(make)
-    fields = receptive_fields(model, SIZE)
+    fields = model.receptive_fields(SIZE)
     for module in model.modules.values():
         if isinstance(module, Gate):
             module.held = module.last
@@ -50,7 +50,7 @@ def test_local_ignores_gates(make: Callable[[], nn.Module]) -> None:
 
 def published(module: nn.Module, size: tuple[int, int] = (224, 224)) -> dict[str, str]:
     model = TorchModel(module.eval(), "network", Input(channels=3))
-    return {address: f.describe() for address, f in receptive_fields(model, size).items()}
+    return {address: f.describe() for address, f in model.receptive_fields(size).items()}
 
 
 @pytest.mark.parametrize(
@@ -108,16 +108,16 @@ def test_keras() -> None:
     x = layers.AveragePooling2D(2, padding="same", dtype="float64")(x)
     x = layers.Dense(3, dtype="float64")(layers.GlobalAveragePooling2D(dtype="float64")(x))
     model = KerasModel(keras.Model(image, x), "network", Input(channels=2))
-    fields = receptive_fields(model, SIZE)
+    fields = model.receptive_fields(SIZE)
     assert_exact(fields, depends_on(model, fields))
     assert not any(field.data_dependent for field in fields.values())
     mobile = KerasModel(keras.applications.MobileNet(weights=None), "mobile", Input(channels=3))
-    assert receptive_fields(mobile, (224, 224))["conv_pw_13"].size == (315, 315)
+    assert mobile.receptive_fields((224, 224))["conv_pw_13"].size == (315, 315)
 
 
 def test_numbers() -> None:
     model = TorchModel(nn.Sequential(conv(1, 1, stride=2), conv(1, 1)), "net", Input(channels=1))
-    field = receptive_fields(model, (8, 20))["1"]
+    field = model.receptive_fields((8, 20))["1"]
     assert field.rows.tolist() == [[0, 4], [0, 6], [1, 8], [3, 8]]
     assert (field.size, field.stride, field.image) == ((7, 7), (2.0, 2.0), (8, 20))
     assert field.columns.shape == (10, 2)
@@ -126,7 +126,7 @@ def test_numbers() -> None:
 
 
 def test_a_gate_is_told_apart() -> None:
-    fields = receptive_fields(as_model(GATED[0]), SIZE)
+    fields = as_model(GATED[0]).receptive_fields(SIZE)
     assert fields["gate"].describe() == "whole image"
     assert fields["second"].describe() == "5×5, stride 1, gated by the whole image"
     assert fields["second"].box(9, 6) == (7, 4, 12, 9)

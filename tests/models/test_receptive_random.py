@@ -9,8 +9,6 @@ from receptive_dependence import SIZE, as_model, assert_exact, depends_on
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convscope.models.receptive import receptive_fields
-
 small = st.integers(1, 3)
 pair = st.tuples(small, small)
 pads = st.tuples(*[st.integers(-1, 3)] * 4)
@@ -126,6 +124,6 @@ class Graph(nn.Module):
 @given(st.lists(STEPS, min_size=2, max_size=7))
 def test_exact_on_random_graphs(steps: list[tuple]) -> None:
     model = as_model(lambda: Graph(steps))
-    fields = receptive_fields(model, SIZE)
+    fields = model.receptive_fields(SIZE)
     assume(fields)
     assert_exact(fields, depends_on(model, fields))

@@ -15,6 +15,7 @@ from convscope.errors import ConvscopeError, ModelError
 from convscope.layers import Layers
 from convscope.models.base import Input, Model
 from convscope.models.capture import Keep, Stop, first_tensor, observing, undisturbed
+from convscope.models.receptive import ReceptiveField, tracing_receptive_fields
 from convscope.models.recording import Recorder, Tracer
 
 _TRIED_SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 227, 48, 160, 192, 331, 384, 512)
@@ -75,6 +76,21 @@ class HookedModel(Model):
                 observing(self.modules, self.parents, tracer.keep, fused=self._fused),
             )
         return Layers(tracer.layers(), self.name)
+
+    def _fields(self, size: tuple[int, int] | None) -> dict[str, ReceptiveField]:
+        height, width = size or self.input.size or self._find_size()
+        values = sample(self.input.channels, height, width)
+        fields: dict[str, ReceptiveField] = {}
+        with self._alone(grad=False), tracing_receptive_fields(values) as field_of:
+
+            def keep(address: str, result: Any) -> None:
+                with torch._C.DisableTorchFunction():  # what is done here is not the network's
+                    tensor = first_tensor(result)
+                    if tensor is not None:
+                        fields[address] = field_of(self._standard(tensor))
+
+            self._run(values, observing(self.modules, self.parents, keep, fused=self._fused))
+        return fields
 
     def _find_size(self) -> tuple[int, int]:
         """A size that passes through a network which does not say what it takes."""
