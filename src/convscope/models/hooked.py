@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import cached_property
@@ -149,13 +150,25 @@ class HookedModel(Model):
     def _failed(self, values: Tensor, error: Exception) -> ModelError:
         line = " ".join(str(error).split())[:200].rstrip(".")
         shape = "×".join(map(str, values.shape[1:]))
-        expected = (self.input.channels, *(self.input.size or ()))
-        advice = "If the size is wrong: --input C,H,W"
-        if self.input.size and expected != tuple(values.shape[1:]):
-            advice = f"It takes {'×'.join(map(str, expected))}"
         return ModelError(
-            f"{self.name} failed on an input of {shape}: {type(error).__name__}: {line}. {advice}"
+            f"{self.name} failed on an input of {shape}: {type(error).__name__}: {line}. "
+            f"{self._advice(values, line)}"
         )
+
+    def _advice(self, values: Tensor, line: str) -> str:
+        expected = (self.input.channels, *(self.input.size or ()))
+        if "required positional argument" in line or re.search(
+            r"expects \d+ (named )?input\(s\)", line
+        ):
+            return (
+                "It takes more than one input. Give a module that takes the picture alone, and "
+                "whose forward calls it with the others"
+            )
+        if "not implemented for" in line:
+            return "The processor lacks this for the type of its weights: give network.float()"
+        if self.input.size and expected != tuple(values.shape[1:]):
+            return f"It takes {'×'.join(map(str, expected))}"
+        return "If the size is wrong: --input C,H,W"
 
     def _record(
         self, values: Tensor, paths: Sequence[str], grad: bool, raw: bool = False

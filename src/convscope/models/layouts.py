@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import torch
@@ -30,12 +31,12 @@ class Layout:
     size: tuple[int, int]
     apart: int
 
-    @property
+    @cached_property
     def channels(self) -> int:
         rest = [n for dim, n in enumerate(self.shape) if dim and dim not in self.along]
         return prod(rest)
 
-    @property
+    @cached_property
     def plain(self) -> bool:
         """Whether the result is in the standard layout already."""
         return self.is_grid(2, 3)
@@ -46,7 +47,7 @@ class Layout:
             return False
         return {rows, columns}.issuperset(self.along) and self._natural
 
-    @property
+    @cached_property
     def _natural(self) -> bool:
         return not self.apart and bool((self.order.diff() == 1).all())
 
@@ -77,11 +78,11 @@ class Layout:
         back = [dims.index(dim) for dim in range(len(dims))]
         return moved.permute(back).reshape(result.shape)
 
-    @property
+    @cached_property
     def _windows(self) -> int:
         return self.shape[0] if 0 in self.along else 1
 
-    @property
+    @cached_property
     def _dims(self) -> list[int]:
         """Batch, channels, positions: of a result whose windows have a dimension of their own."""
         along = [dim + 1 for dim in self.along]

@@ -122,14 +122,9 @@ class Positions(TorchDispatchMode):  # type: ignore[no-untyped-call]
         A volume has none: which of its three axes would be the picture's?
         """
         code = self.of(source)
-        if (
-            out.ndim < 5
-            and code is not None
-            and code.ndim == out.ndim
-            and code.shape[2:] == out.shape[2:]
-        ):
-            if bool(code.any()) and not _varies(code, 1):
-                return code[:, :1].expand(out.shape)
+        stays = code is not None and out.ndim < 5 and code.shape[2:] == out.shape[2:]
+        if code is not None and stays and bool(code.any()) and not _varies(code, 1):
+            return code[:, :1].expand(out.shape)
         return grid(out.shape[2], out.shape[3]).expand(out.shape) if out.ndim == 4 else None
 
     def _copied(self, target: Tensor, source: Tensor) -> None:

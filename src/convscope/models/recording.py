@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,11 @@ from convscope.layers import Layer
 from convscope.models.capture import Stop, first_tensor, numbered, replace_first
 from convscope.models.layouts import Layout, layout_of
 from convscope.models.positions import Positions
+
+QUANTISED = (
+    "holds integers, and those have no gradient. Give the network as it was before quantisation"
+)
+_CONVOLUTIONS = re.compile(r"(quantized_)?conv(_transpose)?\dd|convolution")
 
 
 class Framework(Protocol):
@@ -40,7 +46,8 @@ class Arrangement:
         layout = self._layouts.get(address)
         if layout is None or not layout.fits(result):
             return self._framework._standard(result)
-        return layout.standard(result).float()
+        plain = result.dequantize() if result.is_quantized else result
+        return layout.standard(plain).float()
 
     def as_it_was(self, address: str, standard: Tensor, result: Tensor) -> Tensor:
         """The inverse: ``standard`` in the layout and type of ``result``."""
@@ -57,7 +64,7 @@ class Unarranged(Arrangement):
         pass
 
     def standard(self, address: str, result: Tensor) -> Tensor:
-        return result.float()
+        return (result.dequantize() if result.is_quantized else result).float()
 
     def as_it_was(self, address: str, standard: Tensor, result: Tensor) -> Tensor:
         return standard.to(result.dtype)
@@ -97,6 +104,8 @@ class Recorder:
     def _keep(self, address: str, tensor: Tensor) -> Tensor:
         """Keep ``tensor``; returns what the network goes on with."""
         if self._grad:
+            if tensor.is_quantized:
+                raise ModelError(f"{address!r} {QUANTISED}")
             kept = self._arranged.standard(address, tensor)
             if kept is tensor and "/" not in address:
                 kept = tensor.view_as(tensor)  # a module may return its own input
@@ -198,6 +207,7 @@ class Tracer:
             inside = bool(owner) and function != "pre"
             return Layer(
                 address, function, shape, depth=self._depth(owner) + inside, function=True,
+                families=("conv",) * bool(_CONVOLUTIONS.fullmatch(function)),
                 apart=self._apart(address),
             )  # fmt: skip
         module = self._modules[plain]
