@@ -34,6 +34,7 @@ class Layer:
     - ``depth``: how many layers it stands inside of.
     - ``container``: whether it is made of other layers.
     - ``function``: whether it is the result of a function rather than of a module.
+    - ``apart``: how many tokens it holds besides those of the map: class tokens, registers.
     """
 
     path: str
@@ -44,6 +45,7 @@ class Layer:
     depth: int = 0
     container: bool = False
     function: bool = False
+    apart: int = 0
 
     @property
     def channels(self) -> int:
@@ -56,8 +58,9 @@ class Layer:
         return self.shape is not None and len(self.shape) == 3
 
     def shape_text(self) -> str:
-        """``64×56×56``, or ``–`` where there is no shape."""
-        return "×".join(map(str, self.shape)) if self.shape else "–"
+        """``64×56×56``, ``192×14×14 + 1 token``, or ``–`` where there is no shape."""
+        apart = f" + {self.apart} token{'s' * (self.apart > 1)}" if self.apart else ""
+        return "×".join(map(str, self.shape)) + apart if self.shape else "–"
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,7 @@ class LayerMaps:
         model = f"model {self.specimen.model}"
         if chosen is not None and len(chosen) < len(self.values):
             model += f" · {len(chosen)} of {len(self.values)} channels"
-        return [model, *self.specimen.lines]
+        return [model, *self.specimen.lines, *_layout_lines(self.layer)]
 
     def _chosen(self, first: int | None, channels: Sequence[int] | None) -> list[int] | None:
         if first is not None and channels is not None:
@@ -347,6 +347,19 @@ def _as_maps(values: NDArray[np.float32]) -> NDArray[np.float32]:
     if values.ndim == 2:
         return values[:, None, :]
     return values.reshape(len(values), -1, values.shape[-1])
+
+
+def _layout_lines(layer: Layer) -> list[str]:
+    """What has to be said of how a layer's results became maps."""
+    lines = []
+    if layer.shape is not None and len(layer.shape) > 3:
+        *slices, height, width = layer.shape[1:]
+        number = "×".join(map(str, slices))
+        lines.append(f"each map is {number} slices of {height}×{width}, stacked top to bottom")
+    if layer.apart:
+        tokens = "1 token that has" if layer.apart == 1 else f"{layer.apart} tokens that have"
+        lines.append(f"without {tokens} no place on the grid (class tokens, registers, padding)")
+    return lines
 
 
 def look_at(model: Model, batch: Batch) -> Specimen:

@@ -234,7 +234,7 @@ def test_a_factory_in_a_file(file: Path) -> None:
     model = cs.load(f"{file}:factory,width=5", input=(3, 4, 4))
     assert model.weights("0").shape == (5, 3, 1, 1)
     assert model.name == f"{file}:factory,width=5"
-    assert cs.load(f"{file}:instance", input=(3, 4, 4)).layers["/conv2d"].shape == (2, 4, 4)
+    assert cs.load(f"{file}:instance", input=(3, 4, 4)).layers["conv2d"].shape == (2, 4, 4)
     brought = cs.load(f"{file}:with_preprocessing").input
     assert (brought.preprocess.origin, brought.classes) == ("--preprocess imagenet", ("a",))
     assert sys.path == before

@@ -64,8 +64,10 @@ class Model(abc.ABC):
         """Run one sample through the network and list what it computes."""
 
     @abc.abstractmethod
-    def _record(self, values: Tensor, paths: Sequence[str], grad: bool) -> dict[str, Tensor]:
-        """The outputs of the layers, in the standard layout."""
+    def _record(
+        self, values: Tensor, paths: Sequence[str], grad: bool, raw: bool = False
+    ) -> dict[str, Tensor]:
+        """The outputs of the layers, in the standard layout, or ``raw``, in the network's own."""
 
     @abc.abstractmethod
     def _forward(self, values: Tensor, grad: bool) -> Tensor:
@@ -126,17 +128,22 @@ class Model(abc.ABC):
         return kernel
 
     def activations(
-        self, images: Any, layers: str | Iterable[str], *, grad: bool = False
+        self, images: Any, layers: str | Iterable[str], *, grad: bool = False, raw: bool = False
     ) -> dict[str, Tensor]:
-        """The raw outputs of some layers, one forward pass, nothing computed past the deepest.
+        """The outputs of some layers, one forward pass, nothing computed past the deepest.
 
         ``images`` is whatever ``prepare`` takes. Returns float32 tensors by path, ``(N, C, H, W)``
-        for maps and ``(N, features)`` for linear layers. With ``grad=True`` each is part of the
-        graph from the images: ``torch.autograd.grad`` may be taken with respect to it, and, where
-        ``images`` is a tensor that requires gradients, with respect to that.
+        for maps, ``(N, C, L)`` for lines, ``(N, C, D, H, W)`` for volumes and ``(N, features)``
+        for the rest. Channels that the network keeps last come second; tokens and windows are put
+        back on their grid, and those that belong to no place of it (class tokens, registers) are
+        left out. With ``raw=True`` each is laid out as in the network, with every token.
+
+        With ``grad=True`` each is part of the graph from the images: ``torch.autograd.grad`` may be
+        taken with respect to it, and, where ``images`` is a tensor that requires gradients, with
+        respect to that.
         """
         paths = [layer.path for layer in self.layers.select(layers)]
-        return self._record(self.prepare(images).values, paths, grad)
+        return self._record(self.prepare(images).values, paths, grad, raw)
 
     def logits(self, images: Any, *, grad: bool = False) -> Tensor:
         """What the network returns for ``images``: ``(N, classes)``, softmax or not as it is."""

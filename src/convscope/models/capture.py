@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from convscope.models.wrappers import uncompiled
+
 _locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
 _locks_guard = threading.Lock()
 
@@ -44,6 +46,7 @@ def undisturbed(module: nn.Module, modules: Iterable[nn.Module], *, grad: bool) 
     with _locks_guard:
         lock = _locks.setdefault(module, threading.RLock())
     with lock, torch.inference_mode(False), torch.set_grad_enabled(grad), ExitStack() as restore:
+        restore.enter_context(uncompiled(module.modules()))
         for part in {id(part): part for part in (module, *module.modules(), *modules)}.values():
             for flag in ("training", "inplace"):
                 if getattr(part, flag, None) is True:
@@ -176,7 +179,7 @@ _REFLECTED = {"truediv": "div", "itruediv": "div", "rtruediv": "div"} | {
 
 def function_name(function: Any) -> str:
     """The plain name of a torch function: ``Tensor.add_`` and ``Tensor.__radd__`` are ``add``."""
-    name = str(getattr(function, "__name__", "function")).strip("_")
+    name = str(getattr(function, "__name__", "function")).partition(".")[0].strip("_")
     return _REFLECTED.get(name, name)
 
 
@@ -185,9 +188,9 @@ def _has_batch(value: Tensor | None) -> bool:
 
 
 def first_tensor(result: Any) -> Tensor | None:
-    """The first floating-point tensor in a result, looking into tuples, lists and dicts."""
+    """The first tensor of floats in a result, quantised or not, in tuples, lists and dicts."""
     if isinstance(result, Tensor):
-        return result if result.is_floating_point() else None
+        return result if result.is_floating_point() or result.is_quantized else None
     if isinstance(result, Mapping):
         result = list(result.values())
     if isinstance(result, (tuple, list)):

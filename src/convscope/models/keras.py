@@ -29,6 +29,7 @@ class KerasModel(HookedModel):
     def __init__(self, module: Any, name: str, input: Input) -> None:
         super().__init__(module, name, input)
         self._last = channels_last(module)
+        self._grid = (1, 2) if self._last else (2, 3)
 
     def _call(self, native: Tensor) -> Any:
         module: Any = self.module
@@ -38,6 +39,9 @@ class KerasModel(HookedModel):
         first = next(iter(self.module.parameters()), None)
         if first is not None:
             values = values.to(first.device)
+        return self._laid_out(values)
+
+    def _laid_out(self, values: Tensor) -> Tensor:
         return values.permute(0, 2, 3, 1).contiguous() if self._last else values
 
     def _standard(self, result: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def from_torchvision(name: str, options: dict[str, Any], weights: str | Path | N
         module = _filled(models, name, options, entry, str(path), read_weights(path))
     else:
         module = made(lambda: _plain(models, name, options), label)
-    return TorchModel(module, name, _torchvision_input(entry, options))
+    return TorchModel(module, name, _torchvision_input(entry, options, module))
 
 
 def _entry(
@@ -107,7 +107,7 @@ def _handing_over(entry: Any, tensors: Mapping[str, Tensor]) -> Iterator[None]:
             del entry.get_state_dict
 
 
-def _torchvision_input(entry: Any, options: Mapping[str, Any]) -> Input:
+def _torchvision_input(entry: Any, options: Mapping[str, Any], module: nn.Module) -> Input:
     preset, origin = entry.transforms(), f"torchvision {entry}"
     classes = tuple(entry.meta.get("categories") or ())
     if options.get("num_classes", len(classes)) != len(classes):
@@ -123,7 +123,8 @@ def _torchvision_input(entry: Any, options: Mapping[str, Any]) -> Input:
         interpolation=preset.interpolation.value,
         origin=origin,
     )
-    return Input(3, preprocess, classes)
+    side = getattr(module, "image_size", None)  # a transformer built for another size than these
+    return Input(3, preprocess.at((side, side)) if isinstance(side, int) else preprocess, classes)
 
 
 def from_timm(name: str, options: dict[str, Any], weights: str | Path | None) -> Model:
