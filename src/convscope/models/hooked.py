@@ -98,9 +98,13 @@ class HookedModel(Model):
         The network gets a copy: some write into their input.
         """
         native = self._native(values.clone())
+        with self._in_one_line(values), within or ExitStack():
+            return self._call(native)
+
+    @contextmanager
+    def _in_one_line(self, values: Tensor) -> Iterator[None]:
         try:
-            with within or ExitStack():
-                return self._call(native)
+            yield
         except (ConvscopeError, torch.OutOfMemoryError):
             raise
         except Exception as error:
@@ -119,7 +123,7 @@ class HookedModel(Model):
 
     def _record(self, values: Tensor, paths: Sequence[str], grad: bool) -> dict[str, Tensor]:
         recorder = Recorder(self, paths, frozenset(self._fragile), grad)
-        entered = _requiring_grad(values) if grad else values
+        entered = requiring_grad(values) if grad else values
         watching = observing(
             self.modules, self.parents, recorder.keep, only=paths, fused=self._fused
         )
@@ -146,5 +150,6 @@ def sample(channels: int, height: int, width: int) -> Tensor:
     return torch.rand(1, channels, height, width, generator=generator)
 
 
-def _requiring_grad(values: Tensor) -> Tensor:
+def requiring_grad(values: Tensor) -> Tensor:
+    """A batch from which a graph can begin."""
     return values if values.requires_grad else values.detach().requires_grad_()
