@@ -128,7 +128,8 @@ class Link:
 
     def node(self, index: int, *sources: Tensor) -> Tensor:
         """Result ``index``; ``sources`` are the input and the results before it."""
-        made: Tensor = _Node.apply(self, index, *sources)  # type: ignore[no-untyped-call]
+        function: Any = _Node  # torch types it in some versions only
+        made: Tensor = function.apply(self, index, *sources)
         return made
 
     def pull(self, index: int, gradient: Tensor) -> list[Tensor]:
