@@ -76,6 +76,8 @@ def assert_exact(fields: Mapping[str, ReceptiveField], really: Dependence) -> No
     assert really
     for address, (rows, columns) in really.items():
         field = fields[address]
+        if not rows.size or not columns.size:  # a slice that holds nothing
+            continue
         assert field.known, (address, field.unknown)
         np.testing.assert_array_equal(field.rows, rows, f"rows of {address}")
         np.testing.assert_array_equal(field.columns, columns, f"columns of {address}")

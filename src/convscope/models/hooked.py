@@ -111,7 +111,7 @@ class HookedModel(Model):
             self._traced(size)
         return Arrangement(self, self._layouts[size])
 
-    def _fields(self, size: tuple[int, int] | None) -> dict[str, ReceptiveField]:
+    def _fields(self, size: tuple[int, int] | None) -> Mapping[str, ReceptiveField]:
         size = size or self.input.size or self._find_size()
         if size not in self._layouts:
             self._traced(size)
@@ -160,9 +160,13 @@ class HookedModel(Model):
         native = self._native(values.clone())
         if positions is not None:
             positions.mark(native, self._laid_out(grid(*values.shape[2:]).expand(values.shape)))
+        with self._in_one_line(values), positions or ExitStack(), within or ExitStack():
+            return self._call(native)
+
+    @contextmanager
+    def _in_one_line(self, values: Tensor) -> Iterator[None]:
         try:
-            with positions or ExitStack(), within or ExitStack():
-                return self._call(native)
+            yield
         except (ConvscopeError, torch.OutOfMemoryError):
             raise
         except Exception as error:
@@ -196,7 +200,7 @@ class HookedModel(Model):
     ) -> dict[str, Tensor]:
         arranged = self._arrangement(values, paths, raw)
         recorder = Recorder(arranged, paths, frozenset(self._fragile), grad)
-        entered = _requiring_grad(values) if grad else values
+        entered = requiring_grad(values) if grad else values
         watching = observing(
             self.modules, self.parents, recorder.keep, only=paths, fused=self._fused
         )
@@ -223,5 +227,6 @@ def sample(channels: int, height: int, width: int) -> Tensor:
     return torch.rand(1, channels, height, width, generator=generator)
 
 
-def _requiring_grad(values: Tensor) -> Tensor:
+def requiring_grad(values: Tensor) -> Tensor:
+    """A batch from which a graph can begin."""
     return values if values.requires_grad else values.detach().requires_grad_()

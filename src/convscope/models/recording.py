@@ -169,7 +169,7 @@ class Tracer:
 
         def begin(path: str) -> Callable[[nn.Module, Any], None]:
             def note(_module: nn.Module, _inputs: Any) -> None:
-                self._begun[numbered(path, calls)] = next(self._clock)
+                self.begin(numbered(path, calls))
 
             return note
 
@@ -177,6 +177,10 @@ class Tracer:
             for path, module in self._modules.items():
                 hooks.callback(module.register_forward_pre_hook(begin(path)).remove)
             yield
+
+    def begin(self, address: str) -> None:
+        """Note that a layer begins."""
+        self._begun[address] = next(self._clock)
 
     def keep(self, address: str, result: Any) -> None:
         """Note the result of one layer or function."""
@@ -215,7 +219,7 @@ class Tracer:
             path=address,
             kind=type(module).__name__,
             shape=shape,
-            parameters=sum(p.numel() for p in module.parameters()),
+            parameters=self._parameters(module),
             families=self._families(module),
             depth=self._depth(plain),
             container=plain in self._parents,
@@ -224,6 +228,9 @@ class Tracer:
 
     def _apart(self, address: str) -> int:
         return self.layouts[address].apart if address in self.layouts else 0
+
+    def _parameters(self, module: nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
 
     def _depth(self, path: str) -> int:
         parts = path.split(".")
