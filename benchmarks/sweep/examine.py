@@ -72,14 +72,14 @@ def sized(network: Network) -> cs.Model:
 def disturb(module: nn.Module) -> None:
     """A state that is easily lost: training mode, and every third parameter frozen.
 
-    Scales that start at zero become one: the gradient behind them would be zero by construction.
+    What starts at zero becomes one: the gradient behind such scales would be zero by construction.
     """
     module.train()
     for number, (name, parameter) in enumerate(module.named_parameters()):
         if not parameter.is_floating_point():
             continue
         parameter.requires_grad_(number % 3 != 0)
-        if parameter.ndim < 2 and not name.endswith("bias") and not parameter.any():
+        if not name.endswith("bias") and not parameter.any():
             parameter.data.fill_(1.0)
 
 

@@ -10,7 +10,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from convscope.models.positions import RADIX
+from convscope.models.positions import RADIX, core, varies
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,13 +99,9 @@ class Layout:
 
 def layout_of(code: Tensor | None) -> Layout | None:
     """How a result with these position codes is laid out; ``None`` where it is no map."""
-    if code is None or code.ndim < 3 or not code.numel() or not bool(code.any()):
+    if code is None or code.ndim < 3 or not code.numel() or not bool(core(code).any()):
         return None
-    varying = [
-        dim
-        for dim in range(code.ndim)
-        if code.shape[dim] > 1 and bool((code != code.select(dim, 0).unsqueeze(dim)).any())
-    ]
+    varying = [dim for dim in range(code.ndim) if varies(code, dim)]
     # Patches that were joined in the channels differ along these too: then the first counts.
     fewer = [[dim for dim in varying if dim != left] for left in reversed(varying)]
     for along in [varying, *fewer]:

@@ -10,6 +10,7 @@ last are all known for what they are, and attention changes nothing about it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -123,7 +124,7 @@ class Positions(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """
         code = self.of(source)
         stays = code is not None and out.ndim < 5 and code.shape[2:] == out.shape[2:]
-        if code is not None and stays and bool(code.any()) and not _varies(code, 1):
+        if code is not None and stays and bool(core(code).any()) and not varies(code, 1):
             return code[:, :1].expand(out.shape)
         return grid(out.shape[2], out.shape[3]).expand(out.shape) if out.ndim == 4 else None
 
@@ -144,8 +145,9 @@ class Positions(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._codes[target] = part
 
 
+@lru_cache(maxsize=64)
 def grid(height: int, width: int) -> Tensor:
-    """The codes of a map."""
+    """The codes of a map; nothing writes into them."""
     return torch.arange(height)[:, None] * float(RADIX) + torch.arange(width) + 1
 
 
@@ -159,20 +161,30 @@ def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
             yield from _tensors(value.values())
 
 
-def _varies(code: Tensor, dim: int) -> bool:
+def core(code: Tensor) -> Tensor:
+    """The codes with size 1 along the dimensions that were merely expanded."""
+    for dim, step in enumerate(code.stride()):
+        if step == 0 and code.shape[dim] > 1:
+            code = code.narrow(dim, 0, 1)
+    return code
+
+
+def varies(code: Tensor, dim: int) -> bool:
+    """Whether positions change along a dimension."""
+    code = core(code)
     return code.shape[dim] > 1 and bool((code != code.select(dim, 0).unsqueeze(dim)).any())
 
 
 def _product(left: Tensor | None, right: Tensor | None, out: Tensor) -> Tensor | None:
     """Rows stand where those of the left stood, columns where those of the right did."""
-    if left is not None and not _varies(left, -1):
+    if left is not None and not varies(left, -1):
         return left[..., :1].expand(out.shape)
-    if right is not None and right.ndim > 1 and not _varies(right, -2):
+    if right is not None and right.ndim > 1 and not varies(right, -2):
         return right[..., :1, :].expand(out.shape)
     for code in (left, right):
         if code is not None and code.shape == out.shape:
             return code  # tokens mixed into as many
-    if left is not None and any(_varies(left[..., 0], dim) for dim in range(left.ndim - 1)):
+    if left is not None and any(varies(left[..., 0], dim) for dim in range(left.ndim - 1)):
         return left[..., :1].expand(out.shape)  # patches joined in the channels
     return None
 
@@ -196,7 +208,7 @@ def _pointwise(codes: list[Tensor], out: Tensor) -> Tensor | None:
         return None
     code = fitting[0]
     for other in fitting[1:]:
-        if other is not code and bool((code == 0).any()):
+        if other is not code and bool((core(code) == 0).any()):
             code = torch.where(code > 0, code, other)
     return code
 

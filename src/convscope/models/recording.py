@@ -157,6 +157,7 @@ class Tracer:
         self._framework = framework
         self._positions = positions
         self.layouts: dict[str, Layout] = {}
+        self._known: dict[Any, tuple[Tensor, Layout | None]] = {}
         self._families = families
         self._clock = count()
         self._begun: dict[str, float] = {}
@@ -193,11 +194,20 @@ class Tracer:
         self._found[address] = (next(self._clock) if order is None else order, shape)
 
     def _shape(self, address: str, tensor: Tensor) -> tuple[int, ...]:
-        layout = layout_of(self._positions.of(tensor))
+        layout = self._layout(self._positions.of(tensor))
         if layout is None:
             return tuple(self._framework._standard(tensor).shape[1:])
         self.layouts[address] = layout
         return layout.channels, *layout.size
+
+    def _layout(self, code: Tensor | None) -> Layout | None:
+        """How a result with these codes is laid out; most results share them with others."""
+        if code is None:
+            return None
+        key = (code.data_ptr(), code.shape, code.stride())
+        if key not in self._known:
+            self._known[key] = code, layout_of(code)  # the codes are kept: their place is the key
+        return self._known[key][1]
 
     def layers(self) -> list[Layer]:
         """What was found."""
