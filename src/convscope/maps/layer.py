@@ -1,8 +1,8 @@
-"""Feature maps: what the channels of a layer make of one picture."""
+"""The feature maps of one layer, as pictures and numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,28 +23,12 @@ from convscope.figures import (
     overlay_tile,
     picture_tile,
 )
-from convscope.layers import Layer, file_name
-from convscope.models import Batch, Model, ReceptiveField, load
+from convscope.layers import Layer
+from convscope.maps.specimen import Specimen
+from convscope.models import ReceptiveField
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True, eq=False)
-class Specimen:
-    """The picture under the microscope, and the network that looks at it.
-
-    - ``model``: its name; ``name``: the picture's.
-    - ``original``: the picture ``(H, W, 3)`` uint8, ``None`` where numbers were given.
-    - ``seen``: what the model sees of it, ``(h, w, 3)`` uint8.
-    - ``lines``: what was done to the picture, and what has to be said about the model.
-    """
-
-    model: str
-    name: str
-    original: NDArray[np.uint8] | None
-    seen: NDArray[np.uint8]
-    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +64,7 @@ class LayerMaps:
         chosen = self._chosen(first, channels)
         return map_sheet(
             self.values,
-            self._title(),
+            self.title,
             self._lines(chosen),
             channels=chosen,
             columns=columns,
@@ -111,7 +95,7 @@ class LayerMaps:
         ]
         lines = (*self._lines(chosen), "laid over what the model sees")
         section = Section("", tuple(tiles), columns)
-        return Sheet(self._title(), lines, (section,), cmap=cmap, theme=theme)
+        return Sheet(self.title, lines, (section,), cmap=cmap, theme=theme)
 
     def receptive_field(
         self,
@@ -146,7 +130,7 @@ class LayerMaps:
             f"receptive field {field.describe()}",
         ]
         section = Section("", tuple(tiles), len(tiles))
-        return Sheet(self._title(), tuple(lines), (section,), cmap=cmap, theme=theme)
+        return Sheet(self.title, tuple(lines), (section,), cmap=cmap, theme=theme)
 
     def _pointed(self, channel: int, y: int, x: int, signed: bool) -> Tile:
         """The map of a channel, the position framed."""
@@ -183,9 +167,11 @@ class LayerMaps:
         return self.grid()._repr_html_()
 
     def __repr__(self) -> str:
-        return f"LayerMaps({self._title()}, of {self.specimen.name})"
+        return f"LayerMaps({self.title}, of {self.specimen.name})"
 
-    def _title(self) -> str:
+    @property
+    def title(self) -> str:
+        """``conv1 · Conv2d 16×28×28``, for pictures."""
         shape = "×".join(map(str, self.values.shape))
         return f"{self.layer.path} · {self.layer.kind} {shape}"
 
@@ -224,131 +210,6 @@ def _framed(seen: NDArray[np.uint8], field: ReceptiveField, y: int, x: int) -> l
     return [replace(whole, frames=(*gates, Frame(*local))), cut]
 
 
-class FeatureMaps(Mapping[str, LayerMaps]):
-    """The feature maps of several layers for one picture, by path, in execution order."""
-
-    def __init__(self, maps: Iterable[LayerMaps], specimen: Specimen) -> None:
-        self._maps = {one.layer.path: one for one in maps}
-        self.specimen = specimen
-
-    def __getitem__(self, path: str) -> LayerMaps:
-        if path not in self._maps:
-            raise UnknownLayer(
-                f"Layer {path!r} was not recorded. Recorded: {', '.join(map(repr, self._maps))}"
-            )
-        return self._maps[path]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._maps)
-
-    def __len__(self) -> int:
-        return len(self._maps)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width at which the network saw the picture."""
-        return self.specimen.seen.shape[0], self.specimen.seen.shape[1]
-
-    def overview(
-        self,
-        *,
-        strongest: int = 8,
-        cmap: str = "viridis",
-        range: Range = "channel",
-        theme: Theme = "light",
-    ) -> Sheet:
-        """One picture of all depths: a row for each layer with its ``strongest`` maps.
-
-        Strongest are the channels with the highest peaks for this picture.
-        """
-        sections = [Section("input", (picture_tile(self.specimen.seen, "what the model sees"),))]
-        for maps in self.values():
-            channels = maps.strongest(strongest)
-            tiles = map_tiles(maps.values, channels=channels, range=range, signed=cmap == "signed")
-            sections.append(Section(maps._title(), tuple(tiles), strongest))
-        lines = (
-            *self.specimen.lines,
-            f"the {strongest} channels of each layer with the highest peaks, strongest first",
-        )
-        title = f"{self.specimen.model} · {self.specimen.name} through {len(self)} layers"
-        return Sheet(title, lines, tuple(sections), cmap=cmap, theme=theme, cell=112)
-
-    def seen(self, *, theme: Theme = "light") -> Sheet:
-        """The original picture beside what the model sees of it."""
-        specimen = self.specimen
-        height, width = specimen.seen.shape[:2]
-        tiles = [picture_tile(specimen.seen, "what the model sees", f"{width}×{height}")]
-        if specimen.original is not None:
-            height, width = specimen.original.shape[:2]
-            tiles.insert(0, picture_tile(specimen.original, "original", f"{width}×{height}"))
-        section = Section("", tuple(tiles), len(tiles))
-        title = f"{specimen.name} · as {specimen.model} sees it"
-        return Sheet(title, specimen.lines, (section,), theme=theme)
-
-    def save(self, folder: str | Path, *, suffix: str = ".png") -> list[Path]:
-        """Write the picture of every layer into ``folder``: ``cat.block2_conv1.png``."""
-        return [
-            maps.save(Path(folder) / picture_name(self.specimen.name, path, suffix))
-            for path, maps in self.items()
-        ]
-
-    def _repr_html_(self) -> str:
-        return self.overview()._repr_html_()
-
-    def __repr__(self) -> str:
-        return f"FeatureMaps({self.specimen.name} in {self.specimen.model}: {', '.join(self)})"
-
-
-def picture_name(image: str, what: str, suffix: str) -> str:
-    """``cat.jpg`` and ``layer1.0/add`` make ``cat.layer1.0%2Fadd.png``."""
-    return f"{file_name(Path(image).stem)}.{file_name(what)}{suffix}"
-
-
-def feature_maps(
-    model: Any,
-    images: Any,
-    layers: str | Iterable[str] | None = None,
-    *,
-    size: int | tuple[int, int] | None = None,
-) -> Any:
-    """Record the feature maps of some layers, in one forward pass a picture.
-
-    - ``model``: a loaded model, or anything ``load`` takes.
-    - ``images``: one picture or float array gives ``FeatureMaps``; a list gives a list.
-    - ``layers``: paths, globs or ``kind=conv``; by default the last convolution of each size.
-    - ``size``: show pictures to the network at another size than its own (a side, or
-      ``(height, width)``); for networks that take any size.
-
-    Raises ``UnknownLayer`` and ``ImageError``.
-    """
-    loaded = load(model)
-    chosen = loaded.layers.spread() if layers is None else loaded.layers.select(layers)
-    if isinstance(images, (list, tuple)):
-        return [_one(loaded, loaded.prepare(image, size=size), chosen) for image in images]
-    batch = loaded.prepare(images, size=size)
-    if batch.single:
-        return _one(loaded, batch, chosen)
-    return [_one(loaded, batch.one(k), chosen) for k in range(len(batch))]
-
-
-def _one(model: Model, batch: Batch, layers: Sequence[Layer]) -> FeatureMaps:
-    recorded = model.activations(batch, [layer.path for layer in layers])
-    specimen = look_at(model, batch)
-    return FeatureMaps(
-        (LayerMaps(_as_maps(recorded[la.path].cpu().numpy()[0]), la, specimen) for la in layers),
-        specimen,
-    )
-
-
-def _as_maps(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``(C, H, W)``: features become 1×1 maps, lines 1×L ones, slices of volumes are stacked."""
-    if values.ndim == 1:
-        return values[:, None, None]
-    if values.ndim == 2:
-        return values[:, None, :]
-    return values.reshape(len(values), -1, values.shape[-1])
-
-
 def _layout_lines(layer: Layer) -> list[str]:
     """What has to be said of how a layer's results became maps."""
     lines = []
@@ -360,26 +221,3 @@ def _layout_lines(layer: Layer) -> list[str]:
         tokens = "1 token that has" if layer.apart == 1 else f"{layer.apart} tokens that have"
         lines.append(f"without {tokens} no place on the grid (class tokens, registers, padding)")
     return lines
-
-
-def look_at(model: Model, batch: Batch) -> Specimen:
-    """What has to be said of the one picture in ``batch`` before any layer is shown."""
-    seen, drawn = model.seen(batch)
-    height, width = batch.size
-    lines = []
-    original = None
-    if batch.views is not None and batch.preprocess is not None:
-        view = batch.views[0]
-        original = np.asarray(view.original.image.convert("RGB"))
-        lines.append(
-            f"input {view.name} {view.original.image.width}×{view.original.image.height}, "
-            f"seen at {width}×{height}"
-        )
-        lines.append(f"preprocessing {batch.preprocess.describe()}")
-        lines += view.original.notes
-    else:
-        lines.append(f"input {batch.names[0]} {width}×{height}, {drawn}")
-    untrained = model.looks_untrained()
-    if untrained:
-        lines.append(f"this network looks untrained: {untrained}")
-    return Specimen(model.title, batch.names[0], original, seen, tuple(lines))
