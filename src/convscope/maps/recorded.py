@@ -58,7 +58,7 @@ class FeatureMaps(Mapping[str, LayerMaps]):
         for maps in self.values():
             channels = maps.strongest(strongest)
             tiles = map_tiles(maps.values, channels=channels, range=range, signed=cmap == "signed")
-            sections.append(Section(maps._title(), tuple(tiles), strongest))
+            sections.append(Section(maps.title, tuple(tiles), strongest))
         lines = (
             *self.specimen.lines,
             f"the {strongest} channels of each layer with the highest peaks, strongest first",
