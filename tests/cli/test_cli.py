@@ -44,7 +44,7 @@ class Run:
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CONVSCOPE_MODEL", "net.py:make")
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.delenv("COLUMNS", raising=False)
     (tmp_path / "net.py").write_text(NETWORK)
     pixels = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a photo.png")

@@ -38,6 +38,8 @@ def layers(
     from rich.console import Console
 
     console = Console(soft_wrap=True)
+    if not console.is_terminal:  # a file or a pipe has no edge to cut at
+        console.width = 1000
     console.print(_table(found, fields, nested=not select))
     next_layer = loaded.layers.spread()[-1].path
     console.print(
