@@ -33,6 +33,13 @@ def _refused(model: Any, **options: Any) -> str:
     return text
 
 
+def test_random_weights_that_were_asked_for_are_said_to_be_so() -> None:
+    pytest.importorskip("torchvision")
+    assert cs.load("torchvision:vit_b_16,weights=none").looks_untrained() == (
+        "its weights are random, as asked"
+    )
+
+
 def test_options_after_commas() -> None:
     spec = parse_spec(
         "keras:VGG16,include_top=false,classes=10,input_shape=96x64x3,alpha=.5,w=none"

@@ -45,6 +45,7 @@ class Model(abc.ABC):
     def __init__(self, name: str, input: Input) -> None:
         self.name = name
         self.weights_file = ""
+        self.random_weights = False
         self.input = input
         self._fields_of_size: dict[tuple[int, int] | None, Mapping[str, ReceptiveField]] = {}
 
@@ -86,13 +87,19 @@ class Model(abc.ABC):
         """The shape of one image in the model's own layout, for messages."""
 
     @abc.abstractmethod
-    def looks_untrained(self) -> str:
-        """Why the weights look as if they had never been trained; empty where they do not."""
+    def _looks_untrained(self) -> str:
+        """What in the weights looks as if they had never been trained; empty where nothing does."""
 
     @cached_property
     def layers(self) -> Layers:
         """Every layer that a forward pass calls, in execution order; prints as a table."""
         return self._trace()
+
+    def looks_untrained(self) -> str:
+        """Why the weights look as if they had never been trained; empty where they do not."""
+        if self.random_weights:
+            return "its weights are random, as asked"
+        return self._looks_untrained()
 
     def receptive_fields(self, size: tuple[int, int] | None = None) -> Mapping[str, ReceptiveField]:
         """What of the image each position of each layer depends on, by path.

@@ -52,6 +52,8 @@ class JaxBridge(Bridge):
         return torch.from_numpy(np.array(array))
 
     def _imported(self, tensor: Tensor) -> Any:
+        if self._jax.__version_info__ < (0, 5):
+            raise BufferError("these take a foreign layout and then refuse to compute with it")
         return self._at_home(self._jax.dlpack.from_dlpack(tensor))
 
     def _entered(self, tensor: Tensor) -> Any:

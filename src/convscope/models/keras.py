@@ -110,7 +110,7 @@ class KerasModel(HookedModel):
             values = np.swapaxes(values, -1, -2)
         return np.array(np.moveaxis(values, (-1, -2), (0, 1)), order="C")  # never the live weights
 
-    def looks_untrained(self) -> str:
+    def _looks_untrained(self) -> str:
         layers = list(self.modules.values())
         means = [self._held(m, "moving_mean") for m in layers if hasattr(m, "moving_mean")]
         if means and not any(mean is not None and bool(mean.detach().any()) for mean in means):

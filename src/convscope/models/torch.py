@@ -58,7 +58,7 @@ class TorchModel(HookedModel):
             values = grouped.transpose(1, 2).flatten(0, 1)
         return np.ascontiguousarray(values.numpy())
 
-    def looks_untrained(self) -> str:
+    def _looks_untrained(self) -> str:
         parts = list(self.module.modules())
         means = [m.running_mean for m in parts if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         if means and all(mean is not None and not mean.any() for mean in means):

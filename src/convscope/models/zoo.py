@@ -152,6 +152,7 @@ def _from_text(text: str, weights: str | Path | None) -> Model:
         model = _from_file(Path(spec.name).expanduser(), spec)
     model.name = text
     model.weights_file = Path(weights).name if weights else ""
+    model.random_weights = weights is None and ",weights=none" in text.lower()
     return model
 
 
