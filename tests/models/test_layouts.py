@@ -333,3 +333,45 @@ def test_maps_of_plain_networks_are_the_tensors_themselves() -> None:
     network = nn.Sequential(patches(), nn.ReLU())
     maps = load(network).activations(spot(1, 1), ["0"])["0"]
     assert np.array_equal(maps.numpy(), network[0](spot(1, 1)).detach().numpy())
+
+
+def test_pooled_tokens_keep_the_place_of_their_windows() -> None:
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches = patches()
+            self.end = linear(5, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.patches(x).permute(0, 2, 3, 1)
+            n, h, w, c = x.shape
+            windows = x.reshape(n, h // 2, 2, w // 2, 2, c).amax((2, 4)).reshape(n, -1, c)
+            return self.end(windows).mean(1)
+
+    model = load(Pooled())
+    assert model.layers["end"].shape == (5, 2, 3)
+    assert model.layers["/mean"].shape == (5,)  # all together stand nowhere
+    assert brightest(model.activations(spot(3, 4), "end")["end"]) == [(1, 2)]
+
+
+def test_recurrent_layers_over_rows() -> None:
+    class Rows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches = patches()
+            self.along = nn.LSTM(5, 4, batch_first=True)
+            self.end = linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.patches(x).permute(0, 2, 3, 1)
+            n, h, w, c = x.shape
+            x, _ = self.along(x.reshape(n * h, w, c))
+            return self.end(x.reshape(n, h, w, -1))
+
+    model = load(Rows())
+    assert model.layers["along"].shape == (4, 4, 6)
+    assert model.layers["end"].shape == (3, 4, 6)
+    images = torch.cat([spot(1, 4), spot(3, 0)])
+    change = model.activations(images, "along")["along"]
+    change = change - model.activations(images * 0, "along")["along"]
+    assert [y for y, _ in brightest(change)] == [1, 3]
