@@ -9,6 +9,13 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
+IN_PLAIN_WORDS = {
+    "not available with the torch backend": "Keras itself refuses to build it on its torch "
+    "backend, for a bug of Keras; with KERAS_BACKEND=tensorflow or jax it is built",
+    "took longer than": "too much arithmetic for this machine within the time allowed; "
+    "--again --seconds 600 runs it",
+    "of memory": "larger than the memory allowed; --again --megabytes 16000 runs it",
+}
 ZOOS = ("torchvision", "keras.applications", "timm")
 PACKAGES = ("torch", "torchvision", "timm", "keras")
 
@@ -61,7 +68,14 @@ def _failures(rows: Sequence[Row]) -> list[str]:
     failed = [row for row in rows if not row["ok"]]
     if not failed:
         return []
-    return ["## What failed, and why", "", *(f"- {_name(r)}: {r['why']}" for r in failed), ""]
+    return ["## What failed, and why", "", *(f"- {_name(r)}: {_why(r)}" for r in failed), ""]
+
+
+def _why(row: Row) -> str:
+    """The reason in plain words, what was raised after them."""
+    known = (words for sign, words in IN_PLAIN_WORDS.items() if sign in row["why"])
+    words = next(known, None)
+    return f"{words} ({row['why']})" if words else str(row["why"])
 
 
 def _name(row: Row) -> str:

@@ -77,6 +77,22 @@ class Tokens(nn.Module):
         return self.head(x[:, 0])
 
 
+class TokensFirst(nn.Module):
+    """As older transformers have it: tokens, images, features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = patches(6)
+        self.mix = nn.MultiheadAttention(6, 2)
+        self.norm = nn.LayerNorm(6)
+        self.mlp = nn.Linear(6, 9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).permute(2, 0, 1)
+        x = x + 0.01 * self.mix(x, x, x)[0]
+        return self.mlp(x).mean(0)
+
+
 class Windows(nn.Module):
     """As Swin: shifted windows of 2×2, one after the other in the batch; then patches merged."""
 
@@ -112,6 +128,9 @@ CASES: list[tuple[Callable[[], nn.Module], str, tuple[int, ...]]] = [
     (Tokens, "/add", (6, 4, 6)),
     (Tokens, "mlp.1", (10, 4, 6)),
     (Tokens, "/add#2", (6, 4, 6)),
+    (TokensFirst, "/permute", (6, 4, 6)),
+    (TokensFirst, "/add", (6, 4, 6)),
+    (TokensFirst, "mlp", (9, 4, 6)),
     (Windows, "inside", (5, 4, 6)),
     (Windows, "/roll", (5, 4, 6)),
     (Windows, "/roll#2", (5, 4, 6)),
@@ -174,18 +193,18 @@ def test_other_sizes_than_the_models_own(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "path"), [(Tokens, "/add"), (Windows, "inside"), (ChannelsLast, "wide")]
+    ("network", "path"),
+    [(Tokens, "/add"), (TokensFirst, "/add"), (Windows, "inside"), (ChannelsLast, "wide")],
 )
 def test_gradients_at_a_folded_layer(network: Callable[[], nn.Module], path: str) -> None:
-    last = {"Tokens": "head", "Windows": "merge", "ChannelsLast": "/mean"}[network.__name__]
     model = load(network())
     images = torch.rand(2, 1, H, W, requires_grad=True)
     taken = {}
+    last = model.layers[-1].path
     for raw in (False, True):
         seen = model.activations(images, [path, last], grad=True, raw=raw)
-        total = (seen[last] * torch.arange(1.0, seen[last].shape[1 if not raw else -1] + 1).reshape(
-            *(-1 if dim == (1 if not raw else seen[last].ndim - 1) else 1
-              for dim in range(seen[last].ndim)))).sum()  # fmt: skip
+        assert seen[last].ndim == 2
+        total = (seen[last] * torch.arange(1.0, seen[last].shape[1] + 1)).sum()
         taken[raw] = torch.autograd.grad(total, [seen[path], images])
         if not raw:
             assert taken[raw][0].shape == seen[path].shape == (2, *model.layers[path].shape)
@@ -314,3 +333,45 @@ def test_maps_of_plain_networks_are_the_tensors_themselves() -> None:
     network = nn.Sequential(patches(), nn.ReLU())
     maps = load(network).activations(spot(1, 1), ["0"])["0"]
     assert np.array_equal(maps.numpy(), network[0](spot(1, 1)).detach().numpy())
+
+
+def test_pooled_tokens_keep_the_place_of_their_windows() -> None:
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches = patches()
+            self.end = linear(5, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.patches(x).permute(0, 2, 3, 1)
+            n, h, w, c = x.shape
+            windows = x.reshape(n, h // 2, 2, w // 2, 2, c).amax((2, 4)).reshape(n, -1, c)
+            return self.end(windows).mean(1)
+
+    model = load(Pooled())
+    assert model.layers["end"].shape == (5, 2, 3)
+    assert model.layers["/mean"].shape == (5,)  # all together stand nowhere
+    assert brightest(model.activations(spot(3, 4), "end")["end"]) == [(1, 2)]
+
+
+def test_recurrent_layers_over_rows() -> None:
+    class Rows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches = patches()
+            self.along = nn.LSTM(5, 4, batch_first=True)
+            self.end = linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.patches(x).permute(0, 2, 3, 1)
+            n, h, w, c = x.shape
+            x, _ = self.along(x.reshape(n * h, w, c))
+            return self.end(x.reshape(n, h, w, -1))
+
+    model = load(Rows())
+    assert model.layers["along"].shape == (4, 4, 6)
+    assert model.layers["end"].shape == (3, 4, 6)
+    images = torch.cat([spot(1, 4), spot(3, 0)])
+    change = model.activations(images, "along")["along"]
+    change = change - model.activations(images * 0, "along")["along"]
+    assert [y for y, _ in brightest(change)] == [1, 3]

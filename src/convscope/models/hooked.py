@@ -83,19 +83,19 @@ class HookedModel(Model):
     def _traced(self, size: tuple[int, int]) -> Tracer:
         """Run a sample of that size: what is computed, and how it is laid out."""
         try:
-            tracer = self._trace_at(size, Positions(), following=True)
+            tracer = self._trace_at(size, Positions())
         except ModelError:  # it may be the following that some operation does not bear
-            tracer = self._trace_at(size, Positions(), following=False)
+            tracer = self._trace_at(size, None)
         self._layouts[size] = tracer.layouts
         return tracer
 
-    def _trace_at(self, size: tuple[int, int], positions: Positions, following: bool) -> Tracer:
-        tracer = Tracer(self.modules, self.parents, self, self._families, positions)
+    def _trace_at(self, size: tuple[int, int], positions: Positions | None) -> Tracer:
+        tracer = Tracer(self.modules, self.parents, self._standard, self._families, positions)
         with self._alone(grad=False), tracer.timing():
             self._run(
                 sample(self.input.channels, *size),
                 observing(self.modules, self.parents, tracer.keep, fused=self._fused),
-                positions if following else None,
+                positions,
             )
         return tracer
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
@@ -23,6 +23,7 @@ class Layout:
     - ``order``: where among the positions each one of the grid stands, row by row.
     - ``size``: height and width of the grid.
     - ``apart``: how many tokens stand outside the grid (class tokens, registers, padding).
+    - ``batch``: which dimension counts the images; with it in front, all the rest is said.
     """
 
     shape: tuple[int, ...]
@@ -30,6 +31,7 @@ class Layout:
     order: Tensor
     size: tuple[int, int]
     apart: int
+    batch: int = 0
 
     @cached_property
     def channels(self) -> int:
@@ -43,7 +45,11 @@ class Layout:
 
     def is_grid(self, rows: int, columns: int) -> bool:
         """Whether there are four dimensions, of which these two are the height and the width."""
-        if len(self.shape) != 4 or (self.shape[rows], self.shape[columns]) != self.size:
+        if (
+            self.batch
+            or len(self.shape) != 4
+            or (self.shape[rows], self.shape[columns]) != self.size
+        ):
             return False
         return {rows, columns}.issuperset(self.along) and self._natural
 
@@ -53,13 +59,14 @@ class Layout:
 
     def fits(self, result: Tensor) -> bool:
         """Whether a result is of the kind that this was found for."""
+        result = result.transpose(0, self.batch)
         return tuple(result.shape[1:]) == self.shape[1:] and (result.shape[0] % self._windows == 0)
 
     def standard(self, result: Tensor) -> Tensor:
         """``(N, C, H, W)``; positions apart are left out."""
         if self.plain:
             return result
-        flat = self._flat(result)
+        flat = self._flat(result.transpose(0, self.batch))
         if not self._natural:
             flat = flat.index_select(2, self.order.to(flat.device))
         return flat.reshape(*flat.shape[:2], *self.size)
@@ -68,15 +75,15 @@ class Layout:
         """The inverse; what stands apart is taken from ``result``."""
         if self.plain:
             return standard
+        result = result.transpose(0, self.batch)
         flat = standard.flatten(2)
         if not self._natural:
             order = self.order.to(flat.device)
             flat = self._flat(result).to(flat.dtype).index_copy(2, order, flat)
-        dims = self._dims
         shape = self._split(result)
-        moved = flat.reshape([shape[dim] for dim in dims])
-        back = [dims.index(dim) for dim in range(len(dims))]
-        return moved.permute(back).reshape(result.shape)
+        moved = flat.reshape([shape[dim] for dim in self._dims])
+        back = [self._dims.index(dim) for dim in range(len(self._dims))]
+        return moved.permute(back).reshape(result.shape).transpose(0, self.batch)
 
     @cached_property
     def _windows(self) -> int:
@@ -101,13 +108,15 @@ def layout_of(code: Tensor | None) -> Layout | None:
     """How a result with these position codes is laid out; ``None`` where it is no map."""
     if code is None or code.ndim < 3 or not code.numel() or not bool(core(code).any()):
         return None
+    batch = int(code.ndim == 3 and code.shape[1] == 1 and varies(code, 0))  # (tokens, images, …)
+    code = code.transpose(0, batch)
     varying = [dim for dim in range(code.ndim) if varies(code, dim)]
     # Patches that were joined in the channels differ along these too: then the first counts.
     fewer = [[dim for dim in varying if dim != left] for left in reversed(varying)]
     for along in [varying, *fewer]:
         found = _along(code, along)
         if found is not None:
-            return found
+            return replace(found, batch=batch)
     return None
 
 

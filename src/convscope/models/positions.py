@@ -35,7 +35,7 @@ _REDUCTIONS = {
     "mean", "sum", "amax", "amin", "max", "min", "var", "std", "logsumexp", "prod", "median",
     "linalg_vector_norm", "norm", "var_mean", "argmax",
 }  # fmt: skip
-_GRIDS = ("conv", "pool2d", "upsample", "grid_sampler")
+_GRIDS = ("conv", "pool2d", "upsample", "grid_sampler", "col2im")
 
 
 class Positions(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -190,14 +190,13 @@ def _product(left: Tensor | None, right: Tensor | None, out: Tensor) -> Tensor |
 
 
 def _reduced(code: Tensor, func: Any, args: Any, out: Tensor) -> Tensor | None:
-    """What is taken together stands where all of it stood, or nowhere."""
+    """What is taken together stands where its first did; all of it together stands nowhere."""
     names = [argument.name for argument in func._schema.arguments]
     dims = args[names.index("dim")] if "dim" in names and names.index("dim") < len(args) else None
     if dims is None or dims == []:
         return _pointwise([code], out)
-    dims = dims if isinstance(dims, (list, tuple)) else [dims]
-    low, high = code.amin(dims, keepdim=True), code.amax(dims, keepdim=True)
-    return torch.where(low == high, low, 0.0).reshape(out.shape)
+    code = code.amin(dims, keepdim=True)
+    return code.reshape(out.shape) if any(varies(code, d) for d in range(code.ndim)) else None
 
 
 def _pointwise(codes: list[Tensor], out: Tensor) -> Tensor | None:
@@ -205,7 +204,9 @@ def _pointwise(codes: list[Tensor], out: Tensor) -> Tensor | None:
     codes = sorted(codes, key=lambda code: code.shape != out.shape)
     fitting = [code.expand(out.shape) for code in codes if _broadcasts(code.shape, out.shape)]
     if not fitting:
-        return None
+        first = codes[0]  # features made of features, as recurrent layers make them
+        same = first.ndim == out.ndim and first.shape[:-1] == out.shape[:-1]
+        return first[..., :1].expand(out.shape) if same else None
     code = fitting[0]
     for other in fitting[1:]:
         if other is not code and bool((core(code) == 0).any()):
