@@ -36,8 +36,8 @@ demo: $(DEMO)
 	$(BIN)/convscope demo
 
 check: $(DEV)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -56,8 +56,8 @@ test-oldest:
 	@touch $@
 
 format: $(DEV)
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks
 
 clean:
 	rm -rf $(VENV) .venv-oldest convscope-demo dist build

@@ -6,7 +6,8 @@ python benchmarks/capture.py [--batch 2]
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from timing import compare, table
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 import convscope as cs
 
-BLOCK3 = "features.14"  # the last convolution of the third block
+BLOCK3 = {"features.10": "first", "features.14": "last"}  # convolutions of the third block
 
 
 def vgg16() -> nn.Module:
@@ -82,6 +83,36 @@ def hooked(module: nn.Module, images: Tensor, clone: bool) -> Callable[[], objec
     return run
 
 
+def peers(
+    module: nn.Module, images: Tensor, paths: Sequence[str], layers: str
+) -> dict[str, Callable[[], object]]:
+    """The same layers by the libraries that are installed; the others are named."""
+    found: dict[str, Callable[[], object]] = {}
+    try:
+        from torchvision.models.feature_extraction import create_feature_extractor
+
+        extractor = create_feature_extractor(module, list(paths))
+        found[f"torchvision's extractor (overwritten), {layers}"] = partial(
+            _quietly, extractor, images
+        )
+    except ImportError as error:
+        print(f"not measured: torchvision ({error})")
+    try:
+        import torchlens
+
+        found[f"TorchLens extract, {layers}"] = partial(
+            _quietly, torchlens.extract, module, images, list(paths)
+        )
+    except ImportError as error:
+        print(f"not measured: TorchLens ({error})")
+    return found
+
+
+def _quietly(run: Callable[..., object], *arguments: object) -> object:
+    with torch.no_grad():
+        return run(*arguments)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--batch", type=int, default=2)
@@ -91,7 +122,7 @@ def main() -> None:
     module, images = vgg16(), torch.rand(options.batch, 3, 224, 224)
     model = cs.load(module, preprocess=cs.Preprocess(size=(224, 224)))
     convolutions = [layer.path for layer in model.layers.select("kind=conv")]
-    early = convolutions[: convolutions.index(BLOCK3) + 1]
+    early = {path: convolutions[: convolutions.index(path) + 1] for path in BLOCK3}
 
     def bare() -> Tensor:
         with torch.no_grad():
@@ -104,15 +135,22 @@ def main() -> None:
             "convscope, all 13 convolutions": lambda: model.activations(images, convolutions),
             "plain hooks (overwritten by the ReLUs)": hooked(module, images, clone=False),
             "plain hooks with a clone": hooked(module, images, clone=True),
-            "convscope, up to block 3": lambda: model.activations(images, early),
+            **{
+                f"convscope, block 3's {which}": partial(model.activations, images, early[path])
+                for path, which in BLOCK3.items()
+            },
+            **peers(module, images, convolutions, "all convolutions"),
+            **peers(module, images, early["features.10"], "block 3's first"),
         },
         options.rounds,
     )
     table(f"VGG16 at 224², batch {options.batch}, one thread", medians, "bare forward")
     with torch.no_grad():
         work = multiplications(module, images)
-    share = sum(work[path] for path in early) / sum(work.values())
-    print(f"  budgets: all ≤ × 1.05; up to block 3 ≤ its share of the work {share:.3f} + .05")
+    print("  budgets: all ≤ × 1.05; up to a layer ≤ its share of the work + .05:")
+    for path, which in BLOCK3.items():
+        share = sum(work[layer] for layer in early[path]) / sum(work.values())
+        print(f"    block 3's {which} convolution {share + 0.05:.3f}")
 
 
 if __name__ == "__main__":

@@ -24,4 +24,4 @@ def table(title: str, medians: Mapping[str, float], against: str) -> None:
     """Print each median beside its ratio to ``against``."""
     print(f"\n{title}")
     for name, seconds in medians.items():
-        print(f"  {name:<44} {1000 * seconds:9.1f} ms   × {seconds / medians[against]:.3f}")
+        print(f"  {name:<58} {1000 * seconds:9.1f} ms   × {seconds / medians[against]:.3f}")

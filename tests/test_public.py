@@ -24,8 +24,8 @@ def _loaded_by(code: str) -> set[str]:
 
 def test_exported_names() -> None:
     assert convscope.__all__ == [
-        "ConvscopeError", "Model", "Preprocess", "Recipe", "__version__", "feature_maps", "filters",
-        "load", "open_dataset", "train",
+        "ConvscopeError", "Frames", "Model", "Preprocess", "Recipe", "TensorBoard", "__version__",
+        "feature_maps", "filters", "load", "open_dataset", "train", "watch",
     ]  # fmt: skip
 
 

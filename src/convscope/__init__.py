@@ -25,32 +25,41 @@ if TYPE_CHECKING:
     from convscope.preprocess import Preprocess as Preprocess
     from convscope.training import Recipe as Recipe
     from convscope.training import train as train
+    from convscope.watching import Frames as Frames
+    from convscope.watching import TensorBoard as TensorBoard
+    from convscope.watching import watch as watch
 
 __version__ = "0.1.0"
 
 _WHERE = {
     "ConvscopeError": "errors",
+    "Frames": "watching",
     "Model": "models",
     "Preprocess": "preprocess",
     "Recipe": "training",
+    "TensorBoard": "watching",
     "feature_maps": "maps",
     "filters": "kernels",
     "load": "models",
     "open_dataset": "data",
     "train": "training",
+    "watch": "watching",
 }
 
 __all__ = [
     "ConvscopeError",
+    "Frames",
     "Model",
     "Preprocess",
     "Recipe",
+    "TensorBoard",
     "__version__",
     "feature_maps",
     "filters",
     "load",
     "open_dataset",
     "train",
+    "watch",
 ]
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from convscope.errors import MissingDependency
 from convscope.figures import Sheet, Theme
@@ -17,7 +21,7 @@ from convscope.models import Model, load
 
 PHOTOGRAPHS = ("cat", "coffee", "rocket")
 DEPTHS = ("stem.conv", "stage1.widen.conv", "stage1/add", "stage2.widen.conv", "stage2/add")
-MAPS_SIZE = 160
+MAPS_SIZE = 224
 
 
 @dataclass
@@ -61,7 +65,7 @@ def run(folder: Path) -> Iterator[str]:
     yield f"\nAll of it on one page: {folder / 'index.html'}"
     yield (
         "Next, on a photograph of yours:\n"
-        "  convscope maps PHOTO.jpg --overview --size 160\n"
+        "  convscope maps PHOTO.jpg --overview --size 224\n"
         "  convscope maps PHOTO.jpg -m torchvision:squeezenet1_1 --overview   "
         "(pip install 'convscope[torchvision]'; 5 MB of weights)"
     )
@@ -89,14 +93,25 @@ def _predictions(page: Page, model: Model, photographs: dict[str, Picture]) -> I
     )
     yield f"\nWhat it takes the photographs for, at {size[1]}×{size[0]} pixels:"
     for name, picture in photographs.items():
-        ranked = model.predict(picture, top=3)
+        batch = model.prepare(picture)
+        ranked = model.predict(batch, top=3)
         rows = "".join(
             f"<tr><td>{html.escape(label)}<td><meter value={p:.3f}></meter><td>{p:.0%}"
             for label, p in ranked
         )
-        page.say(f"<section><h3>{name}</h3><table>{rows}</table></section>")
+        seen = Image.fromarray(model.seen(batch)[0]).resize((96, 96), Image.Resampling.NEAREST)
+        page.say(
+            f'<section><h3>{name}</h3><img class=seen width=96 height=96 src="{_data_url(seen)}" '
+            f'alt="{name} at {size[1]}×{size[0]} pixels"><table>{rows}</table></section>'
+        )
         yield f"  {name:<8}" + ", ".join(f"{label} {p:.0%}" for label, p in ranked)
     page.say("</div>")
+
+
+def _data_url(picture: Image.Image) -> str:
+    stream = io.BytesIO()
+    picture.save(stream, "png")
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def _depths(page: Page, seen: dict[str, FeatureMaps]) -> Iterator[str]:
@@ -141,10 +156,11 @@ def _filters(page: Page, model: Model) -> Iterator[str]:
 _STYLE = """
 :root{color-scheme:light dark}
 body{font:16px/1.55 system-ui,sans-serif;max-width:76rem;margin:0 auto;padding:2rem 1.25rem 4rem;
-background:light-dark(#fff,#111418);color:light-dark(#16191d,#e6e8eb)}
+background:light-dark(#fff,#14161a);color:light-dark(#181a1e,#ecedf0)}
 h1{font-size:1.9rem;margin:0 0 .25rem}h2{margin:2.8rem 0 .4rem}h3{margin:0 0 .4rem;font-size:1rem}
 p{max-width:46rem;margin:.2rem 0 1rem}img{max-width:100%;height:auto;display:block;margin:.8rem 0}
 .cards{display:flex;flex-wrap:wrap;gap:2.5rem}td{padding:0 .8rem 0 0}meter{width:8rem}
+.seen{image-rendering:pixelated}
 code{font-size:.92em;background:light-dark(#f0f2f4,#1d2229);padding:.1em .35em;border-radius:4px}
 """
 
@@ -157,7 +173,7 @@ def _document(parts: list[str], about: str) -> str:
         f"<title>convscope demo</title><style>{_STYLE}</style>\n"
         f"<h1>Inside a small network</h1><p>{html.escape(about)}</p>\n{body}\n"
         "<h2>Next</h2><p>On a photograph of yours: "
-        "<code>convscope maps PHOTO.jpg --overview --size 160</code>, or with a network trained on "
+        "<code>convscope maps PHOTO.jpg --overview --size 224</code>, or with a network trained on "
         "ImageNet: "
         "<code>convscope maps PHOTO.jpg -m torchvision:squeezenet1_1 --overview</code></p>"
         "\n</html>\n"

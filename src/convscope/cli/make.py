@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convscope.cli import options as opt
+from convscope.errors import UsageError
 
 if TYPE_CHECKING:
-    from convscope.training import Epoch
+    from collections.abc import Callable
+
+    from convscope.models import Model
+    from convscope.training import Epoch, Trained
+    from convscope.watching import Frames, Watch
 
 
 def demo(
@@ -50,29 +55,82 @@ def train(
     flip: Annotated[bool, typer.Option(help="Mirror pictures at random.")] = False,
     precision: Annotated[str, typer.Option(help="float32, or bfloat16 (faster).")] = "float32",
     seed: Annotated[int, typer.Option(help="The same seed gives the same network.")] = 0,
+    patience: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Stop after N epochs without a better accuracy and keep the best; 0: never.",
+        ),
+    ] = 0,
+    resume: Annotated[
+        bool, typer.Option(help="Go on where the same command was interrupted, or start afresh.")
+    ] = True,
+    watched: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--watch",
+            metavar="LAYER",
+            help="The feature maps of this layer after each "
+            "epoch, and an animation at the end. Repeatable.",
+        ),
+    ] = None,
+    watch_image: Annotated[
+        Path | None, typer.Option(metavar="IMAGE", help="The picture for --watch.")
+    ] = None,
     as_json: opt.Json = False,
 ) -> None:
     """Train a small network on labelled pictures, to look into it.
 
-    The file is loaded with -m FILE.safetensors; a JSON card beside it says what it is. Ctrl-C keeps
-    the last finished epoch.
-    """  # fmt: skip
+    The file is loaded with -m FILE.safetensors; a JSON card beside it says what it is. After Ctrl-C
+    the same command goes on after the last finished epoch.
+    """
     from convscope.training import Recipe
     from convscope.training import train as run
 
+    watch, frames = _watch(watched, watch_image, output.with_suffix(".watch"))
     recipe = Recipe(epochs=epochs, batch=batch, rate=rate, shift=shift, flip=flip,
-                    precision=precision, seed=seed)  # fmt: skip
+                    precision=precision, seed=seed, patience=patience)  # fmt: skip
     with _Progress(quiet=as_json) as progress:
         trained = run(
             dataset, output, architecture=architecture, size=opt.parse_size(size), recipe=recipe,
-            command=shlex.join(["convscope", *sys.argv[1:]]),
+            resume=resume, command=shlex.join(["convscope", *sys.argv[1:]]), watch=watch,
             on_epoch=progress.epoch, on_batch=progress.batch,
         )  # fmt: skip
+    picture = trained.confusion.save(output.with_suffix(".confusion.png"))
     if as_json:
         print(json.dumps(trained.card, indent=1))
-        return
+    else:
+        _say(trained, [picture, *(frames.animations if frames else ())])
+
+
+def _watch(
+    layers: list[str] | None, image: Path | None, folder: Path
+) -> tuple[Callable[[Model], Watch] | None, Frames | None]:
+    """What ``--watch`` and ``--watch-image`` ask for together."""
+    if not layers and not image:
+        return None, None
+    if not image:
+        raise UsageError(f"--watch {' '.join(layers or ())} looks at which picture? "
+                         "Name one: --watch-image FILE")  # fmt: skip
+    if not layers:
+        raise UsageError(f"Which layer is to look at {image}? Name one: --watch conv1")
+    from convscope.watching import Frames, watch
+
+    frames = Frames(folder)
+    return lambda model: watch(model, image, layers, to=frames), frames
+
+
+def _say(trained: Trained, pictures: list[Path]) -> None:
+    said = trained.card["accuracy"]
     typer.echo(f"{trained.path}: accuracy {trained.accuracy:.2%} on "
-               f"{trained.card['accuracy']['images']:,} pictures it was not trained on")  # fmt: skip
+               f"{said['images']:,} pictures it was not trained on")  # fmt: skip
+    if "chosen" in said:
+        typer.echo(f"epoch {said['epoch']} was the best on these pictures, so that is a little too "
+                   "high")  # fmt: skip
+    typer.echo(trained.confusion.sentence())
+    for picture in pictures:
+        typer.echo(picture)
     typer.echo(f"Next: convscope maps IMAGE -m {trained.path}")
 
 
@@ -90,6 +148,7 @@ class _Progress:
             disable=not console.is_terminal,
         )  # fmt: skip
         self._task = self._bar.add_task("reading pictures", total=None)
+        self._begun = False
 
     def __enter__(self) -> _Progress:
         self._bar.start()
@@ -99,6 +158,10 @@ class _Progress:
         self._bar.stop()
 
     def batch(self, done: int, of: int) -> None:
+        if done > 1 and not self._begun:
+            text = f"going on at {done / of:.0%}, where it was interrupted"
+            self._bar.console.print(text, highlight=False)
+        self._begun = True
         self._bar.update(self._task, completed=done, total=of, description="training")
 
     def epoch(self, epoch: Epoch) -> None:

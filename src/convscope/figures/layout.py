@@ -241,7 +241,7 @@ class _Page:
         every = 1 if step >= 40 else -(-(widest + 4) // step)
         for column in range(0, min(plan.columns, len(section.heads)), max(1, every)):
             name = fit(section.heads[column], "note", max(step - 4, widest if every > 1 else 0))
-            if lefts[column] + width(name, "note") <= plan.width + MARGIN // 2:
+            if plan.left + lefts[column] + width(name, "note") <= plan.width + MARGIN // 2:
                 self.write(name, "note", left + lefts[column], top - line - 1)
         every = -(-line // (plan.down[0] + plan.gap))
         for row in range(0, min(len(plan.down), len(section.rows)), every):

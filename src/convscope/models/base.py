@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Self
@@ -31,6 +31,7 @@ from convscope.models.batch import (
     stretched,
     what,
 )
+from convscope.models.receptive import ReceptiveField
 
 
 class Model(abc.ABC):
@@ -45,6 +46,7 @@ class Model(abc.ABC):
         self.name = name
         self.weights_file = ""
         self.input = input
+        self._fields_of_size: dict[tuple[int, int] | None, Mapping[str, ReceptiveField]] = {}
 
     @property
     def title(self) -> str:
@@ -91,6 +93,23 @@ class Model(abc.ABC):
     def layers(self) -> Layers:
         """Every layer that a forward pass calls, in execution order; prints as a table."""
         return self._trace()
+
+    def receptive_fields(self, size: tuple[int, int] | None = None) -> Mapping[str, ReceptiveField]:
+        """What of the image each position of each layer depends on, by path.
+
+        ``size`` is the height and width of the image, by default what the model takes. Traced in
+        one forward pass, and kept.
+        """
+        size = size or self.input.size
+        if size not in self._fields_of_size:
+            self._fields_of_size[size] = self._fields(size)
+        return self._fields_of_size[size]
+
+    def _fields(self, size: tuple[int, int] | None) -> Mapping[str, ReceptiveField]:
+        raise ModelError(
+            f"The receptive fields of {self.name} can be traced on torch only. For a Keras model: "
+            "KERAS_BACKEND=torch"
+        )
 
     def weights(self, path: str) -> NDArray[np.float32]:
         """The kernel of the layer at ``path``: ``(out, in, height, width)`` float32.

@@ -18,6 +18,7 @@ from convscope.models.base import Input, Model
 from convscope.models.capture import Keep, Stop, first_tensor, observing, undisturbed
 from convscope.models.layouts import Layout
 from convscope.models.positions import Positions, grid
+from convscope.models.receptive import ReceptiveField, tracing_receptive_fields
 from convscope.models.recording import Arrangement, Recorder, Tracer, Unarranged
 
 _TRIED_SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 227, 48, 160, 192, 331, 384, 512)
@@ -82,19 +83,20 @@ class HookedModel(Model):
     def _traced(self, size: tuple[int, int]) -> Tracer:
         """Run a sample of that size: what is computed, and how it is laid out."""
         try:
-            tracer = self._trace_at(size, Positions())
+            tracer = self._trace_at(size, following=True)
         except ModelError:  # it may be the following that some operation does not bear
-            tracer = self._trace_at(size, None)
+            tracer = self._trace_at(size, following=False)
         self._layouts[size] = tracer.layouts
         return tracer
 
-    def _trace_at(self, size: tuple[int, int], positions: Positions | None) -> Tracer:
-        tracer = Tracer(self.modules, self.parents, self._standard, self._families, positions)
+    def _trace_at(self, size: tuple[int, int], following: bool) -> Tracer:
+        positions = Positions()
+        tracer = Tracer(self.modules, self.parents, self, self._families, positions)
         with self._alone(grad=False), tracer.timing():
             self._run(
                 sample(self.input.channels, *size),
                 observing(self.modules, self.parents, tracer.keep, fused=self._fused),
-                positions,
+                positions if following else None,
             )
         return tracer
 
@@ -109,6 +111,26 @@ class HookedModel(Model):
                 return Arrangement(self, {})
             self._traced(size)
         return Arrangement(self, self._layouts[size])
+
+    def _fields(self, size: tuple[int, int] | None) -> Mapping[str, ReceptiveField]:
+        size = size or self.input.size or self._find_size()
+        if size not in self._layouts:
+            self._traced(size)
+        arranged, values = (
+            Arrangement(self, self._layouts[size]),
+            sample(self.input.channels, *size),
+        )
+        fields: dict[str, ReceptiveField] = {}
+        with self._alone(grad=False), tracing_receptive_fields(values) as field_of:
+
+            def keep(address: str, result: Any) -> None:
+                with torch._C.DisableTorchFunction():  # what is done here is not the network's
+                    tensor = first_tensor(result)
+                    if tensor is not None:
+                        fields[address] = field_of(arranged.standard(address, tensor))
+
+            self._run(values, observing(self.modules, self.parents, keep, fused=self._fused))
+        return fields
 
     def _find_size(self) -> tuple[int, int]:
         """A size that passes through a network which does not say what it takes."""
@@ -139,9 +161,13 @@ class HookedModel(Model):
         native = self._native(values.clone())
         if positions is not None:
             positions.mark(native, self._laid_out(grid(*values.shape[2:]).expand(values.shape)))
+        with self._in_one_line(values), positions or ExitStack(), within or ExitStack():
+            return self._call(native)
+
+    @contextmanager
+    def _in_one_line(self, values: Tensor) -> Iterator[None]:
         try:
-            with positions or ExitStack(), within or ExitStack():
-                return self._call(native)
+            yield
         except (ConvscopeError, torch.OutOfMemoryError):
             raise
         except Exception as error:
@@ -175,7 +201,7 @@ class HookedModel(Model):
     ) -> dict[str, Tensor]:
         arranged = self._arrangement(values, paths, raw)
         recorder = Recorder(arranged, paths, frozenset(self._fragile), grad)
-        entered = _requiring_grad(values) if grad else values
+        entered = requiring_grad(values) if grad else values
         watching = observing(
             self.modules, self.parents, recorder.keep, only=paths, fused=self._fused
         )
@@ -202,5 +228,6 @@ def sample(channels: int, height: int, width: int) -> Tensor:
     return torch.rand(1, channels, height, width, generator=generator)
 
 
-def _requiring_grad(values: Tensor) -> Tensor:
+def requiring_grad(values: Tensor) -> Tensor:
+    """A batch from which a graph can begin."""
     return values if values.requires_grad else values.detach().requires_grad_()

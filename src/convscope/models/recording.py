@@ -148,13 +148,13 @@ class Tracer:
         self,
         modules: Mapping[str, nn.Module],
         parents: Collection[str],
-        standard: Callable[[Tensor], Tensor],
+        framework: Framework,
         families: Callable[[nn.Module], tuple[str, ...]],
-        positions: Positions | None = None,
+        positions: Positions,
     ) -> None:
         self._modules = modules
         self._parents = parents
-        self._standard = standard
+        self._framework = framework
         self._positions = positions
         self.layouts: dict[str, Layout] = {}
         self._known: dict[Any, tuple[Tensor, Layout | None]] = {}
@@ -170,7 +170,7 @@ class Tracer:
 
         def begin(path: str) -> Callable[[nn.Module, Any], None]:
             def note(_module: nn.Module, _inputs: Any) -> None:
-                self._begun[numbered(path, calls)] = next(self._clock)
+                self.begin(numbered(path, calls))
 
             return note
 
@@ -178,6 +178,10 @@ class Tracer:
             for path, module in self._modules.items():
                 hooks.callback(module.register_forward_pre_hook(begin(path)).remove)
             yield
+
+    def begin(self, address: str) -> None:
+        """Note that a layer begins."""
+        self._begun[address] = next(self._clock)
 
     def keep(self, address: str, result: Any) -> None:
         """Note the result of one layer or function."""
@@ -190,9 +194,9 @@ class Tracer:
         self._found[address] = (next(self._clock) if order is None else order, shape)
 
     def _shape(self, address: str, tensor: Tensor) -> tuple[int, ...]:
-        layout = self._layout(None if self._positions is None else self._positions.of(tensor))
+        layout = self._layout(self._positions.of(tensor))
         if layout is None:
-            return tuple(self._standard(tensor).shape[1:])
+            return tuple(self._framework._standard(tensor).shape[1:])
         self.layouts[address] = layout
         return layout.channels, *layout.size
 
@@ -225,7 +229,7 @@ class Tracer:
             path=address,
             kind=type(module).__name__,
             shape=shape,
-            parameters=sum(p.numel() for p in module.parameters()),
+            parameters=self._parameters(module),
             families=self._families(module),
             depth=self._depth(plain),
             container=plain in self._parents,
@@ -234,6 +238,9 @@ class Tracer:
 
     def _apart(self, address: str) -> int:
         return self.layouts[address].apart if address in self.layouts else 0
+
+    def _parameters(self, module: nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
 
     def _depth(self, path: str) -> int:
         parts = path.split(".")
