@@ -83,19 +83,20 @@ class HookedModel(Model):
     def _traced(self, size: tuple[int, int]) -> Tracer:
         """Run a sample of that size: what is computed, and how it is laid out."""
         try:
-            tracer = self._trace_at(size, Positions())
+            tracer = self._trace_at(size, following=True)
         except ModelError:  # it may be the following that some operation does not bear
-            tracer = self._trace_at(size, None)
+            tracer = self._trace_at(size, following=False)
         self._layouts[size] = tracer.layouts
         return tracer
 
-    def _trace_at(self, size: tuple[int, int], positions: Positions | None) -> Tracer:
-        tracer = Tracer(self.modules, self.parents, self._standard, self._families, positions)
+    def _trace_at(self, size: tuple[int, int], following: bool) -> Tracer:
+        positions = Positions()
+        tracer = Tracer(self.modules, self.parents, self, self._families, positions)
         with self._alone(grad=False), tracer.timing():
             self._run(
                 sample(self.input.channels, *size),
                 observing(self.modules, self.parents, tracer.keep, fused=self._fused),
-                positions,
+                positions if following else None,
             )
         return tracer
 

@@ -148,13 +148,13 @@ class Tracer:
         self,
         modules: Mapping[str, nn.Module],
         parents: Collection[str],
-        standard: Callable[[Tensor], Tensor],
+        framework: Framework,
         families: Callable[[nn.Module], tuple[str, ...]],
-        positions: Positions | None = None,
+        positions: Positions,
     ) -> None:
         self._modules = modules
         self._parents = parents
-        self._standard = standard
+        self._framework = framework
         self._positions = positions
         self.layouts: dict[str, Layout] = {}
         self._known: dict[Any, tuple[Tensor, Layout | None]] = {}
@@ -194,9 +194,9 @@ class Tracer:
         self._found[address] = (next(self._clock) if order is None else order, shape)
 
     def _shape(self, address: str, tensor: Tensor) -> tuple[int, ...]:
-        layout = self._layout(None if self._positions is None else self._positions.of(tensor))
+        layout = self._layout(self._positions.of(tensor))
         if layout is None:
-            return tuple(self._standard(tensor).shape[1:])
+            return tuple(self._framework._standard(tensor).shape[1:])
         self.layouts[address] = layout
         return layout.channels, *layout.size
 
