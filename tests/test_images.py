@@ -52,7 +52,7 @@ def test_a_folder_names_the_command_for_folders(tmp_path: Path) -> None:
     folder = tmp_path / "my photos"
     folder.mkdir()
     assert refused(folder) == (
-        f"'{folder}' is a folder, not an image. Try: convscope scan '{folder}' -o atlas"
+        f"'{folder}' is a folder, not an image. Give its pictures: '{folder}'/*"
     )
 
 

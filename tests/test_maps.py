@@ -107,7 +107,7 @@ def test_a_title_says_what_is_shown_and_lines_what_was_done(edge: np.ndarray) ->
     sheet = cs.feature_maps(Planted(), edge, "conv")["conv"].grid(first=3, columns=3)
     assert sheet.title == "conv · Conv2d 4×22×30"
     assert sheet.lines[0] == "model Planted · 3 of 4 channels"
-    assert sheet.lines[1] == "input image 32×24, seen at 32×24"
+    assert sheet.lines[1] == "input image 24×32 (height×width), seen at 24×32"
     assert "assumed: the model brings none" in sheet.lines[2]
 
 

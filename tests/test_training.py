@@ -271,7 +271,7 @@ def test_only_the_same_training_is_continued(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         cs.train(Bars(), path, recipe=RECIPE, on_epoch=stop_after(1))
     again = r"Give the same settings to continue it. Start afresh: --no-resume \(resume=False\)"
-    with pytest.raises(UsageError, match="epoch 1 of a training with rate 0.05, not 0.1; shift 1, "
+    with pytest.raises(UsageError, match="epoch 1 of a training with rate 0.05, not 0.02; shift 1, "
                        f"not 2. {again}"):  # fmt: skip
         cs.train(Bars(), path, recipe=Recipe(epochs=4))
     with pytest.raises(UsageError, match="with architecture simplecnn, not compact"):

@@ -102,7 +102,7 @@ def _from_path(source: str | Path, name: str | None) -> Picture:
 def _not_a_file(source: str | Path, path: Path) -> str:
     if path.is_dir() and str(source):
         folder = shlex.quote(str(source))
-        return f"{str(source)!r} is a folder, not an image. Try: convscope scan {folder} -o atlas"
+        return f"{str(source)!r} is a folder, not an image. Give its pictures: {folder}/*"
     if path.exists() and str(source):
         return f"{str(source)!r} is no regular file. Write it to one first"
     if "://" in str(source):

@@ -245,6 +245,7 @@ def _numbers(values: float | tuple[float, ...]) -> str:
 
 _NAMED = {
     "imagenet": Preprocess(mean=IMAGENET_MEAN, std=IMAGENET_STD, origin="--preprocess imagenet"),
+    "raw": Preprocess(scale=255.0, origin="--preprocess raw"),
     "unit": Preprocess(origin="--preprocess unit"),
     "tf": Preprocess(mean=0.5, std=0.5, origin="--preprocess tf"),
     "caffe": Preprocess(
@@ -256,7 +257,7 @@ _KEYS = ("resize", "crop", "mean", "std", "scale", "order", "interpolation")
 
 
 def parse_preprocess(text: str) -> Preprocess:
-    """Read ``imagenet``, ``unit``, ``tf``, ``caffe``, or ``key=value`` pairs after commas.
+    """Read ``imagenet``, ``raw`` (0…255), ``unit`` (0…1), ``tf``, ``caffe`` or ``key=value`` pairs.
 
     >>> parse_preprocess("resize=256,crop=224,mean=imagenet,std=imagenet").size
     (224, 224)
@@ -270,6 +271,11 @@ def parse_preprocess(text: str) -> Preprocess:
             base = replace(_NAMED[part], origin=f"--preprocess {text}")
         elif given and key in _KEYS:
             changes["size" if key == "crop" else key] = _parse_value(key, value)
+        elif not given and part.replace(".", "").isdigit():
+            raise UsageError(
+                f"{part!r} stands alone in {text!r}. Numbers of one key are parted by slashes: "
+                "mean=0.5/0.5/0.5"
+            )
         else:
             known = (*_NAMED, *(f"{name}=" for name in _KEYS))
             raise UsageError(

@@ -97,6 +97,19 @@ def test_maps_of_many_go_into_a_folder(run: Run) -> None:
                      for what in ("0.png", "0.npz", "seen.png")}  # fmt: skip
 
 
+def test_pictures_of_one_name_do_not_overwrite_each_other(run: Run) -> None:
+    for folder in ("one", "two"):
+        (run.folder / folder).mkdir()
+        (run.folder / folder / "b.png").write_bytes((run.folder / "b.png").read_bytes())
+    run("maps", "one/b.png", "two/b.png", "-l", "0", "-o", "out")
+    assert run.out.split() == ["out/b.0.png", "out/two%20b.0.png"]
+
+
+def test_one_name_for_several_layers_is_kept(run: Run) -> None:
+    run("maps", "b.png", "-l", "0", "-l", "3", "-o", "mine.png")
+    assert run.out.split() == ["mine.0.png", "mine.3.png"]
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -155,6 +168,8 @@ def test_version_and_help(run: Run) -> None:
         (["maps", "b.png", "-l", "0", "-o", "x.bmp"], "Try 'x.png'"),
         (["maps", "b.png", "-l", "0", "--receptive-field", "3"], "3 is no position. Write row"),
         (["maps", "b.png", "-l", "0", "--receptive-field", "99,0"], "No position 99,0 in '0' of"),
+        (["layers", "-m", "net.py:make,weight=none"], "No option 'weight' in"),
+        (["maps", "b.png", "--preprocess", "mean=0.5,0.5"], "parted by slashes: mean=0.5/0.5/0.5"),
         (["layers", "--input", "3,4"], "--input 3,4 is not understood."),
         (["predict", "b.png", "--classes", "none.txt"], "--classes none.txt: No such file"),
         (["layers", "-m", "net.py:mak"], "No 'mak' in net.py. Close: 'make'."),

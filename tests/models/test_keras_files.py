@@ -180,6 +180,17 @@ def test_an_application_without_its_top() -> None:
     assert model._looks_untrained() == "its batch normalisations have never seen a batch"
 
 
+def test_a_network_that_rescales_itself_is_given_0_to_255() -> None:
+    layers = keras.layers
+    steps = [keras.Input((8, 8, 3)), layers.Rescaling(1 / 255), layers.Conv2D(2, 3)]
+    model = cs.load(keras.Sequential(steps))
+    white = np.full((8, 8, 3), 255, np.uint8)
+    assert float(model.prepare(white).values.max()) == 255
+    assert "its own Rescaling" in model.input.preprocess.describe()
+    plain = cs.load(keras.Sequential([steps[0], layers.Conv2D(2, 3)]))
+    assert float(plain.prepare(white).values.max()) == 1
+
+
 def test_wrong_names_and_options() -> None:
     assert _refused("keras:VGG61") == (
         "No model 'VGG61' in keras.applications. Close: 'VGG16', 'VGG19'."

@@ -42,8 +42,10 @@ def layers(
         console.width = 1000
     console.print(_table(found, fields, nested=not select))
     next_layer = loaded.layers.spread()[-1].path
+    told = f" --input {input_shape}" if input_shape else ""
     console.print(
-        f"\n{model}: {len(found)} layers. Next: convscope maps IMAGE -m {model} -l '{next_layer}'",
+        f"\n{model}: {len(found)} of {len(loaded.layers)} layers. "
+        f"Next: convscope maps IMAGE -m {model}{told} -l '{next_layer}'",
         highlight=False,
     )
     if loaded.input.note:
@@ -125,8 +127,9 @@ def maps(
     channels: opt.Channels = None,
     columns: opt.Columns = None,
     cmap: Annotated[
-        str, typer.Option(metavar="CMAP", help="viridis, magma, grey, or signed (around zero).")
-    ] = "viridis",
+        str | None,
+        typer.Option(metavar="CMAP", help="viridis, magma, grey, or signed (around zero)."),
+    ] = None,
     range: opt.Range = "channel",
     overview: Annotated[
         bool, typer.Option("--overview", help="One picture of all depths.")
@@ -159,7 +162,7 @@ def maps(
     loaded = opt.load_model(model, weights, preprocess, None, input_shape)
     writer = _Writer(output, show, many=len(images) > 1 or overview + seen > 1)
     span: Any = opt.parse_range(range)
-    colours: dict[str, Any] = {"cmap": cmap, "theme": theme}
+    colours: dict[str, Any] = {"theme": theme} | ({"cmap": cmap} if cmap else {})
     chosen: dict[str, Any] = {
         "first": first,
         "channels": opt.parse_channels(channels),
@@ -221,6 +224,7 @@ class _Writer:
         self._output = output
         self._show = show
         self._many = many
+        self._written: set[Path] = set()
 
     def write(self, sheet: Sheet, image: Path, what: str, alone: bool = True) -> None:
         target = self._output
@@ -234,8 +238,14 @@ class _Writer:
     def path(self, image: Path, what: str, suffix: str) -> Path:
         from convscope.maps import picture_name
 
-        folder = self._output or Path()
-        return (folder.parent if folder.suffix else folder) / picture_name(image.name, what, suffix)
+        folder, name = self._output or Path(), image.name
+        if folder.suffix:  # one name was given for several pictures
+            folder, name = folder.parent, folder.stem if not self._many else name
+        target = folder / picture_name(name, what, suffix)
+        if target in self._written:  # pictures of the same name from different folders
+            target = folder / picture_name(f"{image.parent.name} {image.name}", what, suffix)
+        self._written.add(target)
+        return target
 
     def say(self, path: Path) -> None:
         typer.echo(path)

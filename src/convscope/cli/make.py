@@ -50,7 +50,7 @@ def train(
     size: opt.Size = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training part.")] = 10,
     batch: Annotated[int, typer.Option(min=2, help="Pictures in a step.")] = 128,
-    rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 0.1,
+    rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 0.02,
     shift: Annotated[int, typer.Option(min=0, help="Largest random shift, in pixels.")] = 2,
     flip: Annotated[bool, typer.Option(help="Mirror pictures at random.")] = False,
     precision: Annotated[str, typer.Option(help="float32, or bfloat16 (faster).")] = "float32",

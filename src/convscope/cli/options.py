@@ -25,8 +25,8 @@ Weights = Annotated[
 Preprocessing = Annotated[
     str | None,
     typer.Option("--preprocess", metavar="HOW",
-                 help="imagenet, unit, tf, caffe, or resize=256,crop=224,mean=…,std=…; for models "
-                 "that do not bring their own."),
+                 help="imagenet, raw (0…255), unit (0…1), tf, caffe, or resize=256,crop=224,"
+                 "mean=0.5/0.5/0.5,std=…; for models that do not bring their own."),
 ]  # fmt: skip
 Classes = Annotated[
     Path | None,

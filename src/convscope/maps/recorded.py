@@ -70,10 +70,10 @@ class FeatureMaps(Mapping[str, LayerMaps]):
         """The original picture beside what the model sees of it."""
         specimen = self.specimen
         height, width = specimen.seen.shape[:2]
-        tiles = [picture_tile(specimen.seen, "what the model sees", f"{width}×{height}")]
+        tiles = [picture_tile(specimen.seen, "what the model sees", f"{height}×{width}")]
         if specimen.original is not None:
             height, width = specimen.original.shape[:2]
-            tiles.insert(0, picture_tile(specimen.original, "original", f"{width}×{height}"))
+            tiles.insert(0, picture_tile(specimen.original, "original", f"{height}×{width}"))
         section = Section("", tuple(tiles), len(tiles))
         title = f"{specimen.name} · as {specimen.model} sees it"
         return Sheet(title, specimen.lines, (section,), theme=theme)

@@ -39,13 +39,13 @@ def look_at(model: Model, batch: Batch) -> Specimen:
         view = batch.views[0]
         original = np.asarray(view.original.image.convert("RGB"))
         lines.append(
-            f"input {view.name} {view.original.image.width}×{view.original.image.height}, "
-            f"seen at {width}×{height}"
+            f"input {view.name} {view.original.image.height}×{view.original.image.width} "
+            f"(height×width), seen at {height}×{width}"
         )
         lines.append(f"preprocessing {batch.preprocess.describe()}")
         lines += view.original.notes
     else:
-        lines.append(f"input {batch.names[0]} {width}×{height}, {drawn}")
+        lines.append(f"input {batch.names[0]} {height}×{width} (height×width), {drawn}")
     untrained = model.looks_untrained()
     if untrained:
         lines.append(f"this network looks untrained: {untrained}")

@@ -26,6 +26,7 @@ from convscope.models.bridge import Bridge, Cut, Link, Walk
 from convscope.models.capture import Keep, Stop, lock_of, numbered, parts, replace_first
 from convscope.models.hooked import requiring_grad, sample
 from convscope.models.keras import KerasModel
+from convscope.models.positions import Positions
 from convscope.models.receptive import ReceptiveField
 from convscope.models.recording import Tracer
 
@@ -67,7 +68,7 @@ class BridgedModel(KerasModel):
 
     def _trace(self) -> Layers:
         height, width = self.input.size or self._find_size()
-        tracer = _Tracer(self.modules, self.parents, lambda tensor: tensor, self._families)
+        tracer = _Tracer(self.modules, self.parents, self, self._families, Positions())
 
         def keep(address: str, result: Any) -> None:
             found = self._first(result)
@@ -212,6 +213,11 @@ class _Recording:
 
 
 class _Tracer(Tracer):
+    """A tracer of results that are in the standard layout already."""
+
+    def _shape(self, address: str, tensor: Tensor) -> tuple[int, ...]:
+        return tuple(tensor.shape[1:])
+
     def _parameters(self, module: Any) -> int:
         return sum(prod(variable.shape) for variable in module.variables)
 

@@ -43,6 +43,8 @@ _MODEL_MODULES = re.compile(
     r"|keras\.src\.(ops|layers|models|engine|random)(\.\w+)*"
 )
 
+_RAW = Preprocess(scale=255.0, origin="0…255: the network begins with its own Rescaling")
+
 
 def import_keras(what: str) -> Any:
     """Keras, on its torch backend unless the user has chosen another."""
@@ -73,8 +75,16 @@ def from_keras(model: Any, name: str, input: Input | None = None) -> Model:
         )
     if input is None:
         channels, size = _shape(model)
-        input = Input(channels or 3, UNKNOWN_PREPROCESS.at(size) if size else UNKNOWN_PREPROCESS)
+        own = _RAW if _rescales(model) else UNKNOWN_PREPROCESS
+        input = Input(channels or 3, own.at(size) if size else own)
     return kind(model, name, input)
+
+
+def _rescales(model: Any) -> bool:
+    """Whether a network begins by dividing 0…255 down itself."""
+    first = [la for la in getattr(model, "layers", []) if type(la).__name__ != "InputLayer"][:3]
+    scales = [getattr(la, "scale", 1) for la in first if type(la).__name__ == "Rescaling"]
+    return any(isinstance(scale, float) and 0 < scale < 0.05 for scale in scales)
 
 
 def _kind(backend: str) -> type[KerasModel] | None:

@@ -89,9 +89,11 @@ def _input_shape(told: tuple[int, int, int]) -> tuple[int, tuple[int, int]]:
 
 
 def _merged(told: Preprocess | str, own: Preprocess) -> Preprocess:
-    """What the user says, at the model's own size where the user names none."""
+    """What the user says, with the model's own resize and crop where the user names none."""
     given = parse_preprocess(told) if isinstance(told, str) else told
-    return replace(given, size=own.size) if given.size is None else given
+    if given.size is not None:
+        return given
+    return replace(given, size=own.size, resize=given.resize or own.resize)
 
 
 def _loaded(model: Any, weights: str | Path | None) -> Model:
@@ -121,6 +123,8 @@ def parse_spec(text: str, weights: str | Path | None = None) -> Spec:
         key, given, value = part.partition("=")
         if not given or not key.isidentifier():
             raise UsageError(f"{part!r} in {text!r} is no option. Write NAME,key=value,key=value")
+        if key == "weight":  # frameworks swallow this one, and go and download
+            raise UsageError(f"No option 'weight' in {text!r}. Close: 'weights'")
         options[key] = _value(value)
     return Spec(text, name, options, weights)
 

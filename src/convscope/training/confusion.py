@@ -56,8 +56,16 @@ class Confusion:
         return [(self.classes[i], self.classes[j], float(shares[i, j]))
                 for i, j in pairs if shares[i, j]]  # fmt: skip
 
+    @property
+    def collapsed(self) -> str:
+        """The one class that everything is taken for; empty where there are several."""
+        taken = np.flatnonzero(self.counts.sum(0))
+        return self.classes[int(taken[0])] if len(taken) == 1 and len(self.classes) > 1 else ""
+
     def sentence(self, count: int = 3) -> str:
         """``most confused: cat → dog 12 %, …``."""
+        if self.collapsed:
+            return f"it takes every picture for {self.collapsed!r}: try a lower --rate"
         worst = [
             f"{true} → {taken} {_percent(100 * part)} %" for true, taken, part in self.worst(count)
         ]

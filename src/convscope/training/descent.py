@@ -22,12 +22,15 @@ class Descent:
         self._normalise = normalise
         self._recipe = recipe
         self._random = torch.Generator().manual_seed(recipe.seed)
-        self._batch = min(recipe.batch, max(2, len(part.images) // 50))
+        self._batch = min(recipe.batch, max(16, len(part.images) // 50))
         self._steps = len(part.images) // self._batch
         groups = _without_decay_on_vectors(module, recipe.decay)
         self._optimiser = torch.optim.SGD(groups, recipe.rate, momentum=0.9, nesterov=True)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimiser, recipe.rate, total_steps=recipe.epochs * self._steps, pct_start=0.25
+            self._optimiser,
+            recipe.rate,
+            total_steps=max(8, recipe.epochs * self._steps),
+            pct_start=0.25,
         )
 
     def epoch(self, number: int, on_batch: Callable[[int, int], None] | None) -> float:

@@ -33,7 +33,7 @@ class Recipe:
 
     epochs: int = 10
     batch: int = 128
-    rate: float = 0.1
+    rate: float = 0.02
     decay: float = 5e-4
     smoothing: float = 0.1
     shift: int = 2
