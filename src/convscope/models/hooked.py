@@ -92,6 +92,9 @@ class HookedModel(Model):
         with undisturbed(self.module, self.modules.values(), grad=grad):
             yield
 
+    def at_rest(self) -> AbstractContextManager[None]:
+        return self._alone(grad=True)
+
     def _run(self, values: Tensor, within: AbstractContextManager[None] | None = None) -> Any:
         """The forward pass ``within`` a context; what the network raises becomes one line.
 
