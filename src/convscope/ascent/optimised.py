@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -178,37 +178,43 @@ class Gallery(Sequence[Optimised]):
 
     def sheet(self, *, columns: int | None = None, theme: Theme = "light") -> Sheet:
         """All of them as one titled picture, a section for each layer."""
-        sections = [self._section(layer, columns) for layer in self._layers()]
         about = self[0].about
-        dead = sum(one.dead for one in self)
         lines = about.lines()
+        dead = sum(one.dead for one in self)
         if dead:
             lines.append(f"{dead} of {len(self)} are dead: no gradient ever reached their picture")
-        lines.append("above each picture: its activation" + (
-            f", and that beside the highest of {about.compared:,} images" if about.compared else ""
-        ))  # fmt: skip
-        named = ", ".join(filter(None, self._layers()))
-        title = f"{named} · what raises each unit most" if named else "What raises each one most"
-        return Sheet(title, tuple(lines), tuple(sections), cmap="grey", theme=theme,
-                     cell=None if columns else min(224, max(96, *about.size)))  # fmt: skip
+        beside = f", and beside the highest of {about.compared:,} images" if about.compared else ""
+        lines.append(f"above each picture: its activation{beside}")
+        cell = None if columns else min(224, max(96, *about.size))
+        sections = tuple(self._sections(columns))
+        return Sheet(self._title(), tuple(lines), sections, cmap="grey", theme=theme, cell=cell)
 
-    def _layers(self) -> list[str]:
-        return list(dict.fromkeys(_layer(one) for one in self))
+    def _title(self) -> str:
+        layers = list(dict.fromkeys(_layer(one) for one in self))
+        if "" in layers:
+            return f"{len(self)} pictures · what raises each objective most"
+        named = layers[0] if len(layers) == 1 else f"{len(self)} units of {len(layers)} layers"
+        return f"{named} · what raises each unit most"
 
-    def _section(self, layer: str, columns: int | None) -> Section:
-        ones = [one for one in self if _layer(one) == layer]
-        many = len(self._layers()) > 1
-        tiles = [tile for one in ones for tile in one.tiles(one.label.removeprefix(f"{layer}:"))]
-        return Section(layer if many else "", tuple(tiles), columns)
+    def _sections(self, columns: int | None) -> Iterator[Section]:
+        """One for each layer, or a single one where most layers have but a few units."""
+        layers = list(dict.fromkeys(_layer(one) for one in self))
+        if len(self) < 4 * len(layers) and len(layers) > 1:
+            yield Section("", tuple(tile for one in self for tile in one.tiles()), columns)
+            return
+        for layer in layers:
+            ones = [one for one in self if _layer(one) == layer]
+            tiles = [t for one in ones for t in one.tiles(one.label.removeprefix(f"{layer}:"))]
+            yield Section(layer if len(layers) > 1 else "", tuple(tiles), columns)
 
-    def save(self, path: str | Path) -> list[Path]:
+    def save(self, path: str | Path, *, columns: int | None = None) -> list[Path]:
         """Write the contact sheet and its JSON; into a folder, also every picture by itself."""
         path = Path(path)
         if path.suffix:
             _write_json(path.with_suffix(".json"), {"pictures": [one.card() for one in self]})
-            return [self.sheet().save(path)]
+            return [self.sheet(columns=columns).save(path)]
         singles = [one.save(path / f"{file_name(one.label)}.png", bare=True) for one in self]
-        return [self.sheet().save(path / "sheet.png"), *singles]
+        return [self.sheet(columns=columns).save(path / "sheet.png"), *singles]
 
     def _repr_html_(self) -> str:
         return self.sheet()._repr_html_()
