@@ -15,9 +15,9 @@ from torch import Tensor
 import convscope as cs
 from convscope.ascent.climb import Adam, Climb, Plan, Unit
 from convscope.ascent.lens import Lens
-from convscope.ascent.objectives import channel
 from convscope.ascent.params import Fourier
 from convscope.ascent.transforms import Transforms
+from convscope.ascent.wanted import channel
 from convscope.models import Model
 
 

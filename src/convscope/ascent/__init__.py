@@ -2,8 +2,12 @@
 
 from convscope.ascent.climb import Step
 from convscope.ascent.expression import parse_objective
-from convscope.ascent.objectives import (
-    Objective,
+from convscope.ascent.objectives import Objective
+from convscope.ascent.optimised import Gallery, Optimised
+from convscope.ascent.params import Fourier, Pixels
+from convscope.ascent.run import maximize
+from convscope.ascent.transforms import Transforms
+from convscope.ascent.wanted import (
     between,
     caricature,
     channel,
@@ -13,10 +17,6 @@ from convscope.ascent.objectives import (
     logit,
     neuron,
 )
-from convscope.ascent.optimised import Gallery, Optimised
-from convscope.ascent.params import Fourier, Pixels
-from convscope.ascent.run import maximize
-from convscope.ascent.transforms import Transforms
 
 __all__ = [
     "Fourier",

@@ -50,7 +50,8 @@ class Circumstances:
         ]
         if self.moves:
             lines.append(f"before each look: {self.moves}")
-        return [*lines, *filter(None, [self.note])]
+        lines.append(f"shown to the model as it takes pictures: {self.preprocessing}")
+        return [*lines, *filter(None, [self.coarse, self.note])]
 
 
 @dataclass(frozen=True, eq=False)
