@@ -255,6 +255,7 @@ def broken() -> nn.Module:
         (network, "4:1", {"steps": 0}, UsageError, "Nearest: 1"),
         (network, "4:1", {"param": "fourrier"}, UsageError, "Close: 'fourier'"),
         (broken, "4:1", {}, ModelError, "may hold NaN"),
+        (broken, ["0:1", "4:1"], {}, ModelError, "4:1 of"),
         (Detached, "conv:1", {}, ModelError, "No gradient leads from 'conv'"),
     ],
 )

@@ -165,12 +165,12 @@ def _room(device: torch.device, each: int, batch: int | None) -> int:
 def _climb_all(
     lens: Lens, units: Sequence[Unit], plan: Plan, batch: int | None, watch: Watch
 ) -> Iterator[Optimised]:
-    device, each = probe(lens, units, plan.size)
-    chunks = list(_chunks(units, _room(device, each, batch)))
+    tried = [probe(lens, [one], plan.size) for one in {u.goal.layers: u for u in units}.values()]
+    chunks = list(_chunks(units, _room(tried[0][0], max(each for _, each in tried), batch)))
     for k, chunk in enumerate(chunks):
         own = _coarse(lens, chunk, plan)
         try:
-            climb = Climb(lens, chunk, own, device)
+            climb = Climb(lens, chunk, own, tried[0][0])
             climbed = climb.run(watch, k * plan.steps, len(chunks) * plan.steps)
         except KeyboardInterrupt:
             if k == 0:
