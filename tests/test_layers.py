@@ -332,3 +332,13 @@ def test_the_table_in_a_notebook_is_sound_html() -> None:
     assert reader.cells[0] == "<script>"
     assert reader.cells[5:] == ["<b>", "Conv2d", "1×2×2", "100"]
     assert not re.search("<script>|<b>", page)
+
+
+def test_spread_of_a_transformer_is_its_blocks() -> None:
+    layers = [Layer("patches", "Conv2d", (8, 4, 4), 100, ("conv",))]
+    for k in range(8):
+        layers.append(Layer(f"blocks.{k}", "Block", (8, 4, 4), 500, container=True, depth=1))
+        layers.append(Layer(f"blocks.{k}.mlp", "Mlp", (8, 4, 4), 300, container=True, depth=2))
+        layers.append(Layer(f"blocks.{k}.mlp.fc", "Linear", (32, 4, 4), 150, depth=3))
+    chosen = [layer.path for layer in Layers(layers, "vit").spread(3)]
+    assert chosen == ["blocks.0", "blocks.4", "blocks.7"]

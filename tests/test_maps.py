@@ -156,6 +156,22 @@ def test_overlay_lies_on_what_the_model_sees(edge: np.ndarray) -> None:
     assert {(tile.low, tile.high) for tile in tiles} == {(0.0, 4.0)}
 
 
+def test_a_receptive_field_is_framed_and_cut_out(edge: np.ndarray) -> None:
+    model = cs.load(Planted())
+    maps = cs.feature_maps(model, edge, "conv")
+    field = model.receptive_fields(maps.size)["conv"]
+    sheet = maps["conv"].receptive_field(5, 14, field)
+    whole, cut, pointed = sheet.sections[0].tiles
+    assert [tuple(frame) for frame in whole.frames] == [(5, 14, 8, 17, False)]
+    np.testing.assert_array_equal(cut.pixels[..., 0], edge[5:8, 14:17])
+    assert pointed.label == "channel 0"  # the edge filter answers most strongly there
+    assert [tuple(frame) for frame in pointed.frames] == [(5, 14, 6, 15, False)]
+    assert "position 5,14 of channel 0: 4" in sheet.lines
+    assert "receptive field 3×3, stride 1" in sheet.lines
+    with pytest.raises(UnknownLayer, match="No position 22,0 in 'conv' of Planted: its maps are"):
+        maps["conv"].receptive_field(22, 0, field)
+
+
 def test_saving(edge: np.ndarray, tmp_path: Path) -> None:
     maps = cs.feature_maps(Planted(), edge, ["conv", "relu"])
     files = maps.save(tmp_path / "new")

@@ -34,6 +34,7 @@ class Layer:
     - ``depth``: how many layers it stands inside of.
     - ``container``: whether it is made of other layers.
     - ``function``: whether it is the result of a function rather than of a module.
+    - ``apart``: how many tokens it holds besides those of the map: class tokens, registers.
     """
 
     path: str
@@ -44,6 +45,7 @@ class Layer:
     depth: int = 0
     container: bool = False
     function: bool = False
+    apart: int = 0
 
     @property
     def channels(self) -> int:
@@ -56,8 +58,9 @@ class Layer:
         return self.shape is not None and len(self.shape) == 3
 
     def shape_text(self) -> str:
-        """``64×56×56``, or ``–`` where there is no shape."""
-        return "×".join(map(str, self.shape)) if self.shape else "–"
+        """``64×56×56``, ``192×14×14 + 1 token``, or ``–`` where there is no shape."""
+        apart = f" + {self.apart} token{'s' * (self.apart > 1)}" if self.apart else ""
+        return "×".join(map(str, self.shape)) + apart if self.shape else "–"
 
 
 @dataclass(frozen=True)
@@ -177,10 +180,12 @@ class Layers(Sequence[Layer]):
         """A few layers that show the depth of the network, from the first to the last.
 
         The last convolution of each size; where the size hardly changes, convolutions at equal
-        steps.
+        steps; in a transformer, its blocks.
         """
         maps = [layer for layer in self._layers if layer.is_map]
-        candidates = [layer for layer in maps if "conv" in layer.families] or maps
+        candidates = [layer for layer in maps if "conv" in layer.families]
+        if len(candidates) < 3:
+            candidates = _blocks(maps) or candidates or maps
         of_size = {layer.shape[1:]: layer for layer in candidates if layer.shape}
         deepest = [layer for layer in candidates if layer in of_size.values()]
         if len(deepest) < 3:
@@ -242,6 +247,16 @@ class Layers(Sequence[Layer]):
 def _row(layer: Layer) -> tuple[str, str, str, str]:
     count = f"{layer.parameters:,}" if layer.parameters else ""
     return "  " * layer.depth + layer.path, layer.kind, layer.shape_text(), count
+
+
+def _blocks(maps: Iterable[Layer]) -> list[Layer]:
+    """What a network is built of: the layers of the kind that comes often and holds the most."""
+    by_kind: dict[str, list[Layer]] = {}
+    for layer in maps:
+        if layer.container and layer.kind != "Sequential":
+            by_kind.setdefault(layer.kind, []).append(layer)
+    often = [layers for layers in by_kind.values() if len(layers) > 3]
+    return max(often, key=lambda layers: sum(la.parameters for la in layers), default=[])
 
 
 def _even_steps(layers: Sequence[Layer], most: int) -> list[Layer]:

@@ -44,7 +44,7 @@ class Run:
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CONVSCOPE_MODEL", "net.py:make")
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.delenv("COLUMNS", raising=False)
     (tmp_path / "net.py").write_text(NETWORK)
     pixels = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a photo.png")
@@ -55,7 +55,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 def test_layers_prints_the_tree(run: Run) -> None:
     assert run("layers").code == 0
     first = run.out.splitlines()[1].split()
-    assert first == ["0", "Conv2d", "4×222×222", "112"]
+    assert first == ["0", "Conv2d", "4×222×222", "112", "3×3,", "stride", "1"]
     assert "Next: convscope maps IMAGE -m net.py:make" in run.out
 
 
@@ -64,6 +64,7 @@ def test_layers_as_json(run: Run) -> None:
     assert found[0] == {
         "path": "0", "kind": "Conv2d", "shape": [4, 18, 28], "parameters": 112, "depth": 0,
         "function": False,
+        "receptive_field": {"size": [3, 3], "stride": [1.0, 1.0], "text": "3×3, stride 1"},
     }  # fmt: skip
 
 
@@ -103,6 +104,7 @@ def test_maps_of_many_go_into_a_folder(run: Run) -> None:
         ["--overlay", "--range", "layer"],
         ["--cmap", "signed", "--theme", "dark", "--range=-1,1"],
         ["-c", "3,0-1", "--columns", "2", "--size", "40x60"],
+        ["--receptive-field", "5,9", "--size", "40x60"],
     ],
 )
 def test_ways_to_draw(run: Run, options: list[str]) -> None:
@@ -151,6 +153,8 @@ def test_version_and_help(run: Run) -> None:
         (["maps", "b.png", "--size", "big"], "--size big is not understood."),
         (["maps", "b.png", "--cmap", "virids"], "No colour map 'virids'. Close: 'viridis'."),
         (["maps", "b.png", "-l", "0", "-o", "x.bmp"], "Try 'x.png'"),
+        (["maps", "b.png", "-l", "0", "--receptive-field", "3"], "3 is no position. Write row"),
+        (["maps", "b.png", "-l", "0", "--receptive-field", "99,0"], "No position 99,0 in '0' of"),
         (["layers", "--input", "3,4"], "--input 3,4 is not understood."),
         (["predict", "b.png", "--classes", "none.txt"], "--classes none.txt: No such file"),
         (["layers", "-m", "net.py:mak"], "No 'mak' in net.py. Close: 'make'."),

@@ -43,7 +43,7 @@ def test_every_pixel_against_a_loop(values: NDArray[np.float32], range_: object)
             low, high = (finite.min(), finite.max()) if finite.size else (np.nan, np.nan)
         else:
             low, high = (own.min(), own.max()) if own.size else (np.nan, np.nan)
-        np.testing.assert_equal((done.low[channel], done.high[channel]), (low, high))
+        np.testing.assert_equal((done.low[channel], done.high[channel]), (low + 0.0, high + 0.0))
         for index, value in zip(done.indices[channel].flat, one.flat, strict=True):
             if index == FLAT:
                 assert done.states[channel] != "live" or not high > low

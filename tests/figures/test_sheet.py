@@ -19,8 +19,11 @@ from PIL import Image
 from convscope.errors import UsageError
 from convscope.figures import (
     TABLES,
+    Frame,
     Section,
     Sheet,
+    Theme,
+    Tile,
     kernel_tiles,
     map_sheet,
     map_tiles,
@@ -361,6 +364,29 @@ def test_notebook_html(maps: NDArray[np.float32]) -> None:
     assert Image.open(io.BytesIO(base64.b64decode(data[1]))).mode == "P"
 
 
+@pytest.mark.parametrize("side", [8, 40, 700])
+@pytest.mark.parametrize("rgb", [False, True])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_frame_lies_where_it_should_at_any_scale(side: int, rgb: bool, theme: Theme) -> None:
+    pixels = np.full((side, side, 3)[: 2 + rgb], 90, np.uint8)
+    corners = (side // 4, side // 8, side // 2, side - 1)
+    plain, framed = (
+        Sheet("t", (), (Section("", (tile,)),), theme=theme)
+        for tile in (Tile(pixels), Tile(pixels, frames=(Frame(*corners),)))
+    )
+    changed = np.any(_rgb(plain) != _rgb(framed), axis=2)
+    box, scale = framed.layout.tiles[0].box, framed.layout.tiles[0].scale
+    shown = [c * scale if scale > 0 else c // -scale for c in corners]
+    rows, columns = np.nonzero(changed)
+    assert (rows.min(), rows.max()) == (box.y + shown[0], box.y + shown[2] - 1)
+    assert (columns.min(), columns.max()) == (box.x + shown[1], box.x + shown[3] - 1)
+
+
+def test_a_frame_outside_its_tile_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"rows 0 to 9 .* not inside a tile of 8×8"):
+        Tile(np.zeros((8, 8), np.uint8), frames=(Frame(0, 0, 9, 2),))
+
+
 @pytest.mark.parametrize("length", [1, 12, 30])
 @pytest.mark.parametrize("columns", [1, 3, 40])
 def test_names_of_columns_stay_on_the_sheet(columns: int, length: int) -> None:
@@ -416,3 +442,7 @@ def test_error_texts(call: object, text: str) -> None:
     with pytest.raises(UsageError) as caught:
         call()  # type: ignore[operator]
     assert str(caught.value) == text
+
+
+def _rgb(sheet: Sheet) -> NDArray[np.int64]:
+    return np.asarray(sheet.image.convert("RGB")).astype(np.int64)

@@ -177,7 +177,7 @@ def test_an_application_without_its_top() -> None:
     assert (model.input.size, model.input.classes) == ((64, 96), ())
     assert model.input.preprocess.resize is None
     assert model.layers["conv1"].shape == (8, 32, 48)
-    assert model.looks_untrained() == "its batch normalisations have never seen a batch"
+    assert model._looks_untrained() == "its batch normalisations have never seen a batch"
 
 
 def test_wrong_names_and_options() -> None:

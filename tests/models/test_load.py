@@ -33,6 +33,13 @@ def _refused(model: Any, **options: Any) -> str:
     return text
 
 
+def test_random_weights_that_were_asked_for_are_said_to_be_so() -> None:
+    pytest.importorskip("torchvision")
+    assert cs.load("torchvision:vit_b_16,weights=none").looks_untrained() == (
+        "its weights are random, as asked"
+    )
+
+
 def test_options_after_commas() -> None:
     spec = parse_spec(
         "keras:VGG16,include_top=false,classes=10,input_shape=96x64x3,alpha=.5,w=none"
@@ -234,7 +241,7 @@ def test_a_factory_in_a_file(file: Path) -> None:
     model = cs.load(f"{file}:factory,width=5", input=(3, 4, 4))
     assert model.weights("0").shape == (5, 3, 1, 1)
     assert model.name == f"{file}:factory,width=5"
-    assert cs.load(f"{file}:instance", input=(3, 4, 4)).layers["/conv2d"].shape == (2, 4, 4)
+    assert cs.load(f"{file}:instance", input=(3, 4, 4)).layers["conv2d"].shape == (2, 4, 4)
     brought = cs.load(f"{file}:with_preprocessing").input
     assert (brought.preprocess.origin, brought.classes) == ("--preprocess imagenet", ("a",))
     assert sys.path == before

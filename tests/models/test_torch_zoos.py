@@ -207,3 +207,9 @@ def test_timm_with_other_channels_and_weights_from_a_file(tmp_path: Path) -> Non
     again = cs.load("timm:test_resnet,in_chans=1", weights=tmp_path / "w.safetensors")
     images = torch.rand(1, 1, 64, 64)
     torch.testing.assert_close(again.logits(images), model.logits(images))
+
+
+def test_a_transformer_without_weights_takes_the_size_it_is_built_for() -> None:
+    model = cs.load("torchvision:vit_b_32,weights=none,image_size=64")
+    assert model.input.size == (64, 64)
+    assert model.layers["encoder.layers.encoder_layer_0.mlp"].shape == (768, 2, 2)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from convscope.cli import options as opt
+from convscope.errors import ModelError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from convscope.figures import Sheet
     from convscope.layers import Layer
     from convscope.maps import FeatureMaps
+    from convscope.models import Model, ReceptiveField
 
 
 def layers(
@@ -23,39 +28,64 @@ def layers(
     input_shape: opt.InputShape = None,
     as_json: opt.Json = False,
 ) -> None:
-    """The layers of a network: path, kind, output shape, parameters."""
+    """The layers of a network: path, kind, output shape, parameters, receptive field."""
     loaded = opt.load_model(model, weights, input_shape=input_shape)
     found = loaded.layers.select(select) if select else list(loaded.layers)
+    fields = _fields(loaded)
     if as_json:
-        print(json.dumps([_as_json(layer) for layer in found], indent=1))
+        print(json.dumps([_as_json(layer, fields.get(layer.path)) for layer in found], indent=1))
         return
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("layer", "kind", "output", "parameters"):
-        table.add_column(title, justify="left" if title in ("layer", "kind") else "right",
-                         no_wrap=title != "kind")  # fmt: skip
-    for layer in found:
-        depth = 0 if select else layer.depth
-        style = "dim" if layer.function else "bold" if layer.container else ""
-        table.add_row(
-            Text("  " * depth + layer.path, style), Text(layer.kind, style),
-            layer.shape_text(), f"{layer.parameters:,}" if layer.parameters else "",
-        )  # fmt: skip
     console = Console(soft_wrap=True)
-    console.print(table)
-    console.print(f"\n{model}: {len(found)} layers. Next: convscope maps IMAGE -m {model} "
-                  f"-l '{loaded.layers.spread()[-1].path}'", highlight=False)  # fmt: skip
+    if not console.is_terminal:  # a file or a pipe has no edge to cut at
+        console.width = 1000
+    console.print(_table(found, fields, nested=not select))
+    next_layer = loaded.layers.spread()[-1].path
+    console.print(
+        f"\n{model}: {len(found)} layers. Next: convscope maps IMAGE -m {model} -l '{next_layer}'",
+        highlight=False,
+    )
     if loaded.input.note:
         opt.note(loaded.input.note)
 
 
-def _as_json(layer: Layer) -> dict[str, object]:
+def _fields(model: Model) -> Mapping[str, ReceptiveField]:
+    try:
+        return model.receptive_fields()
+    except ModelError as error:  # the rest of the table is worth having
+        opt.note(str(error))
+        return {}
+
+
+def _table(found: list[Layer], fields: Mapping[str, ReceptiveField], nested: bool) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("layer", "kind", "output", "parameters", "receptive field"):
+        right = title in ("output", "parameters")
+        table.add_column(title, justify="right" if right else "left", no_wrap=title != "kind")
+    for layer in found:
+        style = "dim" if layer.function else "bold" if layer.container else ""
+        field = fields.get(layer.path)
+        table.add_row(
+            Text("  " * (layer.depth if nested else 0) + layer.path, style),
+            Text(layer.kind, style),
+            layer.shape_text(),
+            f"{layer.parameters:,}" if layer.parameters else "",
+            field.describe() if field else "",
+        )
+    return table
+
+
+def _as_json(layer: Layer, field: ReceptiveField | None) -> dict[str, object]:
     return {
         "path": layer.path, "kind": layer.kind, "shape": layer.shape,
         "parameters": layer.parameters, "depth": layer.depth, "function": layer.function,
+        "receptive_field": field and {
+            "size": field.size, "stride": field.stride, "text": field.describe()
+        },
     }  # fmt: skip
 
 
@@ -104,6 +134,12 @@ def maps(
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Lay the maps over the picture.")
     ] = False,
+    position: Annotated[
+        str | None,
+        typer.Option(
+            "--receptive-field", metavar="Y,X", help="What one position of each layer looks at."
+        ),
+    ] = None,
     seen: Annotated[bool, typer.Option("--seen", help="Also what the model sees.")] = False,
     theme: opt.Theme = "light",
     size: opt.Size = None,
@@ -116,31 +152,33 @@ def maps(
 ) -> None:
     """The feature maps of some layers: one titled picture per layer and image.
 
-    Without -l: the last convolution of each map size.
+    Without -l: a few convolutions through the depth.
     """
     from convscope.maps import feature_maps
 
     loaded = opt.load_model(model, weights, preprocess, None, input_shape)
-    chosen, span = opt.parse_channels(channels), opt.parse_range(range)
     writer = _Writer(output, show, many=len(images) > 1 or overview + seen > 1)
+    span: Any = opt.parse_range(range)
+    colours: dict[str, Any] = {"cmap": cmap, "theme": theme}
+    chosen: dict[str, Any] = {
+        "first": first,
+        "channels": opt.parse_channels(channels),
+        "columns": columns,
+    }
     for image in images:
         found: FeatureMaps = feature_maps(loaded, image, layers, size=opt.parse_size(size))
         if seen:
             writer.write(found.seen(theme=theme), image, "seen")  # type: ignore[arg-type]
         if overview:
-            sheet = found.overview(
-                strongest=first or 8,
-                cmap=cmap,
-                range=span,
-                theme=theme,  # type: ignore[arg-type]
-            )
+            sheet = found.overview(strongest=first or 8, range=span, **colours)
             writer.write(sheet, image, "overview")
-        for path, one in ({} if overview else found).items():
-            draw = one.overlay if overlay else one.grid
-            sheet = draw(
-                first=first, channels=chosen, columns=columns, cmap=cmap, range=span,
-                theme=theme,  # type: ignore[arg-type]
-            )  # fmt: skip
+            continue
+        for path, one in found.items():
+            if position:
+                field = loaded.receptive_fields(found.size)[path]
+                sheet = one.receptive_field(*opt.parse_position(position), field, **colours)
+            else:
+                sheet = (one.overlay if overlay else one.grid)(**chosen, range=span, **colours)
             writer.write(sheet, image, path, alone=len(found) == 1)
             if numbers:
                 writer.say(one.save(writer.path(image, path, ".npz")))

@@ -131,6 +131,14 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     return int(numbers[0]), int(numbers[-1])
 
 
+def parse_position(text: str) -> tuple[int, int]:
+    """``12,7``: row and column."""
+    numbers = text.split(",")
+    if len(numbers) != 2 or not all(n.strip().isdigit() for n in numbers):
+        raise UsageError(f"{text} is no position. Write row,column: 12,7")
+    return int(numbers[0]), int(numbers[1])
+
+
 def parse_channels(text: str | None) -> list[int] | None:
     """``3,7,12-20`` as a list, in the order given."""
     if text is None:

@@ -6,6 +6,7 @@ from convscope.figures.quantise import Quantised, Range, State, quantise
 from convscope.figures.sheet import Sheet, map_sheet
 from convscope.figures.tiles import (
     RGB_FILTERS,
+    Frame,
     Section,
     Tile,
     kernel_tiles,
@@ -19,6 +20,7 @@ __all__ = [
     "RGB_FILTERS",
     "TABLES",
     "THEMES",
+    "Frame",
     "Quantised",
     "Range",
     "Section",

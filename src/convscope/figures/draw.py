@@ -19,6 +19,7 @@ from convscope.figures.colours import (
     contrast,
     palette,
 )
+from convscope.figures.grid import shown_side
 from convscope.figures.layout import Box, Layout, Placed, Swatch
 from convscope.figures.text import mask
 
@@ -35,6 +36,7 @@ def draw(layout: Layout, cmap: str, theme: str, *, texts: bool = True) -> Image.
         if placed.tile.pixels.ndim == 2:
             _write(canvas, placed.box, resized(placed.tile.pixels, placed.scale))
             _mark(canvas, placed, colours)
+            _outline(canvas, placed, colours)
     for swatch in layout.swatches:
         _swatch(canvas, swatch, colours)
     if texts:
@@ -48,6 +50,7 @@ def draw(layout: Layout, cmap: str, theme: str, *, texts: bool = True) -> Image.
     for placed in pictures:
         _write(rgb, placed.box, resized(placed.tile.pixels, placed.scale))
         _mark(rgb, placed, colours)
+        _outline(rgb, placed, colours)
     return Image.fromarray(rgb)
 
 
@@ -93,6 +96,23 @@ def _mark(canvas: NDArray[np.uint8], placed: Placed, colours: NDArray[np.uint8])
     ink = _ink(fill if canvas.ndim == 3 else colours[fill], colours)
     hatch = _hatch(h, w, placed.tile.state == "zero")
     area[hatch] = colours[ink] if canvas.ndim == 3 else ink
+
+
+def _outline(canvas: NDArray[np.uint8], placed: Placed, colours: NDArray[np.uint8]) -> None:
+    """Draw a tile's frames along their insides: paper between ink, which shows on any picture."""
+    paper, ink = (colours[i] if canvas.ndim == 3 else i for i in (BACKGROUND, TEXT))
+    x, y, w, h = placed.box
+    for *corners, dashed in placed.tile.frames:
+        top, left, bottom, right = (shown_side(side, placed.scale) for side in corners)
+        bottom, right = min(max(bottom, top + 1), h), min(max(right, left + 1), w)
+        area = canvas[y + top : y + bottom, x + left : x + right]
+        rows, columns = np.mgrid[: area.shape[0], : area.shape[1]]
+        from_edge = np.minimum.reduce([rows, columns, rows[::-1], columns[:, ::-1]])
+        drawn = from_edge < min(3, (min(area.shape[:2]) + 1) // 2)
+        if dashed:
+            drawn &= (rows + columns) // 6 % 2 == 0
+        area[drawn & (from_edge != 1)] = ink
+        area[drawn & (from_edge == 1)] = paper
 
 
 def _ink(fill: NDArray[np.uint8], colours: NDArray[np.uint8]) -> int:

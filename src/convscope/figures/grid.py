@@ -81,6 +81,11 @@ def shown(size: tuple[int, int], scale: Scale) -> tuple[int, int]:
     return -(size[0] // scale), -(size[1] // scale)
 
 
+def shown_side(side: int, scale: Scale) -> int:
+    """Where a pixel edge of a tile falls on the sheet, from the tile's own corner."""
+    return side * scale if scale > 0 else side // -scale
+
+
 def plan_grid(
     section: Section, reach: Scope, aim: int, shrink: int, *, exact: bool, alone: bool
 ) -> Plan:

@@ -114,7 +114,7 @@ def _extremes(
         good = block[channel][np.isfinite(block[channel])]
         ends = (good.min(), good.max()) if good.size else (np.nan, np.nan)
         least[channel], most[channel] = ends
-    return least, most, finite
+    return least + 0.0, most + 0.0, finite  # no minus before a zero
 
 
 def _spans(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,16 @@ from convscope.figures.text import number
 NAN_SPAN = float("nan")
 
 
+class Frame(NamedTuple):
+    """A rectangle to draw on a tile, in the tile's own pixels; bottom and right are excluded."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+    dashed: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Tile:
     """One map, kernel or picture.
@@ -29,6 +39,7 @@ class Tile:
     - ``least``, ``most``: the finite extremes of the values shown
     - ``state``: ``"live"``, ``"zero"`` (exactly 0 everywhere), ``"constant"``, ``"nan"`` or
       ``"inf"`` (some values are not finite), ``"picture"`` (RGB; no values)
+    - ``frames``: rectangles drawn on it, at the scale it is shown at
     """
 
     pixels: NDArray[np.uint8]
@@ -39,8 +50,16 @@ class Tile:
     least: float = NAN_SPAN
     most: float = NAN_SPAN
     state: State | Literal["picture"] = "picture"
+    frames: tuple[Frame, ...] = ()
 
     def __post_init__(self) -> None:
+        height, width = self.pixels.shape[:2]
+        for top, left, bottom, right, _ in self.frames:
+            if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+                raise UsageError(
+                    f"A frame of rows {top} to {bottom} and columns {left} to {right} is not "
+                    f"inside a tile of {height}×{width}."
+                )
         shape, kind = self.pixels.shape, self.pixels.dtype
         fits = len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
         if kind != np.uint8 or not fits or self.pixels.size == 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -32,6 +32,7 @@ from convscope.models.batch import (
     stretched,
     what,
 )
+from convscope.models.receptive import ReceptiveField
 
 
 class Model(abc.ABC):
@@ -45,7 +46,9 @@ class Model(abc.ABC):
     def __init__(self, name: str, input: Input) -> None:
         self.name = name
         self.weights_file = ""
+        self.random_weights = False
         self.input = input
+        self._fields_of_size: dict[tuple[int, int] | None, Mapping[str, ReceptiveField]] = {}
 
     @property
     def title(self) -> str:
@@ -63,8 +66,10 @@ class Model(abc.ABC):
         """Run one sample through the network and list what it computes."""
 
     @abc.abstractmethod
-    def _record(self, values: Tensor, paths: Sequence[str], grad: bool) -> dict[str, Tensor]:
-        """The outputs of the layers, in the standard layout."""
+    def _record(
+        self, values: Tensor, paths: Sequence[str], grad: bool, raw: bool = False
+    ) -> dict[str, Tensor]:
+        """The outputs of the layers, in the standard layout, or ``raw``, in the network's own."""
 
     @abc.abstractmethod
     def _forward(self, values: Tensor, grad: bool) -> Tensor:
@@ -83,13 +88,36 @@ class Model(abc.ABC):
         """The shape of one image in the model's own layout, for messages."""
 
     @abc.abstractmethod
-    def looks_untrained(self) -> str:
-        """Why the weights look as if they had never been trained; empty where they do not."""
+    def _looks_untrained(self) -> str:
+        """What in the weights looks as if they had never been trained; empty where nothing does."""
 
     @cached_property
     def layers(self) -> Layers:
         """Every layer that a forward pass calls, in execution order; prints as a table."""
         return self._trace()
+
+    def looks_untrained(self) -> str:
+        """Why the weights look as if they had never been trained; empty where they do not."""
+        if self.random_weights:
+            return "its weights are random, as asked"
+        return self._looks_untrained()
+
+    def receptive_fields(self, size: tuple[int, int] | None = None) -> Mapping[str, ReceptiveField]:
+        """What of the image each position of each layer depends on, by path.
+
+        ``size`` is the height and width of the image, by default what the model takes. Traced in
+        one forward pass, and kept.
+        """
+        size = size or self.input.size
+        if size not in self._fields_of_size:
+            self._fields_of_size[size] = self._fields(size)
+        return self._fields_of_size[size]
+
+    def _fields(self, size: tuple[int, int] | None) -> Mapping[str, ReceptiveField]:
+        raise ModelError(
+            f"The receptive fields of {self.name} can be traced on torch only. For a Keras model: "
+            "KERAS_BACKEND=torch"
+        )
 
     def weights(self, path: str) -> NDArray[np.float32]:
         """The kernel of the layer at ``path``: ``(out, in, height, width)`` float32.
@@ -108,17 +136,22 @@ class Model(abc.ABC):
         return kernel
 
     def activations(
-        self, images: Any, layers: str | Iterable[str], *, grad: bool = False
+        self, images: Any, layers: str | Iterable[str], *, grad: bool = False, raw: bool = False
     ) -> dict[str, Tensor]:
-        """The raw outputs of some layers, one forward pass, nothing computed past the deepest.
+        """The outputs of some layers, one forward pass, nothing computed past the deepest.
 
         ``images`` is whatever ``prepare`` takes. Returns float32 tensors by path, ``(N, C, H, W)``
-        for maps and ``(N, features)`` for linear layers. With ``grad=True`` each is part of the
-        graph from the images: ``torch.autograd.grad`` may be taken with respect to it, and, where
-        ``images`` is a tensor that requires gradients, with respect to that.
+        for maps, ``(N, C, L)`` for lines, ``(N, C, D, H, W)`` for volumes and ``(N, features)``
+        for the rest. Channels that the network keeps last come second; tokens and windows are put
+        back on their grid, and those that belong to no place of it (class tokens, registers) are
+        left out. With ``raw=True`` each is laid out as in the network, with every token.
+
+        With ``grad=True`` each is part of the graph from the images: ``torch.autograd.grad`` may be
+        taken with respect to it, and, where ``images`` is a tensor that requires gradients, with
+        respect to that.
         """
         paths = [layer.path for layer in self.layers.select(layers)]
-        return self._record(self.prepare(images).values, paths, grad)
+        return self._record(self.prepare(images).values, paths, grad, raw)
 
     def logits(self, images: Any, *, grad: bool = False) -> Tensor:
         """What the network returns for ``images``: ``(N, classes)``, softmax or not as it is."""

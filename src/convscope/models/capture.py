@@ -18,7 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-_locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+from convscope.models.wrappers import uncompiled
+
+_locks: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()
 _locks_guard = threading.Lock()
 
 
@@ -33,6 +35,12 @@ Keep = Callable[[str, Any], Any]
 """Called with an address and a result; what it returns, unless ``None``, replaces the result."""
 
 
+def lock_of(module: Any) -> threading.RLock:
+    """The lock that whoever looks into ``module`` holds."""
+    with _locks_guard:
+        return _locks.setdefault(module, threading.RLock())
+
+
 @contextmanager
 def undisturbed(module: nn.Module, modules: Iterable[nn.Module], *, grad: bool) -> Iterator[None]:
     """Hold ``module``'s lock, in evaluation mode, weights frozen, nothing written in place.
@@ -41,9 +49,9 @@ def undisturbed(module: nn.Module, modules: Iterable[nn.Module], *, grad: bool) 
     off for the pass costs less than copying. All flags are put back at the end. The graph is built
     where ``grad`` says so, whatever gradient or inference mode the caller is in.
     """
-    with _locks_guard:
-        lock = _locks.setdefault(module, threading.RLock())
-    with lock, torch.inference_mode(False), torch.set_grad_enabled(grad), ExitStack() as restore:
+    alone = lock_of(module)
+    with alone, torch.inference_mode(False), torch.set_grad_enabled(grad), ExitStack() as restore:
+        restore.enter_context(uncompiled(module.modules()))
         for part in {id(part): part for part in (module, *module.modules(), *modules)}.values():
             for flag in ("training", "inplace"):
                 if getattr(part, flag, None) is True:
@@ -176,7 +184,7 @@ _REFLECTED = {"truediv": "div", "itruediv": "div", "rtruediv": "div"} | {
 
 def function_name(function: Any) -> str:
     """The plain name of a torch function: ``Tensor.add_`` and ``Tensor.__radd__`` are ``add``."""
-    name = str(getattr(function, "__name__", "function")).strip("_")
+    name = str(getattr(function, "__name__", "function")).partition(".")[0].strip("_")
     return _REFLECTED.get(name, name)
 
 
@@ -185,17 +193,23 @@ def _has_batch(value: Tensor | None) -> bool:
 
 
 def first_tensor(result: Any) -> Tensor | None:
-    """The first floating-point tensor in a result, looking into tuples, lists and dicts."""
-    if isinstance(result, Tensor):
-        return result if result.is_floating_point() else None
+    """The first tensor of floats in a result, quantised or not, in tuples, lists and dicts."""
+    tensors = (part for part in parts(result) if isinstance(part, Tensor))
+    return next((t for t in tensors if t.is_floating_point() or t.is_quantized), None)
+
+
+def parts(result: Any) -> Iterator[Any]:
+    """What a result is made of: it itself, or what its tuples, lists and dicts hold."""
     if isinstance(result, Mapping):
         result = list(result.values())
     if isinstance(result, (tuple, list)):
-        return next((t for t in map(first_tensor, result) if t is not None), None)
-    return None
+        for item in result:
+            yield from parts(item)
+    else:
+        yield result
 
 
-def replace_first(result: Any, old: Tensor, new: Tensor) -> Any:
+def replace_first(result: Any, old: Any, new: Any) -> Any:
     """``result`` with the tensor ``old`` exchanged for ``new``, its structure kept."""
     if result is old:
         return new

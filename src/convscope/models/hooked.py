@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import cached_property
@@ -15,7 +16,10 @@ from convscope.errors import ConvscopeError, ModelError
 from convscope.layers import Layers
 from convscope.models.base import Input, Model
 from convscope.models.capture import Keep, Stop, first_tensor, observing, undisturbed
-from convscope.models.recording import Recorder, Tracer
+from convscope.models.layouts import Layout
+from convscope.models.positions import Positions, grid
+from convscope.models.receptive import ReceptiveField, tracing_receptive_fields
+from convscope.models.recording import Arrangement, Recorder, Tracer, Unarranged
 
 _TRIED_SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 227, 48, 160, 192, 331, 384, 512)
 
@@ -23,10 +27,13 @@ _TRIED_SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 227, 48, 160, 192, 331, 384,
 class HookedModel(Model):
     """A model made of ``nn.Module``s; ``TorchModel`` and ``KerasModel`` say how to call it."""
 
+    _grid = (2, 3)  # which dimensions of a map are its height and width, as a rule
+
     def __init__(self, module: nn.Module, name: str, input: Input) -> None:
         super().__init__(name, input)
         self.module = module
         self._fragile: set[str] = set()  # results that later code overwrites: they need a copy
+        self._layouts: dict[tuple[int, int], Mapping[str, Layout]] = {}  # by the image's size
 
     @abc.abstractmethod
     def _call(self, native: Tensor) -> Any:
@@ -35,6 +42,10 @@ class HookedModel(Model):
     @abc.abstractmethod
     def _native(self, values: Tensor) -> Tensor:
         """A standard batch in the network's own layout, type and device."""
+
+    def _laid_out(self, values: Tensor) -> Tensor:
+        """A standard batch in the network's own layout."""
+        return values
 
     @abc.abstractmethod
     def _standard(self, result: Tensor) -> Tensor:
@@ -67,14 +78,59 @@ class HookedModel(Model):
         return frozenset(path.rpartition(".")[0] for path in self.modules)
 
     def _trace(self) -> Layers:
-        height, width = self.input.size or self._find_size()
-        tracer = Tracer(self.modules, self.parents, self._standard, self._families)
+        return Layers(self._traced(self.input.size or self._find_size()).layers(), self.name)
+
+    def _traced(self, size: tuple[int, int]) -> Tracer:
+        """Run a sample of that size: what is computed, and how it is laid out."""
+        try:
+            tracer = self._trace_at(size, following=True)
+        except ModelError:  # it may be the following that some operation does not bear
+            tracer = self._trace_at(size, following=False)
+        self._layouts[size] = tracer.layouts
+        return tracer
+
+    def _trace_at(self, size: tuple[int, int], following: bool) -> Tracer:
+        positions = Positions()
+        tracer = Tracer(self.modules, self.parents, self, self._families, positions)
         with self._alone(grad=False), tracer.timing():
             self._run(
-                sample(self.input.channels, height, width),
+                sample(self.input.channels, *size),
                 observing(self.modules, self.parents, tracer.keep, fused=self._fused),
+                positions if following else None,
             )
-        return Layers(tracer.layers(), self.name)
+        return tracer
+
+    def _arrangement(self, values: Tensor, paths: Sequence[str], raw: bool) -> Arrangement:
+        """How results for such images are laid out: seen once for every size, where it matters."""
+        if raw:
+            return Unarranged()
+        size = (int(values.shape[2]), int(values.shape[3]))
+        if size not in self._layouts:
+            known = next(iter(self._layouts.values()), {})
+            if all(path not in known or known[path].is_grid(*self._grid) for path in paths):
+                return Arrangement(self, {})
+            self._traced(size)
+        return Arrangement(self, self._layouts[size])
+
+    def _fields(self, size: tuple[int, int] | None) -> Mapping[str, ReceptiveField]:
+        size = size or self.input.size or self._find_size()
+        if size not in self._layouts:
+            self._traced(size)
+        arranged, values = (
+            Arrangement(self, self._layouts[size]),
+            sample(self.input.channels, *size),
+        )
+        fields: dict[str, ReceptiveField] = {}
+        with self._alone(grad=False), tracing_receptive_fields(values) as field_of:
+
+            def keep(address: str, result: Any) -> None:
+                with torch._C.DisableTorchFunction():  # what is done here is not the network's
+                    tensor = first_tensor(result)
+                    if tensor is not None:
+                        fields[address] = field_of(arranged.standard(address, tensor))
+
+            self._run(values, observing(self.modules, self.parents, keep, fused=self._fused))
+        return fields
 
     def _find_size(self) -> tuple[int, int]:
         """A size that passes through a network which does not say what it takes."""
@@ -95,15 +151,26 @@ class HookedModel(Model):
     def at_rest(self) -> AbstractContextManager[None]:
         return self._alone(grad=True)
 
-    def _run(self, values: Tensor, within: AbstractContextManager[None] | None = None) -> Any:
+    def _run(
+        self,
+        values: Tensor,
+        within: AbstractContextManager[None] | None = None,
+        positions: Positions | None = None,
+    ) -> Any:
         """The forward pass ``within`` a context; what the network raises becomes one line.
 
         The network gets a copy: some write into their input.
         """
         native = self._native(values.clone())
+        if positions is not None:
+            positions.mark(native, self._laid_out(grid(*values.shape[2:]).expand(values.shape)))
+        with self._in_one_line(values), positions or ExitStack(), within or ExitStack():
+            return self._call(native)
+
+    @contextmanager
+    def _in_one_line(self, values: Tensor) -> Iterator[None]:
         try:
-            with within or ExitStack():
-                return self._call(native)
+            yield
         except (ConvscopeError, torch.OutOfMemoryError):
             raise
         except Exception as error:
@@ -112,17 +179,32 @@ class HookedModel(Model):
     def _failed(self, values: Tensor, error: Exception) -> ModelError:
         line = " ".join(str(error).split())[:200].rstrip(".")
         shape = "×".join(map(str, values.shape[1:]))
-        expected = (self.input.channels, *(self.input.size or ()))
-        advice = "If the size is wrong: --input C,H,W"
-        if self.input.size and expected != tuple(values.shape[1:]):
-            advice = f"It takes {'×'.join(map(str, expected))}"
         return ModelError(
-            f"{self.name} failed on an input of {shape}: {type(error).__name__}: {line}. {advice}"
+            f"{self.name} failed on an input of {shape}: {type(error).__name__}: {line}. "
+            f"{self._advice(values, line)}"
         )
 
-    def _record(self, values: Tensor, paths: Sequence[str], grad: bool) -> dict[str, Tensor]:
-        recorder = Recorder(self, paths, frozenset(self._fragile), grad)
-        entered = _requiring_grad(values) if grad else values
+    def _advice(self, values: Tensor, line: str) -> str:
+        expected = (self.input.channels, *(self.input.size or ()))
+        if "required positional argument" in line or re.search(
+            r"expects \d+ (named )?input\(s\)", line
+        ):
+            return (
+                "It takes more than one input. Give a module that takes the picture alone, and "
+                "whose forward calls it with the others"
+            )
+        if "not implemented for" in line:
+            return "The processor lacks this for the type of its weights: give network.float()"
+        if self.input.size and expected != tuple(values.shape[1:]):
+            return f"It takes {'×'.join(map(str, expected))}"
+        return "If the size is wrong: --input C,H,W"
+
+    def _record(
+        self, values: Tensor, paths: Sequence[str], grad: bool, raw: bool = False
+    ) -> dict[str, Tensor]:
+        arranged = self._arrangement(values, paths, raw)
+        recorder = Recorder(arranged, paths, frozenset(self._fragile), grad)
+        entered = requiring_grad(values) if grad else values
         watching = observing(
             self.modules, self.parents, recorder.keep, only=paths, fused=self._fused
         )
@@ -131,7 +213,7 @@ class HookedModel(Model):
         overwritten = recorder.overwritten(self.name)
         if overwritten:  # known only afterwards; the next pass copies them in time
             self._fragile |= overwritten
-            return self._record(values, paths, grad)
+            return self._record(values, paths, grad, raw)
         results = recorder.complete(self.name)
         return {path: results[path] for path in paths}
 
@@ -149,5 +231,6 @@ def sample(channels: int, height: int, width: int) -> Tensor:
     return torch.rand(1, channels, height, width, generator=generator)
 
 
-def _requiring_grad(values: Tensor) -> Tensor:
+def requiring_grad(values: Tensor) -> Tensor:
+    """A batch from which a graph can begin."""
     return values if values.requires_grad else values.detach().requires_grad_()

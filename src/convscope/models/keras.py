@@ -29,6 +29,7 @@ class KerasModel(HookedModel):
     def __init__(self, module: Any, name: str, input: Input) -> None:
         super().__init__(module, name, input)
         self._last = channels_last(module)
+        self._grid = (1, 2) if self._last else (2, 3)
 
     def _call(self, native: Tensor) -> Any:
         module: Any = self.module
@@ -38,6 +39,9 @@ class KerasModel(HookedModel):
         first = next(iter(self.module.parameters()), None)
         if first is not None:
             values = values.to(first.device)
+        return self._laid_out(values)
+
+    def _laid_out(self, values: Tensor) -> Tensor:
         return values.permute(0, 2, 3, 1).contiguous() if self._last else values
 
     def _standard(self, result: Tensor) -> Tensor:
@@ -96,7 +100,7 @@ class KerasModel(HookedModel):
 
     def _weights(self, path: str) -> NDArray[np.float32] | None:
         layer = self.modules.get(path.partition("#")[0])
-        kernel = _kernel(layer)
+        kernel = self._kernel(layer)
         if kernel is None or "EinsumDense" in type(layer).__name__:
             return None
         values = kernel.detach().float().cpu().numpy()
@@ -104,15 +108,24 @@ class KerasModel(HookedModel):
             values = values.reshape(*values.shape[:-2], 1, -1)
         if "Transpose" in type(layer).__name__:  # Keras keeps these as (height, width, out, in)
             values = np.swapaxes(values, -1, -2)
-        return np.ascontiguousarray(np.moveaxis(values, (-1, -2), (0, 1)))
+        return np.array(np.moveaxis(values, (-1, -2), (0, 1)), order="C")  # never the live weights
 
-    def looks_untrained(self) -> str:
+    def _looks_untrained(self) -> str:
         layers = list(self.modules.values())
-        means = [_value(m, "moving_mean") for m in layers if hasattr(m, "moving_mean")]
+        means = [self._held(m, "moving_mean") for m in layers if hasattr(m, "moving_mean")]
         if means and not any(mean is not None and bool(mean.detach().any()) for mean in means):
             return FRESH_NORMS
-        kernels = [(_kernel(layer), _value(layer, "bias")) for layer in layers]
+        kernels = [(self._kernel(layer), self._held(layer, "bias")) for layer in layers]
         return untrained_kernels([(k, bias) for k, bias in kernels if k is not None])
+
+    def _kernel(self, layer: Any) -> Tensor | None:
+        return self._held(layer, _kernel_name(layer)) if _kernel_name(layer) else None
+
+    def _held(self, layer: Any, name: str) -> Tensor | None:
+        """The value of a layer's variable."""
+        variable = getattr(layer, name, None)
+        value = getattr(variable, "value", variable)
+        return value if isinstance(value, Tensor) else None
 
 
 _CONVOLUTIONS = {"BaseConv", "BaseConvTranspose", "BaseDepthwiseConv", "BaseSeparableConv"}
@@ -129,10 +142,10 @@ def channels_last(module: Any) -> bool:
     return bool(keras.config.image_data_format() == "channels_last")
 
 
-def _sublayers(layer: Any, prefix: str) -> Iterator[tuple[str, nn.Module]]:
+def _sublayers(layer: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     """Layers by the names Keras gives them; nested models and layers after a dot."""
     for child in layer._flatten_layers(include_self=False, recursive=False):
-        if isinstance(child, nn.Module) and type(child).__name__ != "InputLayer":
+        if type(child).__name__ != "InputLayer":
             path = f"{prefix}{child.name}"
             yield path, child
             yield from _sublayers(child, f"{path}.")
@@ -144,17 +157,10 @@ def _unused(path: str, taken: Mapping[str, nn.Module]) -> str:
     return next(name for name in names if name not in taken)
 
 
-def _value(layer: Any, name: str) -> Tensor | None:
-    variable = getattr(layer, name, None)
-    value = getattr(variable, "value", variable)
-    return value if isinstance(value, Tensor) else None
-
-
-def _kernel(layer: Any) -> Tensor | None:
-    """The kernel of a layer; of a separable convolution, the depthwise one."""
-    value = _value(layer, "kernel")
-    value = _value(layer, "depthwise_kernel") if value is None else value
-    return value if value is not None and value.ndim >= 2 else None
+def _kernel_name(layer: Any) -> str:
+    """Which variable of a layer is its kernel; of a separable convolution, the depthwise one."""
+    names = ("kernel", "depthwise_kernel")
+    return next((n for n in names if len(getattr(getattr(layer, n, ()), "shape", ())) > 1), "")
 
 
 def _holds_activation(layer: nn.Module) -> bool:
@@ -162,7 +168,7 @@ def _holds_activation(layer: nn.Module) -> bool:
     activation = vars(layer).get("activation")
     if not callable(activation) or getattr(activation, "__name__", "") == "linear":
         return False
-    return _kernel(layer) is not None and not hasattr(layer, "recurrent_kernel")
+    return bool(_kernel_name(layer)) and not hasattr(layer, "recurrent_kernel")
 
 
 def _reporting(path: str, activation: Any, report: Keep) -> Any:

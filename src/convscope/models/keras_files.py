@@ -10,13 +10,16 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convscope.errors import MissingDependency, ModelError, UnsafeFile, WeightsError, closest
 from convscope.models.base import UNKNOWN_PREPROCESS, Input, Model
 from convscope.models.imports import imagenet_classes, imported
 from convscope.models.weights import near_files, no_network, one_line
 from convscope.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+
+if TYPE_CHECKING:
+    from convscope.models.keras import KerasModel
 
 # What keras.applications.<module>.preprocess_input does: the published modes.
 _MODES = {
@@ -62,17 +65,29 @@ def from_keras(model: Any, name: str, input: Input | None = None) -> Model:
     """A live ``keras.Model``."""
     keras = import_keras(name)
     backend = keras.backend.backend()
-    if backend != "torch":
+    kind = _kind(backend)
+    if kind is None:
         raise ModelError(
             f"{name} lives on Keras's {backend} backend. Set KERAS_BACKEND=torch before Keras is "
             "imported, and load the model again"
         )
-    from convscope.models.keras import KerasModel
-
     if input is None:
         channels, size = _shape(model)
         input = Input(channels or 3, UNKNOWN_PREPROCESS.at(size) if size else UNKNOWN_PREPROCESS)
-    return KerasModel(model, name, input)
+    return kind(model, name, input)
+
+
+def _kind(backend: str) -> type[KerasModel] | None:
+    """The ``Model`` for a backend of Keras."""
+    if backend == "torch":
+        from convscope.models.keras import KerasModel
+
+        return KerasModel
+    if backend in ("tensorflow", "jax"):
+        from convscope.models.bridged import BridgedModel
+
+        return BridgedModel
+    return None
 
 
 def _shape(model: Any) -> tuple[int | None, tuple[int, int] | None]:

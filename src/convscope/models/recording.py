@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,16 +15,59 @@ from torch import Tensor, nn
 from convscope.errors import ModelError, UnknownLayer
 from convscope.layers import Layer
 from convscope.models.capture import Stop, first_tensor, numbered, replace_first
+from convscope.models.layouts import Layout, layout_of
+from convscope.models.positions import Positions
+
+QUANTISED = (
+    "holds integers, and those have no gradient. Give the network as it was before quantisation"
+)
+_CONVOLUTIONS = re.compile(r"(quantized_)?conv(_transpose)?\dd|convolution")
 
 
-class Layout(Protocol):
-    """How a framework keeps activations."""
+class Framework(Protocol):
+    """How a framework keeps activations that no layout is known of."""
 
     def _standard(self, result: Tensor) -> Tensor:
         """A layer's result in the standard layout, float32."""
 
     def _as_it_was(self, standard: Tensor, result: Tensor) -> Tensor:
         """The inverse: ``standard`` in the layout and type of ``result``."""
+
+
+class Arrangement:
+    """From each result to the standard layout, float32, and back."""
+
+    def __init__(self, framework: Framework, layouts: Mapping[str, Layout]) -> None:
+        self._framework = framework
+        self._layouts = layouts
+
+    def standard(self, address: str, result: Tensor) -> Tensor:
+        """The result at ``address`` as a map, if it is one."""
+        layout = self._layouts.get(address)
+        if layout is None or not layout.fits(result):
+            return self._framework._standard(result)
+        plain = result.dequantize() if result.is_quantized else result
+        return layout.standard(plain).float()
+
+    def as_it_was(self, address: str, standard: Tensor, result: Tensor) -> Tensor:
+        """The inverse: ``standard`` in the layout and type of ``result``."""
+        layout = self._layouts.get(address)
+        if layout is None or not layout.fits(result):
+            return self._framework._as_it_was(standard, result)
+        return layout.restored(standard, result).to(result.dtype)
+
+
+class Unarranged(Arrangement):
+    """Results as the network keeps them, in float32."""
+
+    def __init__(self) -> None:
+        pass
+
+    def standard(self, address: str, result: Tensor) -> Tensor:
+        return (result.dequantize() if result.is_quantized else result).float()
+
+    def as_it_was(self, address: str, standard: Tensor, result: Tensor) -> Tensor:
+        return standard.to(result.dtype)
 
 
 class Recorder:
@@ -35,10 +79,10 @@ class Recorder:
     """
 
     def __init__(
-        self, layout: Layout, paths: Sequence[str], fragile: Collection[str], grad: bool
+        self, arranged: Arrangement, paths: Sequence[str], fragile: Collection[str], grad: bool
     ) -> None:
         self.results: dict[str, Tensor] = {}
-        self._layout = layout
+        self._arranged = arranged
         self._missing = set(paths)
         self._fragile = fragile
         self._grad = grad
@@ -60,10 +104,12 @@ class Recorder:
     def _keep(self, address: str, tensor: Tensor) -> Tensor:
         """Keep ``tensor``; returns what the network goes on with."""
         if self._grad:
-            kept = self._layout._standard(tensor)
+            if tensor.is_quantized:
+                raise ModelError(f"{address!r} {QUANTISED}")
+            kept = self._arranged.standard(address, tensor)
             if kept is tensor and "/" not in address:
                 kept = tensor.view_as(tensor)  # a module may return its own input
-            onward = self._layout._as_it_was(kept, tensor)
+            onward = self._arranged.as_it_was(address, kept, tensor)
             onward = onward.clone() if address in self._fragile else onward
         else:
             onward = tensor
@@ -91,7 +137,8 @@ class Recorder:
             )
         if self._grad:
             return self.results
-        return {address: self._layout._standard(t) for address, t in self.results.items()}
+        standard = self._arranged.standard
+        return {address: standard(address, tensor) for address, tensor in self.results.items()}
 
 
 class Tracer:
@@ -101,12 +148,16 @@ class Tracer:
         self,
         modules: Mapping[str, nn.Module],
         parents: Collection[str],
-        standard: Callable[[Tensor], Tensor],
+        framework: Framework,
         families: Callable[[nn.Module], tuple[str, ...]],
+        positions: Positions,
     ) -> None:
         self._modules = modules
         self._parents = parents
-        self._standard = standard
+        self._framework = framework
+        self._positions = positions
+        self.layouts: dict[str, Layout] = {}
+        self._known: dict[Any, tuple[Tensor, Layout | None]] = {}
         self._families = families
         self._clock = count()
         self._begun: dict[str, float] = {}
@@ -119,7 +170,7 @@ class Tracer:
 
         def begin(path: str) -> Callable[[nn.Module, Any], None]:
             def note(_module: nn.Module, _inputs: Any) -> None:
-                self._begun[numbered(path, calls)] = next(self._clock)
+                self.begin(numbered(path, calls))
 
             return note
 
@@ -128,15 +179,35 @@ class Tracer:
                 hooks.callback(module.register_forward_pre_hook(begin(path)).remove)
             yield
 
+    def begin(self, address: str) -> None:
+        """Note that a layer begins."""
+        self._begun[address] = next(self._clock)
+
     def keep(self, address: str, result: Any) -> None:
         """Note the result of one layer or function."""
         with torch._C.DisableTorchFunction():
             tensor = first_tensor(result)
-            shape = None if tensor is None else tuple(self._standard(tensor).shape[1:])
+            shape = None if tensor is None else self._shape(address, tensor)
         order = self._begun.get(address)
         if order is None and address.partition("#")[0].endswith("/pre"):
             order = self._begun[address.replace("/pre", "")] - 0.5  # right before its layer
         self._found[address] = (next(self._clock) if order is None else order, shape)
+
+    def _shape(self, address: str, tensor: Tensor) -> tuple[int, ...]:
+        layout = self._layout(self._positions.of(tensor))
+        if layout is None:
+            return tuple(self._framework._standard(tensor).shape[1:])
+        self.layouts[address] = layout
+        return layout.channels, *layout.size
+
+    def _layout(self, code: Tensor | None) -> Layout | None:
+        """How a result with these codes is laid out; most results share them with others."""
+        if code is None:
+            return None
+        key = (code.data_ptr(), code.shape, code.stride())
+        if key not in self._known:
+            self._known[key] = code, layout_of(code)  # the codes are kept: their place is the key
+        return self._known[key][1]
 
     def layers(self) -> list[Layer]:
         """What was found."""
@@ -148,17 +219,28 @@ class Tracer:
         owner, slash, function = plain.rpartition("/")
         if slash and plain not in self._modules:
             inside = bool(owner) and function != "pre"
-            return Layer(address, function, shape, depth=self._depth(owner) + inside, function=True)
+            return Layer(
+                address, function, shape, depth=self._depth(owner) + inside, function=True,
+                families=("conv",) * bool(_CONVOLUTIONS.fullmatch(function)),
+                apart=self._apart(address),
+            )  # fmt: skip
         module = self._modules[plain]
         return Layer(
             path=address,
             kind=type(module).__name__,
             shape=shape,
-            parameters=sum(p.numel() for p in module.parameters()),
+            parameters=self._parameters(module),
             families=self._families(module),
             depth=self._depth(plain),
             container=plain in self._parents,
+            apart=self._apart(address),
         )
+
+    def _apart(self, address: str) -> int:
+        return self.layouts[address].apart if address in self.layouts else 0
+
+    def _parameters(self, module: nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
 
     def _depth(self, path: str) -> int:
         parts = path.split(".")

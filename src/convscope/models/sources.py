@@ -23,6 +23,7 @@ from convscope.models.base import Input, Model
 from convscope.models.imports import made
 from convscope.models.torch import TorchModel
 from convscope.models.weights import fit_weights, near_files, one_line, read_weights
+from convscope.models.wrappers import unwrapped
 from convscope.preprocess import Preprocess
 
 DEMO = Path(__file__).parent / "builtin" / "demo.safetensors"
@@ -30,6 +31,7 @@ DEMO = Path(__file__).parent / "builtin" / "demo.safetensors"
 
 def from_module(module: nn.Module, name: str, input: Input | None = None) -> Model:
     """A module as it is; its number of input channels is that of its first convolution."""
+    module, name = unwrapped(module, name)
     if isinstance(module, torch.jit.ScriptModule):
         raise ModelError(
             f"{name} is a TorchScript program, whose layers cannot be looked into. Give the "

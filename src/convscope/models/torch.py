@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from convscope.models.hooked import HookedModel
 from convscope.models.untrained import FRESH_NORMS, untrained_kernels
+from convscope.models.wrappers import plain_modules
 
 _FAMILY_WORDS = ("pool", "norm", "relu", "linear", "dropout")
 _NO_KERNEL = (nn.LayerNorm, nn.Embedding, nn.EmbeddingBag, nn.modules.batchnorm._BatchNorm)
@@ -29,7 +30,7 @@ class TorchModel(HookedModel):
         return values if like is None else values.to(like.device, like.dtype)
 
     def _standard(self, result: Tensor) -> Tensor:
-        return result.float()
+        return (result.dequantize() if result.is_quantized else result).float()
 
     def _as_it_was(self, standard: Tensor, result: Tensor) -> Tensor:
         return standard.to(result.dtype)
@@ -41,10 +42,10 @@ class TorchModel(HookedModel):
         return channels, "height", "width"
 
     def _walk(self) -> Mapping[str, nn.Module]:
-        return dict(self.module.named_modules())
+        return dict(plain_modules(self.module))
 
     def _families(self, module: nn.Module) -> tuple[str, ...]:
-        return families(type(module), isinstance(module, nn.modules.conv._ConvNd))
+        return families(type(module), _is_convolution(module))
 
     def _weights(self, path: str) -> NDArray[np.float32] | None:
         module = self.modules.get(path.partition("#")[0])
@@ -57,7 +58,7 @@ class TorchModel(HookedModel):
             values = grouped.transpose(1, 2).flatten(0, 1)
         return np.ascontiguousarray(values.numpy())
 
-    def looks_untrained(self) -> str:
+    def _looks_untrained(self) -> str:
         parts = list(self.module.modules())
         means = [m.running_mean for m in parts if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         if means and all(mean is not None and not mean.any() for mean in means):
@@ -69,6 +70,15 @@ class TorchModel(HookedModel):
                 if isinstance(m, (nn.modules.conv._ConvNd, nn.Linear))
             ]
         )
+
+
+def _is_convolution(module: nn.Module) -> bool:
+    """Whether a module is one of torch's convolutions, a quantised one, or one like them."""
+    if any(base.__name__ == "_ConvNd" for base in type(module).__mro__):
+        return True
+    kernel = vars(module).get("_parameters", {}).get("weight")
+    leaf = next(module.children(), None) is None
+    return leaf and "conv" in type(module).__name__.lower() and getattr(kernel, "ndim", 0) > 2
 
 
 def families(kind: type, is_convolution: bool) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import inspect
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -46,7 +47,7 @@ def from_torchvision(name: str, options: dict[str, Any], weights: str | Path | N
         module = _filled(models, name, options, entry, str(path), read_weights(path))
     else:
         module = made(lambda: _plain(models, name, options), label)
-    return TorchModel(module, name, _torchvision_input(entry, options))
+    return TorchModel(module, name, _built_for(module, _torchvision_input(entry, options)))
 
 
 def _entry(
@@ -107,7 +108,7 @@ def _handing_over(entry: Any, tensors: Mapping[str, Tensor]) -> Iterator[None]:
             del entry.get_state_dict
 
 
-def _torchvision_input(entry: Any, options: Mapping[str, Any]) -> Input:
+def _torchvision_input(entry: Any, options: dict[str, Any]) -> Input:
     preset, origin = entry.transforms(), f"torchvision {entry}"
     classes = tuple(entry.meta.get("categories") or ())
     if options.get("num_classes", len(classes)) != len(classes):
@@ -124,6 +125,14 @@ def _torchvision_input(entry: Any, options: Mapping[str, Any]) -> Input:
         origin=origin,
     )
     return Input(3, preprocess, classes)
+
+
+def _built_for(module: nn.Module, input: Input) -> Input:
+    """A transformer without weights may be built for another size than those published."""
+    side = getattr(module, "image_size", None)
+    if not isinstance(side, int) or input.size == (side, side):
+        return input
+    return replace(input, preprocess=input.preprocess.at((side, side)))
 
 
 def from_timm(name: str, options: dict[str, Any], weights: str | Path | None) -> Model:

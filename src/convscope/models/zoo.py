@@ -15,6 +15,7 @@ from convscope.errors import ModelError, UsageError
 from convscope.models import keras_files, sources, torch_zoos
 from convscope.models.base import Model
 from convscope.models.weights import near_files
+from convscope.models.wrappers import no_model
 from convscope.preprocess import Preprocess, parse_preprocess
 
 _FRAMEWORKS: dict[str, Callable[[Spec], Model]] = {
@@ -105,10 +106,7 @@ def _loaded(model: Any, weights: str | Path | None) -> Model:
         return keras_files.from_keras(model, getattr(model, "name", "keras model"))
     if isinstance(model, nn.Module):
         return sources.from_module(model, type(model).__name__)
-    raise ModelError(
-        f"A {type(model).__name__} is no model. Give a name such as 'torchvision:vgg16', a file, "
-        "an nn.Module or a keras.Model"
-    )
+    raise no_model(model)
 
 
 def parse_spec(text: str, weights: str | Path | None = None) -> Spec:
@@ -154,6 +152,7 @@ def _from_text(text: str, weights: str | Path | None) -> Model:
         model = _from_file(Path(spec.name).expanduser(), spec)
     model.name = text
     model.weights_file = Path(weights).name if weights else ""
+    model.random_weights = weights is None and ",weights=none" in text.lower()
     return model
 
 

@@ -1,0 +1,57 @@
+"""The picture under the microscope, and what has to be said of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convscope.layers import file_name
+from convscope.models import Batch, Model
+
+
+@dataclass(frozen=True, eq=False)
+class Specimen:
+    """The picture under the microscope, and the network that looks at it.
+
+    - ``model``: its name; ``name``: the picture's.
+    - ``original``: the picture ``(H, W, 3)`` uint8, ``None`` where numbers were given.
+    - ``seen``: what the model sees of it, ``(h, w, 3)`` uint8.
+    - ``lines``: what was done to the picture, and what has to be said about the model.
+    """
+
+    model: str
+    name: str
+    original: NDArray[np.uint8] | None
+    seen: NDArray[np.uint8]
+    lines: tuple[str, ...]
+
+
+def look_at(model: Model, batch: Batch) -> Specimen:
+    """What has to be said of the one picture in ``batch`` before any layer is shown."""
+    seen, drawn = model.seen(batch)
+    height, width = batch.size
+    lines = []
+    original = None
+    if batch.views is not None and batch.preprocess is not None:
+        view = batch.views[0]
+        original = np.asarray(view.original.image.convert("RGB"))
+        lines.append(
+            f"input {view.name} {view.original.image.width}×{view.original.image.height}, "
+            f"seen at {width}×{height}"
+        )
+        lines.append(f"preprocessing {batch.preprocess.describe()}")
+        lines += view.original.notes
+    else:
+        lines.append(f"input {batch.names[0]} {width}×{height}, {drawn}")
+    untrained = model.looks_untrained()
+    if untrained:
+        lines.append(f"this network looks untrained: {untrained}")
+    return Specimen(model.title, batch.names[0], original, seen, tuple(lines))
+
+
+def picture_name(image: str, what: str, suffix: str) -> str:
+    """``cat.jpg`` and ``layer1.0/add`` make ``cat.layer1.0%2Fadd.png``."""
+    return f"{file_name(Path(image).stem)}.{file_name(what)}{suffix}"
