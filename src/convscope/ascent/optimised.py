@@ -63,7 +63,8 @@ class Optimised:
     - ``activation``: on the picture as it is, at eight bits; ``kept``: shares of it that are left
       after small changes, by name
     - ``highest``: on the images compared with; ``None`` without any
-    - ``dead``: no gradient ever reached the picture, so it shows nothing
+    - ``dead``: no gradient reached the picture by itself, so it shows nothing; with few steps that
+      is no proof
     - ``curve``: the objective at every step, on the moved picture
     """
 
@@ -93,7 +94,10 @@ class Optimised:
     def sentence(self) -> str:
         """What the picture is worth, in one line."""
         if self.dead:
-            return "dead: no gradient ever reached the picture, so there is nothing to show"
+            return (
+                f"dead: no gradient reached the picture in {self.about.steps} steps, and none that "
+                "was redirected around its ReLUs switched it on"
+            )
         parts = [f"activation {self.activation:.3g}"]
         if self.ratio is not None:
             parts.append(f"{self.ratio:.1f} × the highest of {self.about.compared:,} images")
@@ -183,7 +187,7 @@ class Gallery(Sequence[Optimised]):
         lines = about.lines()
         dead = sum(one.dead for one in self)
         if dead:
-            lines.append(f"{dead} of {len(self)} are dead: no gradient ever reached their picture")
+            lines.append(f"{dead} of {len(self)} are dead: nothing switched them on")
         beside = f", and beside the highest of {about.compared:,} images" if about.compared else ""
         lines.append(f"above each picture: its activation{beside}")
         cell = None if columns else min(224, max(96, *about.size))
