@@ -24,8 +24,10 @@ def _loaded_by(code: str) -> set[str]:
 
 def test_exported_names() -> None:
     assert convscope.__all__ == [
-        "ConvscopeError", "Frames", "Model", "Preprocess", "Recipe", "TensorBoard", "__version__",
-        "feature_maps", "filters", "load", "open_dataset", "train", "watch",
+        "ConvscopeError", "Fourier", "Frames", "Model", "Pixels", "Preprocess", "Recipe",
+        "TensorBoard", "Transforms", "__version__", "between", "caricature", "channel",
+        "direction", "diversity", "feature_maps", "filters", "layer", "load", "logit",
+        "maximize", "neuron", "open_dataset", "train", "watch",
     ]  # fmt: skip
 
 

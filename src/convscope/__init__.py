@@ -16,6 +16,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from convscope.ascent import Fourier as Fourier
+    from convscope.ascent import Pixels as Pixels
+    from convscope.ascent import Transforms as Transforms
+    from convscope.ascent import between as between
+    from convscope.ascent import caricature as caricature
+    from convscope.ascent import channel as channel
+    from convscope.ascent import direction as direction
+    from convscope.ascent import diversity as diversity
+    from convscope.ascent import layer as layer
+    from convscope.ascent import logit as logit
+    from convscope.ascent import maximize as maximize
+    from convscope.ascent import neuron as neuron
     from convscope.data import open_dataset as open_dataset
     from convscope.errors import ConvscopeError as ConvscopeError
     from convscope.kernels import filters as filters
@@ -33,14 +45,26 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "ConvscopeError": "errors",
+    "Fourier": "ascent",
     "Frames": "watching",
     "Model": "models",
+    "Pixels": "ascent",
     "Preprocess": "preprocess",
     "Recipe": "training",
     "TensorBoard": "watching",
+    "Transforms": "ascent",
+    "between": "ascent",
+    "caricature": "ascent",
+    "channel": "ascent",
+    "direction": "ascent",
+    "diversity": "ascent",
     "feature_maps": "maps",
     "filters": "kernels",
+    "layer": "ascent",
     "load": "models",
+    "logit": "ascent",
+    "maximize": "ascent",
+    "neuron": "ascent",
     "open_dataset": "data",
     "train": "training",
     "watch": "watching",
@@ -48,15 +72,27 @@ _WHERE = {
 
 __all__ = [
     "ConvscopeError",
+    "Fourier",
     "Frames",
     "Model",
+    "Pixels",
     "Preprocess",
     "Recipe",
     "TensorBoard",
+    "Transforms",
     "__version__",
+    "between",
+    "caricature",
+    "channel",
+    "direction",
+    "diversity",
     "feature_maps",
     "filters",
+    "layer",
     "load",
+    "logit",
+    "maximize",
+    "neuron",
     "open_dataset",
     "train",
     "watch",

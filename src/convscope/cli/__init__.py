@@ -11,7 +11,7 @@ import warnings
 
 import typer
 
-from convscope.cli import look, make
+from convscope.cli import climb, look, make
 from convscope.errors import ConvscopeError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command()(look.layers)
 app.command()(look.predict)
 app.command()(look.maps)
 app.command()(look.filters)
+app.command()(climb.maximize)
 app.command()(make.train)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Self
@@ -262,6 +263,10 @@ class Model(abc.ABC):
             low, high = np.nanmin(values), np.nanmax(values)
             note = f"{part}numbers from {low:.3g} to {high:.3g}, drawn black to white"
         return (np.repeat(pixels[:, :, None], 3, 2) if pixels.ndim == 2 else pixels), note
+
+    def at_rest(self) -> AbstractContextManager[None]:
+        """Hold it for many passes: in evaluation mode and frozen throughout, not pass by pass."""
+        return nullcontext()
 
     def copy(self) -> Self:
         """The same network, so that another ``input`` can be told without changing this one."""

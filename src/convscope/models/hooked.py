@@ -148,6 +148,9 @@ class HookedModel(Model):
         with undisturbed(self.module, self.modules.values(), grad=grad):
             yield
 
+    def at_rest(self) -> AbstractContextManager[None]:
+        return self._alone(grad=True)
+
     def _run(
         self,
         values: Tensor,

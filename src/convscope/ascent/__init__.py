@@ -1,0 +1,39 @@
+"""Ascent: pictures that raise what is asked of a network, by gradient, weights fixed."""
+
+from convscope.ascent.climb import Step
+from convscope.ascent.expression import parse_objective
+from convscope.ascent.objectives import Objective
+from convscope.ascent.optimised import Gallery, Optimised
+from convscope.ascent.params import Fourier, Pixels
+from convscope.ascent.run import maximize
+from convscope.ascent.transforms import Transforms
+from convscope.ascent.wanted import (
+    between,
+    caricature,
+    channel,
+    direction,
+    diversity,
+    layer,
+    logit,
+    neuron,
+)
+
+__all__ = [
+    "Fourier",
+    "Gallery",
+    "Objective",
+    "Optimised",
+    "Pixels",
+    "Step",
+    "Transforms",
+    "between",
+    "caricature",
+    "channel",
+    "direction",
+    "diversity",
+    "layer",
+    "logit",
+    "maximize",
+    "neuron",
+    "parse_objective",
+]

@@ -1,0 +1,192 @@
+"""The climb: gradient ascent on pictures, weights fixed, many units side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from hashlib import sha256
+
+import torch
+from torch import Tensor
+
+from convscope.ascent.lens import Lens
+from convscope.ascent.objectives import Goal, Objective
+from convscope.ascent.params import Param, Size
+from convscope.ascent.redirect import redirected
+from convscope.ascent.transforms import DRAWS, Transforms
+from convscope.errors import ModelError
+
+RESCUE = 0.5  # the share of the steps in which a picture that gets no gradient is helped
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One objective on the model, and the random streams of its pictures (``count`` of them)."""
+
+    objective: Objective
+    goal: Goal
+    seed: int
+    count: int
+
+    def streams(self, device: torch.device) -> list[torch.Generator]:
+        """One for each picture; nothing beside the unit in a batch has a say in it."""
+        return [
+            torch.Generator(device).manual_seed(_number(f"{self.seed}/{k}/{self.objective}"))
+            for k in range(self.count)
+        ]
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(sha256(text.encode()).digest()[:7], "big")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to climb.
+
+    - ``size``: of the pictures; ``coarse``: the smaller size of the first ``coarse_steps``.
+    - ``rate``: of Adam. ``start``: a picture to start from instead of noise ``(1, C, H, W)``.
+    """
+
+    size: Size
+    steps: int
+    param: Param
+    transforms: Transforms
+    rate: float = 0.05
+    coarse: Size | None = None
+    coarse_steps: int = 0
+    start: Tensor | None = None
+
+    def size_at(self, step: int) -> Size:
+        return self.coarse if self.coarse and step < self.coarse_steps else self.size
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step done: ``done`` of ``of``; ``pictures()`` are those of the moment, 0…1."""
+
+    done: int
+    of: int
+    units: tuple[str, ...]
+    pictures: Callable[[], Tensor]
+
+
+Watch = Callable[[Step], object]
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """Pictures 0…1 ``(N, C, H, W)``, the score at each step, who ever got a gradient."""
+
+    pictures: Tensor
+    curves: Tensor
+    alive: Tensor
+    steps: int
+
+
+class Adam:
+    """Adam on one tensor, in place; each picture of a batch goes its own way."""
+
+    def __init__(self, state: Tensor, rate: float) -> None:
+        self._state, self._rate, self._count = state, rate, 0
+        self._mean, self._square = torch.zeros_like(state), torch.zeros_like(state)
+
+    def ascend(self, gradient: Tensor) -> None:
+        self._count += 1
+        self._mean.lerp_(gradient, 0.1)
+        self._square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
+        root = (self._square / (1 - 0.999**self._count)).sqrt_().add_(1e-8)
+        self._state.addcdiv_(self._mean, root, value=self._rate / (1 - 0.9**self._count))
+
+
+class Climb:
+    """The state of one batch of units on their way up."""
+
+    def __init__(self, lens: Lens, units: Sequence[Unit], plan: Plan, device: torch.device) -> None:
+        self._lens, self._units, self._plan = lens, units, plan
+        self._streams = [stream for unit in units for stream in unit.streams(device)]
+        self._state = self._begin(device).requires_grad_()
+        drawn = [torch.rand(plan.steps, DRAWS, generator=g, device=device) for g in self._streams]
+        self._draws = torch.stack(drawn, 1)
+        self._layers = tuple(dict.fromkeys(path for unit in units for path in unit.goal.layers))
+        self._marked = torch.zeros(len(self._streams), dtype=torch.bool, device=device)
+        self._alive = self._marked.clone()
+        self._rescue = int(RESCUE * plan.steps)
+
+    def _begin(self, device: torch.device) -> Tensor:
+        plan, channels = self._plan, self._lens.model.input.channels
+        if plan.start is None:
+            return plan.param.random(channels, plan.size, self._streams)
+        state = plan.param.of_picture(plan.start.to(device))
+        return state.repeat(len(self._streams), *[1] * (state.ndim - 1))
+
+    def run(self, watch: Watch, done: int, of: int) -> Climbed:
+        """All steps; Ctrl-C ends them early, once there is a first."""
+        scores: list[Tensor] = []
+        names = tuple(str(unit.objective) for unit in self._units)
+        try:
+            for step in range(self._plan.steps):
+                if step in (0, self._plan.coarse_steps):
+                    adam = Adam(self._state.detach(), self._plan.rate)
+                scores.append(self._step(step, adam))
+                watch(Step(done + step + 1, of, names, self.pictures))
+        except KeyboardInterrupt:
+            if not scores:
+                raise
+        return Climbed(self.pictures(), torch.stack(scores, 1).cpu(), self._alive, len(scores))
+
+    def pictures(self) -> Tensor:
+        with torch.no_grad():
+            return self._plan.param.picture(self._state, self._plan.size)
+
+    def _step(self, step: int, adam: Adam) -> Tensor:
+        rescuing = step < self._rescue
+        helped = rescuing and bool(self._marked.any())
+        with redirected(self._marked) if helped else nullcontext():
+            scores, gradient = self._look(step)
+        fed = gradient.flatten(1).any(1)
+        if rescuing:
+            self._alive |= fed & ~self._marked
+            self._marked |= ~fed
+        else:
+            self._alive |= fed
+        adam.ascend(gradient)
+        return scores
+
+    def _look(self, step: int) -> tuple[Tensor, Tensor]:
+        plan = self._plan
+        pictures = plan.param.picture(self._state, plan.size, plan.size_at(step))
+        seen = plan.transforms(pictures, self._draws[step], self._noise(pictures.shape), step)
+        activations = self._lens.model.activations(self._lens.batch(seen), self._layers, grad=True)
+        scores = score(self._units, activations)
+        if not scores.requires_grad:
+            raise no_gradient(self._lens.model, self._layers)
+        return scores.detach(), torch.autograd.grad(scores.sum(), self._state)[0]
+
+    def _noise(self, shape: Sequence[int]) -> Tensor | None:
+        if not self._plan.transforms.noise:
+            return None
+        drawn = [torch.randn(*shape[1:], generator=g, device=g.device) for g in self._streams]
+        return torch.stack(drawn)
+
+
+def score(units: Sequence[Unit], activations: dict[str, Tensor]) -> Tensor:
+    """The scores of all pictures of all units, in order."""
+    counts = [unit.count for unit in units]
+    parts = {path: torch.split(values, counts) for path, values in activations.items()}
+    return torch.cat(
+        [
+            unit.goal.score({path: parts[path][k] for path in unit.goal.layers})
+            for k, unit in enumerate(units)
+        ]
+    )
+
+
+def no_gradient(model: object, layers: Sequence[str]) -> ModelError:
+    name = getattr(model, "name", model)
+    return ModelError(
+        f"No gradient leads from {layers[-1]!r} of {name} back to the picture (detached, "
+        "quantised, or run without gradients?), so nothing can climb. Take an earlier layer, or "
+        "the network in float32"
+    )

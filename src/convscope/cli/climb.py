@@ -1,0 +1,118 @@
+"""Verbs that climb: maximize."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convscope.cli import options as opt
+
+if TYPE_CHECKING:
+    from convscope.ascent import Gallery, Optimised, Step
+
+Addresses = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ADDRESS...",
+        help="Units (PATH:CHANNEL), sums of them ('conv2:3 - 0.5 * conv2:7'), or layers: all "
+        "their channels.",
+    ),
+]
+
+
+def maximize(
+    addresses: Addresses,
+    model: opt.ModelName = "demo",
+    steps: Annotated[int, typer.Option(min=1, help="Steps of ascent.")] = 256,
+    size: Annotated[
+        str | None, typer.Option(metavar="N|HxW", help="Of the picture; by default the model's.")
+    ] = None,
+    param: Annotated[
+        str, typer.Option(help="What is adjusted: fourier (waves) or pixels.")
+    ] = "fourier",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same picture.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Pictures of each, from other starts.")] = 1,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DATASET", help="Pictures to compare the activations with."),
+    ] = None,
+    columns: opt.Columns = None,
+    weights: opt.Weights = None,
+    preprocess: opt.Preprocessing = None,
+    classes: opt.Classes = None,
+    input_shape: opt.InputShape = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE|DIR", help="A sheet, or a folder: each "
+                     "picture by itself too. With the evidence as JSON."),
+    ] = None,
+    as_json: opt.Json = False,
+) -> None:  # fmt: skip
+    """What a unit would like to see most: gradient ascent on the picture, weights fixed.
+
+    Ctrl-C ends it early and keeps what is done.
+    """
+    from convscope.ascent import maximize as run
+
+    loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
+    with _Bar(quiet=as_json) as bar:
+        found = run(
+            loaded, addresses, steps=steps, size=opt.parse_size(size), param=param, seed=seed,
+            count=count, images=None if images is None else str(images), on_step=bar.step,
+        )  # fmt: skip
+    written = _save(found, output, columns)
+    if as_json:
+        print(json.dumps([one.card() for one in found], indent=1, ensure_ascii=False))
+        return
+    for one in found:
+        typer.echo(f"{one.label}: {one.sentence()}")
+    typer.echo(written)
+
+
+def _save(found: Gallery, output: Path | None, columns: int | None) -> Path:
+    """A single picture as its own sheet, several as a contact sheet; a folder holds all."""
+    from convscope.layers import file_name
+
+    first: Optimised = found[0]
+    if output is not None and not output.suffix:
+        return found.save(output, columns=columns)[0]
+    name = first.objective if len(found) == 1 else _common(found)
+    target = output or Path(f"{file_name(name)}.maximize.png")
+    return first.save(target) if len(found) == 1 else found.save(target, columns=columns)[0]
+
+
+def _common(found: Gallery) -> str:
+    """The layer of all units, or how many there are."""
+    paths = {one.objective.rpartition(":")[0] for one in found}
+    return paths.pop() if len(paths) == 1 else f"{len(found)}-pictures"
+
+
+class _Bar:
+    """Progress on stderr."""
+
+    def __init__(self, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True, quiet=quiet)
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+            TimeRemainingColumn(), console=console, transient=True,
+            disable=not console.is_terminal,
+        )  # fmt: skip
+        self._task = self._bar.add_task("climbing", total=None)
+
+    def __enter__(self) -> _Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def step(self, step: Step) -> None:
+        first, *others = step.units
+        text = f"{first} and {len(others)} more" if others else first
+        self._bar.update(self._task, completed=step.done, total=step.of, description=text)
