@@ -345,7 +345,7 @@ def test_parse_preprocess(text: str, expected: Preprocess) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("imagnet", "No preprocessing 'imagnet'. Close: 'imagenet'. Known: imagenet, raw, unit, tf"),
+        ("imagnet", "No preprocessing 'imagnet'. Close: 'imagenet'. Known: imagenet, raw"),
         ("mean", "No preprocessing 'mean'. Close: 'mean='."),
         ("croop=3", "No preprocessing 'croop=3'. Close: 'crop='."),
         ("", "No preprocessing ''. Known: imagenet"),
