@@ -55,6 +55,14 @@ def test_shapes_and_weights_agree(twins: tuple[Any, Any]) -> None:
     assert ours.weights("deep").shape == (8, 1, 3, 3)
 
 
+def test_kernels_are_copies(twins: tuple[Any, Any]) -> None:
+    for model in twins:
+        for path in ("conv1", "fc"):
+            kernel = model.weights(path)
+            kernel[:] = 0
+            assert model.weights(path).any()
+
+
 def test_gradients_agree(twins: tuple[Any, Any], twin: Twin) -> None:
     wanted = ["conv1", "conv2", "relu2", "deep"]
     first, last = _same_images()

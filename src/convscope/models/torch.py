@@ -56,7 +56,7 @@ class TorchModel(HookedModel):
         if isinstance(module, nn.modules.conv._ConvTransposeNd):  # (in, out of one group, …)
             grouped = values.reshape(module.groups, -1, *values.shape[1:])
             values = grouped.transpose(1, 2).flatten(0, 1)
-        return np.ascontiguousarray(values.numpy())
+        return np.array(values.numpy(), order="C")  # never the live weights
 
     def _looks_untrained(self) -> str:
         parts = list(self.module.modules())
