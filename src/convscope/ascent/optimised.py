@@ -66,6 +66,7 @@ class Optimised:
     - ``dead``: no gradient reached the picture by itself, so it shows nothing; with few steps that
       is no proof
     - ``curve``: the objective at every step, on the moved picture
+    - ``opacity``: ``(height, width)``, 0…1: where the gradient was; ``None`` unless asked for
     """
 
     values: NDArray[np.float32]
@@ -77,11 +78,18 @@ class Optimised:
     dead: bool
     curve: NDArray[np.float32]
     about: Circumstances
+    opacity: NDArray[np.float32] | None = None
 
     @cached_property
     def picture(self) -> NDArray[np.uint8]:
-        """The pixels ``(H, W, 3)``, or ``(H, W)``: the first channel of any other number."""
-        levels = np.rint(self.values * 255).astype(np.uint8)
+        """The pixels ``(H, W, 3)``, or ``(H, W)``: the first channel of any other number.
+
+        What is see-through fades to grey.
+        """
+        shown = self.values
+        if self.opacity is not None:
+            shown = 0.5 + (shown - 0.5) * self.opacity
+        levels = np.rint(shown * 255).astype(np.uint8)
         return np.ascontiguousarray(levels.transpose(1, 2, 0)) if len(levels) == 3 else levels[0]
 
     @property
@@ -129,7 +137,8 @@ class Optimised:
     def sheet(self, *, theme: Theme = "light") -> Sheet:
         """The picture with its evidence."""
         title = f"{self.objective} · what raises it most"
-        lines = (*self.about.lines(), self.sentence())
+        faded = ["fades to grey where the gradient hardly ever was"] * (self.opacity is not None)
+        lines = (*self.about.lines(), self.sentence(), *faded)
         section = Section("", tuple(self.tiles()))
         cell = max(256, *self.about.size)
         return Sheet(title, lines, (section,), cmap="grey", theme=theme, cell=cell)
@@ -146,8 +155,15 @@ class Optimised:
 
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
-        Image.fromarray(self.picture).save(temporary)
+        Image.fromarray(self._pixels()).save(temporary)
         return temporary.replace(path)
+
+    def _pixels(self) -> NDArray[np.uint8]:
+        """For a file: with an alpha channel where parts are see-through."""
+        if self.opacity is None or len(self.values) != 3:
+            return self.picture
+        levels = np.concatenate([self.values, self.opacity[None]]).transpose(1, 2, 0)
+        return np.rint(levels * 255).astype(np.uint8)
 
     def card(self) -> dict[str, Any]:
         """Everything but the pixels, for JSON."""
