@@ -4,7 +4,7 @@ from convscope.ascent.climb import Step
 from convscope.ascent.expression import parse_objective
 from convscope.ascent.objectives import Objective
 from convscope.ascent.optimised import Gallery, Optimised
-from convscope.ascent.params import Fourier, Pixels
+from convscope.ascent.params import Fourier, MaCo, Pixels
 from convscope.ascent.run import maximize
 from convscope.ascent.transforms import Transforms
 from convscope.ascent.wanted import (
@@ -21,6 +21,7 @@ from convscope.ascent.wanted import (
 __all__ = [
     "Fourier",
     "Gallery",
+    "MaCo",
     "Objective",
     "Optimised",
     "Pixels",

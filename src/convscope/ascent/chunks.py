@@ -1,4 +1,4 @@
-"""How many pictures climb side by side: as many as memory holds, fewer where it proves too small."""
+"""How many pictures climb side by side: as many as memory holds, fewer where it does not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from convscope.ascent.climb import Climb, Climbed, Plan, Step, Unit, Watch, no_gradient, score
 from convscope.ascent.lens import Lens
 from convscope.ascent.params import Size
-from convscope.errors import ModelError
+from convscope.errors import ModelError, is_out_of_memory
 
 _COARSE_LEAST = 48
 _CPU_BATCH, _CPU_BYTES = 16, 1 << 30
@@ -38,8 +38,10 @@ def climb_all(
             if not done:
                 raise
             return
-        except (RuntimeError, MemoryError) as error:
-            waiting.extendleft(reversed(_halves(chunk, error, plan.size)))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            waiting.extendleft(reversed(_halves(chunk, plan.size)))
             continue
         done += plan.steps * len(chunk)
         yield chunk, own, climbed
@@ -52,11 +54,8 @@ def _within(watch: Watch, done: int, width: int, of: int) -> Callable[[Step], ob
     return lambda step: watch(replace(step, done=done + step.done * width, of=of))
 
 
-def _halves(chunk: Chunk, error: BaseException, size: Size) -> list[Chunk]:
+def _halves(chunk: Chunk, size: Size) -> list[Chunk]:
     """The same in two parts, where it was too much for memory at once."""
-    text = str(error).lower()
-    if not isinstance(error, MemoryError) and not ("memory" in text and "alloc" in text):
-        raise error
     if len(chunk) == 1:
         raise ModelError(
             f"{chunk[0].objective} at {size[0]}×{size[1]} does not fit in memory. "
@@ -120,11 +119,8 @@ def _coarse(lens: Lens, units: Chunk, plan: Plan) -> Plan:
     if small is None:
         return plan
     fine = replace(plan, coarse=None, coarse_steps=0)
-    if (
-        min(small) < _COARSE_LEAST
-        or any(unit.goal.placed for unit in units)
-        or plan.start is not None
-    ):
+    placed = any(unit.goal.placed for unit in units)
+    if placed or plan.start is not None or min(small) < _COARSE_LEAST:
         return fine
     try:
         probe(lens, units[:1], small)

@@ -163,7 +163,8 @@ class Optimised:
         if self.opacity is None or len(self.values) != 3:
             return self.picture
         levels = np.concatenate([self.values, self.opacity[None]]).transpose(1, 2, 0)
-        return np.rint(levels * 255).astype(np.uint8)
+        pixels: NDArray[np.uint8] = np.rint(levels * 255).astype(np.uint8)
+        return pixels
 
     def card(self) -> dict[str, Any]:
         """Everything but the pixels, for JSON."""

@@ -187,7 +187,8 @@ class MaCo(Param):
         return 2 * pi * torch.stack(drawn) - pi
 
     def waves(self, state: Tensor, full: Size, size: Size) -> Tensor:
-        assert self.magnitude is not None and self.mean is not None, "fitted first"
+        if self.magnitude is None or self.mean is None:
+            raise UsageError("MaCo has not seen its pictures yet: fitted(…)")
         magnitude, mean = self.magnitude.to(state.device), self.mean.to(state.device)
         if size != full:
             state, magnitude = _low(state, size), _low(magnitude[None], size)[0]
@@ -197,14 +198,15 @@ class MaCo(Param):
         return pictures + (mean / area)[:, None, None]
 
     def from_values(self, values: Tensor) -> Tensor:
-        return torch.fft.rfft2(values).angle()
+        phases: Tensor = torch.fft.rfft2(values).angle()
+        return phases
 
     def describe(self, channels: int) -> str:
         return f"phases of waves, magnitudes of {self.count:,} given pictures (MaCo), sigmoid"
 
 
 def param_of(given: Param | str, images: Any = None) -> Param:
-    """A parametrization by name, or as it is; ``images`` are what ``maco`` takes its spectrum of."""
+    """A parametrization by name, or as it is; ``maco`` takes its spectrum from ``images``."""
     if isinstance(given, Param):
         return given
     if given == "maco":

@@ -1,9 +1,9 @@
 """Dead starts: a way out for a picture that an activation function gives no gradient at all.
 
-A ReLU passes no gradient where it is off, and so do a clamp's flat ends. While ``redirected`` holds,
-each of them lets one through for the marked pictures that get none, except where it would push what
-is off further off (lucid's rule), and mostly where least is missing: evenly spread, the gradients of
-a grating's many places would cancel.
+A ReLU passes no gradient where it is off, and so do a clamp's flat ends. While ``redirected``
+holds, each of them lets one through for the marked pictures that get none, except where it would
+push what is off further off (lucid's rule), and mostly where least is missing: evenly spread, the
+gradients of a grating's many places would cancel.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from convscope.ascent.chunks import climb_all
 from convscope.ascent.climb import Climbed, Plan, Step, Unit
