@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from convscope.cli import options as opt
+from convscope.cli.progress import Bar
 
 if TYPE_CHECKING:
     from convscope.ascent import Gallery, Optimised, Step
@@ -58,10 +60,10 @@ def maximize(
     from convscope.ascent import maximize as run
 
     loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
-    with _Bar(quiet=as_json) as bar:
+    with Bar("climbing", quiet=as_json) as bar:
         found = run(
             loaded, addresses, steps=steps, size=opt.parse_size(size), param=param, seed=seed,
-            count=count, images=None if images is None else str(images), on_step=bar.step,
+            count=count, images=None if images is None else str(images), on_step=_telling(bar),
         )  # fmt: skip
     written = _save(found, output, columns)
     if as_json:
@@ -90,29 +92,9 @@ def _common(found: Gallery) -> str:
     return paths.pop() if len(paths) == 1 else f"{len(found)}-pictures"
 
 
-class _Bar:
-    """Progress on stderr."""
-
-    def __init__(self, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True, quiet=quiet)
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-            TimeRemainingColumn(), console=console, transient=True,
-            disable=not console.is_terminal,
-        )  # fmt: skip
-        self._task = self._bar.add_task("climbing", total=None)
-
-    def __enter__(self) -> _Bar:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def step(self, step: Step) -> None:
+def _telling(bar: Bar) -> Callable[[Step], None]:
+    def step(step: Step) -> None:
         first, *others = step.units
-        text = f"{first} and {len(others)} more" if others else first
-        self._bar.update(self._task, completed=step.done, total=step.of, description=text)
+        bar.show(step.done, step.of, f"{first} and {len(others)} more" if others else first)
+
+    return step
