@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from convscope.ascent import MaCo, Step, maximize
+from convscope.ascent import MaCo, Step, activation_grid, logit, maximize
 from convscope.errors import ModelError, UsageError
 from convscope.models import Model
 
@@ -146,3 +146,35 @@ def test_one_picture_too_large_for_memory_is_one_line(small: Loader) -> None:
 def test_other_errors_are_not_taken_for_it(small: Loader) -> None:
     with pytest.raises(ModelError, match="boom"):
         maximize(small(Small(RuntimeError("boom"))), "inner.2:1", steps=2, count=3)
+
+
+def test_a_grid_is_a_picture_for_each_place(small: Loader) -> None:
+    model = small(network())
+    image = PHOTOGRAPHS[0]
+    seen = maximize(model, activation_grid(image, "2", side=3), steps=4)
+    assert [one.objective for one in seen] == [f"2 at {y},{x}" for y in range(3) for x in range(3)]
+    maps = model.activations(image, ["2"])["2"][0]
+    wanted = maps[:, :8, 8:15].mean((1, 2)).numpy()  # 22×22 in 3×3: the middle of the top row
+    (cell,) = [c for c in activation_grid(image, "2", side=3).cells(model) if str(c) == "2 at 0,1"]
+    np.testing.assert_allclose(cell.vector, wanted, atol=0.02)  # type: ignore[attr-defined]
+    sheet = seen.sheet()
+    assert "place by place" in sheet.title
+    assert sheet.image.width > 3 * sheet.image.width / 4
+
+
+def test_a_grid_of_what_has_no_places_is_one_line(small: Loader) -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 24, 3))
+    with pytest.raises(UsageError, match="A grid needs places"):
+        maximize(small(module), activation_grid(PHOTOGRAPHS[0], "1"), steps=2)
+
+
+def test_classes_are_named(small: Loader) -> None:
+    model = small(nn.Sequential(*network(), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    model.told(classes=("a", "b", "tabby cat", "d", "e", "f", "g", "h"))
+    by = [maximize(model, what, steps=2) for what in (logit(2), logit("Tabby Cat"))]
+    typed = maximize(model, ["class:2", "class:tabby_cat - 0.5 * class:1"], steps=2)
+    assert [one.objective for one in by] == ["class 2 tabby cat"] * 2
+    assert [one.objective for one in typed] == [
+        "class 2 tabby cat", "class 2 tabby cat - 0.5 * class 1 b"
+    ]  # fmt: skip
+    np.testing.assert_array_equal(by[0].values, by[1].values)

@@ -8,6 +8,7 @@ from convscope.ascent.params import Fourier, MaCo, Pixels
 from convscope.ascent.run import maximize
 from convscope.ascent.transforms import Transforms
 from convscope.ascent.wanted import (
+    activation_grid,
     between,
     caricature,
     channel,
@@ -27,6 +28,7 @@ __all__ = [
     "Pixels",
     "Step",
     "Transforms",
+    "activation_grid",
     "between",
     "caricature",
     "channel",

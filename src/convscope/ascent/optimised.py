@@ -185,8 +185,11 @@ class Optimised:
 class Gallery(Sequence[Optimised]):
     """Several optimised pictures; prints as a list, draws as a contact sheet."""
 
-    def __init__(self, pictures: Iterable[Optimised]) -> None:
+    def __init__(
+        self, pictures: Iterable[Optimised], *, columns: int | None = None, title: str = ""
+    ) -> None:
         self._pictures = tuple(pictures)
+        self._columns, self._named = columns, title
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -200,6 +203,7 @@ class Gallery(Sequence[Optimised]):
 
     def sheet(self, *, columns: int | None = None, theme: Theme = "light") -> Sheet:
         """All of them as one titled picture, a section for each layer."""
+        columns = columns or self._columns
         about = self[0].about
         lines = about.lines()
         dead = sum(one.dead for one in self)
@@ -213,6 +217,8 @@ class Gallery(Sequence[Optimised]):
 
     def _title(self) -> str:
         layers = list(dict.fromkeys(_layer(one) for one in self))
+        if self._named:
+            return self._named
         if "" in layers:
             return f"{len(self)} pictures · what raises each objective most"
         named = layers[0] if len(layers) == 1 else f"{len(self)} units of {len(layers)} layers"

@@ -14,6 +14,7 @@ from convscope.ascent.climb import Climbed, Plan, Step, Unit
 from convscope.ascent.evidence import activation, batches, highest, kept, opacity_of, rounded
 from convscope.ascent.expression import objectives
 from convscope.ascent.lens import Lens
+from convscope.ascent.objectives import ActivationGrid
 from convscope.ascent.optimised import Circumstances, Gallery, Optimised
 from convscope.ascent.params import Param, Size, param_of
 from convscope.ascent.transforms import Transforms
@@ -74,6 +75,8 @@ def maximize(
         climbed = climb_all(lens, units, plan, batch, on_step or (lambda _step: None))
         pictures = [one for each in climbed for one in _judged(lens, *each)]
         pictures = _compared(lens, units, pictures, images, plan.size)
+    if isinstance(what, ActivationGrid):
+        return Gallery(pictures, columns=what.columns(wanted), title=what.title(loaded))
     several = len(wanted) > 1 or count > 1 or isinstance(what, (list, tuple))
     return Gallery(pictures) if several else pictures[0]
 
