@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 import convscope as cs
 from convscope.ascent.evidence import CHANGES
@@ -84,7 +85,8 @@ def ours(model: Model, path: str, units: list[int], steps: int, **settings: Any)
     return Made(torch.from_numpy(np.stack([one.values for one in seen])), seconds)
 
 
-def lucents(model: Any, path: str, units: list[int], steps: int) -> Made:
+def lucents(model: Any, path: str, units: list[int], steps: int, side: int) -> Made:
+    """Its own defaults: a picture of 128², enlarged to 224² before the network sees it."""
     from lucent.optvis import param, render
 
     pictures, start = [], time.process_time()
@@ -92,13 +94,13 @@ def lucents(model: Any, path: str, units: list[int], steps: int) -> Made:
         torch.manual_seed(k)
         np.random.seed(k)
         (shown,) = render.render_vis(
-            model, f"{path.replace('.', '_')}:{k}", lambda: param.image(224),
+            model, f"{path.replace('.', '_')}:{k}", lambda: param.image(side),
             thresholds=(steps,), show_image=False, progress=False,
         )  # fmt: skip
         pictures.append(shown[0])
     seconds = (time.process_time() - start) / len(units)
     values = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous().float()
-    return Made(values, seconds)
+    return Made(F.interpolate(values, 224, mode="bilinear", align_corners=True), seconds)
 
 
 class Judge:
@@ -147,10 +149,10 @@ def transfer(pictures: Tensor, units: list[int]) -> tuple[float, float]:
     return float(hits[:, 0].float().mean()), float(hits.any(1).float().mean())
 
 
-def stored(folder: Path | None, path: str, make: Any) -> Made:
+def stored(folder: Path | None, name: str, path: str, make: Any) -> Made:
     if folder is None:
         return make()
-    file = folder / f"lucent-{path}.pt"
+    file = folder / f"{name}-{path}.pt"
     if not file.exists():
         made = make()
         folder.mkdir(parents=True, exist_ok=True)
@@ -166,8 +168,8 @@ def rows(options: argparse.Namespace) -> Iterator[tuple[str, str, dict[str, Any]
         makers = {"convscope": lambda p=path, c=channels: ours(model, p, c, options.steps)}
         if options.only != "ours":
             bare = Judge()._net.requires_grad_(True)
-            make = lambda p=path, c=channels, n=bare: lucents(n, p, c, options.steps)  # noqa: E731
-            makers["lucent"] = lambda p=path, m=make: stored(options.keep, p, m)
+            make = lambda p=path, c=channels, n=bare: lucents(n, p, c, options.steps, options.side)  # noqa: E731
+            makers["lucent"] = lambda p=path, m=make: stored(options.keep, f"lucent{options.side}", p, m)
         for tool, make in makers.items():
             made = make()
             first = LAYERS[path]
@@ -197,6 +199,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=256)
     parser.add_argument("--only", choices=["ours"])
     parser.add_argument("--units", type=int, default=7, help="the seed that draws the units")
+    parser.add_argument("--side", type=int, default=128, help="of lucent's pictures")
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
     if options.peers:
