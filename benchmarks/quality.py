@@ -169,7 +169,9 @@ def rows(options: argparse.Namespace) -> Iterator[tuple[str, str, dict[str, Any]
         if options.only != "ours":
             bare = Judge()._net.requires_grad_(True)
             make = lambda p=path, c=channels, n=bare: lucents(n, p, c, options.steps, options.side)  # noqa: E731
-            makers["lucent"] = lambda p=path, m=make: stored(options.keep, f"lucent{options.side}", p, m)
+            makers["lucent"] = lambda p=path, m=make: stored(
+                options.keep, f"lucent{options.side}", p, m
+            )
         for tool, make in makers.items():
             made = make()
             first = LAYERS[path]

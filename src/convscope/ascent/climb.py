@@ -18,6 +18,7 @@ from convscope.ascent.transforms import DRAWS, Transforms
 from convscope.errors import ModelError
 
 RESCUE = 0.5  # the share of the steps in which a picture that gets no gradient is helped
+LOUDER, LOUDEST = 1.5, 256.0  # a step's factor on a start without gradient, and all of them
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,11 @@ class Climb:
     def _step(self, step: int, adam: Adam) -> Tensor:
         rescuing = step < self._rescue
         helped = rescuing and bool(self._marked.any())
-        with redirected(self._marked) if helped else nullcontext():
+        with redirected(self._marked) if helped and self._lens.model.in_torch else nullcontext():
             scores, gradient = self._look(step)
         fed = gradient.flatten(1).any(1)
+        if helped and not self._lens.model.in_torch:
+            self._raise_noise(self._marked & ~fed, step)
         if rescuing:
             self._alive |= fed & ~self._marked
             self._marked |= ~fed
@@ -165,6 +168,12 @@ class Climb:
             self._alive |= fed
         adam.ascend(gradient)
         return scores
+
+    def _raise_noise(self, silent: Tensor, step: int) -> None:
+        """Where nothing can be redirected: a picture without gradient starts again, louder."""
+        if LOUDER**step <= LOUDEST:
+            with torch.no_grad():
+                self._state[silent] *= LOUDER
 
     def _look(self, step: int) -> tuple[Tensor, Tensor]:
         plan = self._plan

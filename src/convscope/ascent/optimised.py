@@ -103,8 +103,8 @@ class Optimised:
         """What the picture is worth, in one line."""
         if self.dead:
             return (
-                f"dead: no gradient reached the picture in {self.about.steps} steps, and none that "
-                "was redirected around its ReLUs switched it on"
+                f"dead: nothing switched it on in {self.about.steps} steps, so no gradient reached "
+                "the picture, and it shows nothing"
             )
         parts = [f"activation {self.activation:.3g}"]
         if self.ratio is not None:
