@@ -74,7 +74,7 @@ def probe(lens: Lens, units: Chunk, size: Size) -> tuple[torch.device, int]:
     def count(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         counted[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # itself, it would hold the graph that holds it
 
     grey = torch.full((1, lens.model.input.channels, *size), 0.5, requires_grad=True)
     unit = replace(units[0], count=1)

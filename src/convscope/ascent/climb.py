@@ -56,7 +56,7 @@ class Plan:
     steps: int
     param: Param
     transforms: Transforms
-    rate: float = 0.05
+    rate: float = 0.1
     coarse: Size | None = None
     coarse_steps: int = 0
     start: Tensor | None = None

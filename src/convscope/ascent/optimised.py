@@ -50,7 +50,7 @@ class Circumstances:
         ]
         if self.moves:
             lines.append(f"before each look: {self.moves}")
-        lines.append(f"shown to the model as it takes pictures: {self.preprocessing}")
+        lines.append(f"numbers as the model takes them: {self.preprocessing}")
         return [*lines, *filter(None, [self.coarse, self.note])]
 
 

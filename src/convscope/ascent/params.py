@@ -88,6 +88,7 @@ class Fourier(Param):
     decay: float = 1.0
     spread: float = 0.01
     decorrelate: bool = True
+    usual_rate: ClassVar[float] = 0.1
 
     def random(self, channels: int, size: Size, generators: Sequence[torch.Generator]) -> Tensor:
         shape = (channels, size[0], size[1] // 2 + 1, 2)

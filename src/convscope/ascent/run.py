@@ -86,7 +86,7 @@ def _check(steps: int, count: int, rate: float | None) -> None:
         if value < 1:
             raise UsageError(f"{name}={value} makes no picture. Nearest: 1")
     if rate is not None and not rate > 0:
-        raise UsageError(f"rate={rate} does not climb. Usual: 0.05")
+        raise UsageError(f"rate={rate} does not climb. Usual: 0.1")
 
 
 def _plan(
@@ -136,11 +136,12 @@ def _judged(lens: Lens, units: Sequence[Unit], plan: Plan, climbed: Climbed) -> 
 
 def _about(model: Model, plan: Plan, seed: int, steps: int) -> Circumstances:
     untrained = model.looks_untrained()
+    numbers = replace(model.input.preprocess, size=None, resize=None)
     coarse = plan.coarse and f"first {plan.coarse_steps} steps at {plan.coarse[1]}×{plan.coarse[0]}"
     return Circumstances(
         model=model.title, size=plan.size, steps=steps, wanted=plan.steps, seed=seed,
         pixels=plan.param.describe(model.input.channels), moves=plan.transforms.describe(),
-        coarse=coarse or "", preprocessing=model.input.preprocess.describe(),
+        coarse=coarse or "", preprocessing=numbers.describe(),
         note=f"this network looks untrained: {untrained}" if untrained else "",
     )  # fmt: skip
 

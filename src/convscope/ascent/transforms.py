@@ -26,7 +26,7 @@ class Transforms:
     turn: float = 15.0
     zoom: float = 0.25
     shift: float = 0.1
-    noise: float = 0.04
+    noise: float = 0.0
     blur: int = 2
     pad: float = 0.0
 
