@@ -25,7 +25,7 @@ def depths(model: Model) -> list[str]:
         stem = [layer for layer in after if maps.index(layer) < first][:1]
         return [layer.path for layer in (*stem, *blocks)]
     convolutions = [la for la in maps if "conv" in la.families and not la.path.endswith("/pre")]
-    found = after if len(after) >= max(3, len(convolutions) // 2) else convolutions or maps
+    found = after if len(after) >= max(1, len(convolutions) / 2) else convolutions or maps
     if not found:
         raise ModelError(f"{model.name} has no layer of maps. Name a layer. See: convscope layers")
     return [layer.path for layer in found]

@@ -119,9 +119,10 @@ def wanted_of(model: Model, what: Any, guide: Any) -> Objective:
     """What is to be painted as one objective."""
     if guide is not None:
         path = at_depth(depths(model), _DEPTH) if what is None else what
-        if not isinstance(path, str):
+        layer, where = model.layers.at(path) if isinstance(path, str) else (None, None)
+        if layer is None or where is None or where.channel is not None:
             raise UsageError("With a guide, name one layer: what it sees in the guide is painted")
-        return Guided(guide, model.layers.at(path)[0].path)
+        return Guided(guide, layer.path)
     if what is None:
         return WholeLayer(at_depth(depths(model), _DEPTH))
     if isinstance(what, Objective):

@@ -10,7 +10,7 @@ from convscope.ascent.climb import no_gradient
 from convscope.ascent.lens import Lens
 from convscope.ascent.objectives import Goal, Objective
 from convscope.ascent.params import Size
-from convscope.ascent.tiling import STRIDE, Tiling, gradient
+from convscope.ascent.tiling import Tiling, gradient
 from convscope.errors import ModelError, UsageError
 
 _LEAST, _SHARE = 32, 0.45  # shorter side of the smallest octave; as a share of the model's size
@@ -61,7 +61,7 @@ class Look:
         said = self.runs(free)
         own = self.lens.model.input.size
         if said is None:
-            return Tiling((side, side), min(_MARGIN, side // 4 // STRIDE * STRIDE))
+            return Tiling((side, side), min(_MARGIN, side // 4))
         if own is None or self.runs(own) is not None:
             raise said
         if size[0] < own[0] or size[1] < own[1]:
