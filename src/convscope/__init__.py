@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convscope.ascent import Fourier as Fourier
+    from convscope.ascent import MaCo as MaCo
     from convscope.ascent import Pixels as Pixels
     from convscope.ascent import Transforms as Transforms
+    from convscope.ascent import activation_grid as activation_grid
     from convscope.ascent import between as between
     from convscope.ascent import caricature as caricature
     from convscope.ascent import channel as channel
@@ -49,12 +51,14 @@ _WHERE = {
     "ConvscopeError": "errors",
     "Fourier": "ascent",
     "Frames": "watching",
+    "MaCo": "ascent",
     "Model": "models",
     "Pixels": "ascent",
     "Preprocess": "preprocess",
     "Recipe": "training",
     "TensorBoard": "watching",
     "Transforms": "ascent",
+    "activation_grid": "ascent",
     "between": "ascent",
     "caricature": "ascent",
     "channel": "ascent",
@@ -78,6 +82,7 @@ __all__ = [
     "ConvscopeError",
     "Fourier",
     "Frames",
+    "MaCo",
     "Model",
     "Pixels",
     "Preprocess",
@@ -85,6 +90,7 @@ __all__ = [
     "TensorBoard",
     "Transforms",
     "__version__",
+    "activation_grid",
     "between",
     "caricature",
     "channel",

@@ -5,12 +5,13 @@ from convscope.ascent.dreams import dream
 from convscope.ascent.expression import parse_objective
 from convscope.ascent.objectives import Objective
 from convscope.ascent.optimised import Gallery, Optimised
-from convscope.ascent.params import Fourier, Pixels
+from convscope.ascent.params import Fourier, MaCo, Pixels
 from convscope.ascent.repainted import Repainted
 from convscope.ascent.run import maximize
 from convscope.ascent.styles import style
 from convscope.ascent.transforms import Transforms
 from convscope.ascent.wanted import (
+    activation_grid,
     between,
     caricature,
     channel,
@@ -24,12 +25,14 @@ from convscope.ascent.wanted import (
 __all__ = [
     "Fourier",
     "Gallery",
+    "MaCo",
     "Objective",
     "Optimised",
     "Pixels",
     "Repainted",
     "Step",
     "Transforms",
+    "activation_grid",
     "between",
     "caricature",
     "channel",

@@ -47,6 +47,8 @@ class Plan:
 
     - ``size``: of the pictures; ``coarse``: the smaller size of the first ``coarse_steps``.
     - ``rate``: of Adam. ``start``: a picture to start from instead of noise ``(1, C, H, W)``.
+    - ``opacity``: keep count of where the gradient was; ``half``: the network in bfloat16,
+      ``None``: on GPUs.
     """
 
     size: Size
@@ -57,6 +59,8 @@ class Plan:
     coarse: Size | None = None
     coarse_steps: int = 0
     start: Tensor | None = None
+    opacity: bool = False
+    half: bool | None = None
 
     def size_at(self, step: int) -> Size:
         return self.coarse if self.coarse and step < self.coarse_steps else self.size
@@ -77,12 +81,16 @@ Watch = Callable[[Step], object]
 
 @dataclass(frozen=True)
 class Climbed:
-    """Pictures 0…1 ``(N, C, H, W)``, the score at each step, who ever got a gradient."""
+    """Pictures 0…1 ``(N, C, H, W)``, the score at each step, who ever got a gradient.
+
+    ``weight`` ``(N, H, W)``: how much gradient each pixel got over all steps, where asked for.
+    """
 
     pictures: Tensor
     curves: Tensor
     alive: Tensor
     steps: int
+    weight: Tensor | None
 
 
 class Adam:
@@ -113,6 +121,9 @@ class Climb:
         self._marked = torch.zeros(len(self._streams), dtype=torch.bool, device=device)
         self._alive = self._marked.clone()
         self._rescue = int(RESCUE * plan.steps)
+        self._weight = (
+            torch.zeros(len(self._streams), *plan.size, device=device) if plan.opacity else None
+        )
 
     def _begin(self, device: torch.device) -> Tensor:
         plan, channels = self._plan, self._lens.model.input.channels
@@ -121,7 +132,7 @@ class Climb:
         state = plan.param.of_picture(plan.start.to(device))
         return state.repeat(len(self._streams), *[1] * (state.ndim - 1))
 
-    def run(self, watch: Watch, done: int, of: int) -> Climbed:
+    def run(self, watch: Watch) -> Climbed:
         """All steps; Ctrl-C ends them early, once there is a first."""
         scores: list[Tensor] = []
         names = tuple(str(unit.objective) for unit in self._units)
@@ -130,11 +141,12 @@ class Climb:
                 if step in (0, self._plan.coarse_steps):
                     adam = Adam(self._state.detach(), self._plan.rate)
                 scores.append(self._step(step, adam))
-                watch(Step(done + step + 1, of, names, self.pictures))
+                watch(Step(step + 1, self._plan.steps, names, self.pictures))
         except KeyboardInterrupt:
             if not scores:
                 raise
-        return Climbed(self.pictures(), torch.stack(scores, 1).cpu(), self._alive, len(scores))
+        curves = torch.stack(scores, 1).cpu()
+        return Climbed(self.pictures(), curves, self._alive, len(scores), self._weight)
 
     def pictures(self) -> Tensor:
         with torch.no_grad():
@@ -158,17 +170,30 @@ class Climb:
         plan = self._plan
         pictures = plan.param.picture(self._state, plan.size, plan.size_at(step))
         seen = plan.transforms(pictures, self._draws[step], self._noise(pictures.shape), step)
-        activations = self._lens.model.activations(self._lens.batch(seen), self._layers, grad=True)
+        with torch.autocast(seen.device.type, torch.bfloat16, enabled=bool(plan.half)):
+            shown = self._lens.batch(seen)
+            activations = self._lens.model.activations(shown, self._layers, grad=True)
         scores = score(self._units, activations)
         if not scores.requires_grad:
             raise no_gradient(self._lens.model, self._layers)
-        return scores.detach(), torch.autograd.grad(scores.sum(), self._state)[0]
+        if self._weight is None:
+            return scores.detach(), torch.autograd.grad(scores.sum(), self._state)[0]
+        gradient, pushed = torch.autograd.grad(scores.sum(), (self._state, pictures))
+        self._weight += resized(pushed.abs().sum(1, keepdim=True), plan.size)[:, 0]
+        return scores.detach(), gradient
 
     def _noise(self, shape: Sequence[int]) -> Tensor | None:
         if not self._plan.transforms.noise:
             return None
         drawn = [torch.randn(*shape[1:], generator=g, device=g.device) for g in self._streams]
         return torch.stack(drawn)
+
+
+def resized(values: Tensor, size: Size) -> Tensor:
+    """Maps at another size."""
+    if values.shape[-2:] == torch.Size(size):
+        return values
+    return torch.nn.functional.interpolate(values, size, mode="bilinear", align_corners=False)
 
 
 def score(units: Sequence[Unit], activations: dict[str, Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ An objective becomes a ``Goal`` on one model (``bind``), where its layers and ch
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -44,6 +44,10 @@ class Objective(abc.ABC):
     @abc.abstractmethod
     def bind(self, model: Model) -> Goal:
         """The same on ``model``; raises ``UnknownLayer`` where it has no such layer or channel."""
+
+    def on(self, model: Model) -> Objective:
+        """The same, named as ``model`` names it."""
+        return self
 
     @abc.abstractmethod
     def __str__(self) -> str:
@@ -95,6 +99,9 @@ class Sum(Objective):
             return torch.stack([weight * goal.score(seen) for weight, goal in goals]).sum(0)
 
         return Goal(tuple(layers), score, any(goal.placed for _, goal in goals))
+
+    def on(self, model: Model) -> Objective:
+        return Sum(tuple((weight, part.on(model)) for weight, part in self.terms))
 
     def __str__(self) -> str:
         words: list[str] = []
@@ -198,13 +205,19 @@ class Logit(Objective):
     """The score of a class, before a softmax; by number or by name."""
 
     target: int | str
+    label: str = ""
+
+    def on(self, model: Model) -> Objective:
+        index = class_index(model, self.target)
+        name = model.input.classes[index] if index < len(model.input.classes) else ""
+        return Logit(index, f"class {index} {name}".rstrip())
 
     def bind(self, model: Model) -> Goal:
         path = output_layer(model)
         return Channel(path, class_index(model, self.target)).bind(model)
 
     def __str__(self) -> str:
-        return f"class {self.target}"
+        return self.label or f"class {self.target}"
 
 
 @dataclass(frozen=True)
@@ -252,6 +265,9 @@ class Between(Objective):
 
         return Goal(start.layers + end.layers, score, start.placed or end.placed)
 
+    def on(self, model: Model) -> Objective:
+        return Between(self.first.on(model), self.second.on(model))
+
     def __str__(self) -> str:
         return f"{self.first} to {self.second}"
 
@@ -281,6 +297,41 @@ class Caricature(Objective):
 
     def __str__(self) -> str:
         return f"caricature in {self.path}"
+
+
+@dataclass(frozen=True, eq=False)
+class ActivationGrid:
+    """What a layer saw in a picture, place by place: a direction for each of ``side``² places.
+
+    (Olah et al., The Building Blocks of Interpretability, Distill 2018.)
+    """
+
+    image: Any
+    path: str
+    side: int = 7
+    power: float = 2.0
+
+    def title(self, model: Model) -> str:
+        """For the sheet of its pictures."""
+        name = model.prepare(self.image).names[0]
+        return f"{self.path} · what it saw in {name}, place by place"
+
+    def columns(self, cells: Sequence[Objective]) -> int:
+        """How many of its cells stand beside each other."""
+        return 1 + max(int(str(cell).rpartition(",")[2]) for cell in cells)
+
+    def cells(self, model: Model) -> list[Objective]:
+        layer, _ = model.layers.at(Address(self.path))
+        if not layer.is_map or self.side < 1:
+            raise UsageError(f"A grid needs places, and a layer that has them, not {self.path!r}")
+        seen = model.activations(self.image, [self.path])[self.path][:1]
+        side = (min(self.side, seen.shape[-2]), min(self.side, seen.shape[-1]))
+        grid = torch.nn.functional.adaptive_avg_pool2d(seen, side)[0].cpu().numpy()
+        return [
+            Direction(self.path, grid[:, y, x], self.power, f"{self.path} at {y},{x}")
+            for y in range(side[0])
+            for x in range(side[1])
+        ]
 
 
 def _means(values: Tensor) -> Tensor:

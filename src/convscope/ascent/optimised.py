@@ -66,6 +66,7 @@ class Optimised:
     - ``dead``: no gradient reached the picture by itself, so it shows nothing; with few steps that
       is no proof
     - ``curve``: the objective at every step, on the moved picture
+    - ``opacity``: ``(height, width)``, 0…1: where the gradient was; ``None`` unless asked for
     """
 
     values: NDArray[np.float32]
@@ -77,11 +78,18 @@ class Optimised:
     dead: bool
     curve: NDArray[np.float32]
     about: Circumstances
+    opacity: NDArray[np.float32] | None = None
 
     @cached_property
     def picture(self) -> NDArray[np.uint8]:
-        """The pixels ``(H, W, 3)``, or ``(H, W)``: the first channel of any other number."""
-        levels = np.rint(self.values * 255).astype(np.uint8)
+        """The pixels ``(H, W, 3)``, or ``(H, W)``: the first channel of any other number.
+
+        What is see-through fades to grey.
+        """
+        shown = self.values
+        if self.opacity is not None:
+            shown = 0.5 + (shown - 0.5) * self.opacity
+        levels = np.rint(shown * 255).astype(np.uint8)
         return np.ascontiguousarray(levels.transpose(1, 2, 0)) if len(levels) == 3 else levels[0]
 
     @property
@@ -129,7 +137,8 @@ class Optimised:
     def sheet(self, *, theme: Theme = "light") -> Sheet:
         """The picture with its evidence."""
         title = f"{self.objective} · what raises it most"
-        lines = (*self.about.lines(), self.sentence())
+        faded = ["fades to grey where the gradient hardly ever was"] * (self.opacity is not None)
+        lines = (*self.about.lines(), self.sentence(), *faded)
         section = Section("", tuple(self.tiles()))
         cell = max(256, *self.about.size)
         return Sheet(title, lines, (section,), cmap="grey", theme=theme, cell=cell)
@@ -146,8 +155,16 @@ class Optimised:
 
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
-        Image.fromarray(self.picture).save(temporary)
+        Image.fromarray(self._pixels()).save(temporary)
         return temporary.replace(path)
+
+    def _pixels(self) -> NDArray[np.uint8]:
+        """For a file: with an alpha channel where parts are see-through."""
+        if self.opacity is None or len(self.values) != 3:
+            return self.picture
+        levels = np.concatenate([self.values, self.opacity[None]]).transpose(1, 2, 0)
+        pixels: NDArray[np.uint8] = np.rint(levels * 255).astype(np.uint8)
+        return pixels
 
     def card(self) -> dict[str, Any]:
         """Everything but the pixels, for JSON."""
@@ -168,8 +185,11 @@ class Optimised:
 class Gallery(Sequence[Optimised]):
     """Several optimised pictures; prints as a list, draws as a contact sheet."""
 
-    def __init__(self, pictures: Iterable[Optimised]) -> None:
+    def __init__(
+        self, pictures: Iterable[Optimised], *, columns: int | None = None, title: str = ""
+    ) -> None:
         self._pictures = tuple(pictures)
+        self._columns, self._named = columns, title
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -183,6 +203,7 @@ class Gallery(Sequence[Optimised]):
 
     def sheet(self, *, columns: int | None = None, theme: Theme = "light") -> Sheet:
         """All of them as one titled picture, a section for each layer."""
+        columns = columns or self._columns
         about = self[0].about
         lines = about.lines()
         dead = sum(one.dead for one in self)
@@ -196,6 +217,8 @@ class Gallery(Sequence[Optimised]):
 
     def _title(self) -> str:
         layers = list(dict.fromkeys(_layer(one) for one in self))
+        if self._named:
+            return self._named
         if "" in layers:
             return f"{len(self)} pictures · what raises each objective most"
         named = layers[0] if len(layers) == 1 else f"{len(self)} units of {len(layers)} layers"

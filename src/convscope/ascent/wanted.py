@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.ascent.objectives import (
+    ActivationGrid,
     Between,
     Caricature,
     Channel,
@@ -51,6 +52,11 @@ def logit(target: int | str) -> Objective:
 def diversity(layer: str) -> Objective:
     """How unlike the ``count`` images are; to be added: ``channel(…) + 2 * diversity(…)``."""
     return Diversity(layer)
+
+
+def activation_grid(image: Any, layer: str, *, side: int = 7) -> ActivationGrid:
+    """What ``layer`` saw in ``image`` at each of ``side``² places, a picture each."""
+    return ActivationGrid(image, layer, side)
 
 
 def between(first: Objective, second: Objective) -> Objective:

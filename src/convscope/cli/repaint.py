@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convscope.cli import options as opt
+from convscope.cli.climb import telling
+from convscope.cli.progress import Bar
 
 if TYPE_CHECKING:
     from convscope.ascent import Repainted
@@ -64,14 +66,13 @@ def dream(
     Ctrl-C ends it early and keeps what is done.
     """
     from convscope.ascent import dream as run
-    from convscope.cli.climb import _Bar
 
     loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
     wanted = what[0] if what and len(what) == 1 else what
-    with _Bar(quiet=as_json) as bar:
+    with Bar("painting", quiet=as_json) as bar:
         made = run(
             loaded, image, wanted, guide=guide, steps=steps, octaves=octaves, scale=scale,
-            rate=rate, size=_sides(size), tile=tile, seed=seed, animate=animate, on_step=bar.step,
+            rate=rate, size=_sides(size), tile=tile, seed=seed, animate=animate, on_step=telling(bar),
         )  # fmt: skip
     _write(made, output, f"{image.stem}.dream", as_json)
 
@@ -114,15 +115,14 @@ def style(
     Ctrl-C ends it early and keeps what is done.
     """
     from convscope.ascent import style as run
-    from convscope.cli.climb import _Bar
 
     loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
-    with _Bar(quiet=as_json) as bar:
+    with Bar("painting", quiet=as_json) as bar:
         made = run(
             loaded, content, manner, layers=layers, content_layer=content_layer,
             content_weight=content_weight, smoothness=smoothness, colours=colours, steps=steps,
             octaves=octaves, size=_sides(size), style_scale=style_scale, seed=seed,
-            animate=animate, on_step=bar.step,
+            animate=animate, on_step=telling(bar),
         )  # fmt: skip
     _write(made, output, f"{content.stem}.style", as_json)
 
