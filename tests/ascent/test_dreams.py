@@ -1,4 +1,4 @@
-"""A dream raises what it is of, on any picture, in tiles as in one piece; the model stays as it is."""
+"""A dream raises what it is of, on any picture, in tiles as whole; the model stays as it is."""
 
 from __future__ import annotations
 

@@ -40,28 +40,31 @@ class Film:
     """
 
     def __init__(self, steps: int, pictures: int = 1, *, easing: float = 1.0) -> None:
-        self._steps, self._pictures, self._easing = steps, pictures, easing
         self._strips: dict[tuple[str, int], list[Moment]] = {}
+        self._done = 0
+        count = max(2, min(MOST, steps + 1, _ROOM // (pictures * 3 * SIDE**2)))
+        places = np.linspace(0, 1, count) ** easing * steps
+        self._wanted = {int(place) for place in np.ceil(places)}
 
     def start(self, names: Sequence[str], pictures: Tensor) -> None:
-        """The pictures before the first step; ``names``: as in ``Step.units``."""
-        self._keep(0, names, pictures)
+        """The pictures before their first step; ``names``: as in ``Step.units``."""
+        self._done = 0
+        for name in names:
+            for key in [key for key in self._strips if key[0] == name]:
+                del self._strips[key]
+        self._keep(names, pictures)
 
     def __call__(self, step: Step) -> None:
-        done = (step.done - 1) % self._steps + 1
-        if done in self._wanted(step.pictures):
-            self._keep(done, step.units, step.pictures())
+        """Another step of the pictures that were started last."""
+        self._done += 1
+        if self._done in self._wanted:
+            self._keep(step.units, step.pictures())
 
-    def _wanted(self, pictures: object) -> set[int]:
-        count = max(2, min(MOST, self._steps + 1, _ROOM // (self._pictures * 3 * SIDE**2)))
-        places = np.linspace(0, 1, count) ** self._easing * self._steps
-        return {int(place) for place in np.ceil(places)}
-
-    def _keep(self, step: int, names: Sequence[str], pictures: Tensor) -> None:
+    def _keep(self, names: Sequence[str], pictures: Tensor) -> None:
         each = len(pictures) // len(names)
         for k, pixels in enumerate(_eight_bits(pictures)):
             key = (names[k // each], k % each)
-            self._strips.setdefault(key, []).append(Moment(step, pixels))
+            self._strips.setdefault(key, []).append(Moment(self._done, pixels))
 
     def of(self, name: str, index: int = 0) -> tuple[Moment, ...]:
         """What was kept of one picture."""

@@ -72,7 +72,8 @@ def dream(
     with Bar("painting", quiet=as_json) as bar:
         made = run(
             loaded, image, wanted, guide=guide, steps=steps, octaves=octaves, scale=scale,
-            rate=rate, size=_sides(size), tile=tile, seed=seed, animate=animate, on_step=telling(bar),
+            rate=rate, size=_sides(size), tile=tile, seed=seed, animate=animate,
+            on_step=telling(bar),
         )  # fmt: skip
     _write(made, output, f"{image.stem}.dream", as_json)
 
