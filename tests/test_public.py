@@ -26,8 +26,8 @@ def test_exported_names() -> None:
     assert convscope.__all__ == [
         "ConvscopeError", "Fourier", "Frames", "MaCo", "Model", "Pixels", "Preprocess", "Recipe",
         "TensorBoard", "Transforms", "__version__", "activation_grid", "between", "caricature",
-        "channel", "direction", "diversity", "feature_maps", "filters", "layer", "load", "logit",
-        "maximize", "neuron", "open_dataset", "train", "watch",
+        "channel", "direction", "diversity", "dream", "feature_maps", "filters", "layer", "load",
+        "logit", "maximize", "neuron", "open_dataset", "style", "train", "watch",
     ]  # fmt: skip
 
 

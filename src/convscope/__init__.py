@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from convscope.ascent import channel as channel
     from convscope.ascent import direction as direction
     from convscope.ascent import diversity as diversity
+    from convscope.ascent import dream as dream
     from convscope.ascent import layer as layer
     from convscope.ascent import logit as logit
     from convscope.ascent import maximize as maximize
     from convscope.ascent import neuron as neuron
+    from convscope.ascent import style as style
     from convscope.data import open_dataset as open_dataset
     from convscope.errors import ConvscopeError as ConvscopeError
     from convscope.kernels import filters as filters
@@ -62,6 +64,7 @@ _WHERE = {
     "channel": "ascent",
     "direction": "ascent",
     "diversity": "ascent",
+    "dream": "ascent",
     "feature_maps": "maps",
     "filters": "kernels",
     "layer": "ascent",
@@ -70,6 +73,7 @@ _WHERE = {
     "maximize": "ascent",
     "neuron": "ascent",
     "open_dataset": "data",
+    "style": "ascent",
     "train": "training",
     "watch": "watching",
 }
@@ -92,6 +96,7 @@ __all__ = [
     "channel",
     "direction",
     "diversity",
+    "dream",
     "feature_maps",
     "filters",
     "layer",
@@ -100,6 +105,7 @@ __all__ = [
     "maximize",
     "neuron",
     "open_dataset",
+    "style",
     "train",
     "watch",
 ]

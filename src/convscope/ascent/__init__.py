@@ -1,11 +1,14 @@
 """Ascent: pictures that raise what is asked of a network, by gradient, weights fixed."""
 
 from convscope.ascent.climb import Step
+from convscope.ascent.dreams import dream
 from convscope.ascent.expression import parse_objective
 from convscope.ascent.objectives import Objective
 from convscope.ascent.optimised import Gallery, Optimised
 from convscope.ascent.params import Fourier, MaCo, Pixels
+from convscope.ascent.repainted import Repainted
 from convscope.ascent.run import maximize
+from convscope.ascent.styles import style
 from convscope.ascent.transforms import Transforms
 from convscope.ascent.wanted import (
     activation_grid,
@@ -26,6 +29,7 @@ __all__ = [
     "Objective",
     "Optimised",
     "Pixels",
+    "Repainted",
     "Step",
     "Transforms",
     "activation_grid",
@@ -34,9 +38,11 @@ __all__ = [
     "channel",
     "direction",
     "diversity",
+    "dream",
     "layer",
     "logit",
     "maximize",
     "neuron",
     "parse_objective",
+    "style",
 ]

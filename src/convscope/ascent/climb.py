@@ -62,6 +62,7 @@ class Plan:
     start: Tensor | None = None
     opacity: bool = False
     half: bool | None = None
+    begun: Callable[[Sequence[str], Tensor], object] | None = None
 
     def size_at(self, step: int) -> Size:
         return self.coarse if self.coarse and step < self.coarse_steps else self.size
@@ -137,6 +138,8 @@ class Climb:
         """All steps; Ctrl-C ends them early, once there is a first."""
         scores: list[Tensor] = []
         names = tuple(str(unit.objective) for unit in self._units)
+        if self._plan.begun:
+            self._plan.begun(names, self.pictures())
         try:
             for step in range(self._plan.steps):
                 if step in (0, self._plan.coarse_steps):

@@ -11,8 +11,11 @@ from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from convscope.ascent.moving import Moment, animation, tiles_of
 from convscope.figures import Section, Sheet, Theme, Tile, map_tiles, picture_tile
+from convscope.figures.output import write
 from convscope.layers import file_name
 
 
@@ -67,6 +70,7 @@ class Optimised:
       is no proof
     - ``curve``: the objective at every step, on the moved picture
     - ``opacity``: ``(height, width)``, 0…1: where the gradient was; ``None`` unless asked for
+    - ``moments``: of the climb, where they were asked for (``animate=True``)
     """
 
     values: NDArray[np.float32]
@@ -79,6 +83,7 @@ class Optimised:
     curve: NDArray[np.float32]
     about: Circumstances
     opacity: NDArray[np.float32] | None = None
+    moments: tuple[Moment, ...] = ()
 
     @cached_property
     def picture(self) -> NDArray[np.uint8]:
@@ -144,15 +149,21 @@ class Optimised:
         return Sheet(title, lines, (section,), cmap="grey", theme=theme, cell=cell)
 
     def save(self, path: str | Path, *, bare: bool = False) -> Path:
-        """Write the sheet, or with ``bare`` the pixels alone; the evidence as JSON beside it."""
+        """Write the sheet, or with ``bare`` the pixels alone; the evidence as JSON beside it.
+
+        As ``.webp`` the sheet is an animation where moments were kept.
+        """
         path = Path(path)
-        written = self._bare(path) if bare else self.sheet().save(path)
+        if bare:
+            written = self._bare(path)
+        elif self.moments and path.suffix.lower() == ".webp":
+            written = write(path, lambda: animation(Gallery([self]).moving()))
+        else:
+            written = self.sheet().save(path)
         _write_json(path.with_suffix(".json"), self.card())
         return written
 
     def _bare(self, path: Path) -> Path:
-        from PIL import Image
-
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
         Image.fromarray(self._pixels()).save(temporary)
@@ -215,6 +226,21 @@ class Gallery(Sequence[Optimised]):
         sections = tuple(self._sections(columns))
         return Sheet(self._title(), tuple(lines), sections, cmap="grey", theme=theme, cell=cell)
 
+    def moving(self, *, columns: int | None = None, theme: Theme = "light") -> list[Image.Image]:
+        """The moments of the climb as labelled pictures of one size."""
+        shown = [one for one in self if one.moments]
+        title = f"{self[0].label} · what raises it most" if len(self) == 1 else self._title()
+        cell = max(256, *self[0].about.size) if len(self) == 1 else 128
+        images = []
+        for k in range(min(len(one.moments) for one in shown)):
+            tiles = tuple(t for one in shown for t in tiles_of(one.moments[k].pixels, one.label))
+            lines = [f"model {self[0].about.model}", shown[0].moments[k].label]
+            lines += ["those that are dead are left out"] * (len(shown) < len(self))
+            section = Section("", tiles, columns or self._columns)
+            sheet = Sheet(title, tuple(lines), (section,), cmap="grey", theme=theme, cell=cell)
+            images.append(sheet.image)
+        return images
+
     def _title(self) -> str:
         layers = list(dict.fromkeys(_layer(one) for one in self))
         if self._named:
@@ -240,6 +266,8 @@ class Gallery(Sequence[Optimised]):
         path = Path(path)
         if path.suffix:
             _write_json(path.with_suffix(".json"), {"pictures": [one.card() for one in self]})
+            if path.suffix.lower() == ".webp" and any(one.moments for one in self):
+                return [write(path, lambda: animation(self.moving(columns=columns)))]
             return [self.sheet(columns=columns).save(path)]
         singles = [one.save(path / f"{file_name(one.label)}.png", bare=True) for one in self]
         return [self.sheet(columns=columns).save(path / "sheet.png"), *singles]

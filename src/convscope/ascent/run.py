@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from convscope.ascent.chunks import climb_all
-from convscope.ascent.climb import Climbed, Plan, Step, Unit
+from convscope.ascent.climb import Climbed, Plan, Step, Unit, Watch
 from convscope.ascent.evidence import activation, batches, highest, kept, opacity_of, rounded
 from convscope.ascent.expression import objectives
 from convscope.ascent.lens import Lens
+from convscope.ascent.moving import Film
 from convscope.ascent.objectives import ActivationGrid
 from convscope.ascent.optimised import Circumstances, Gallery, Optimised
 from convscope.ascent.params import Param, Size, param_of
@@ -41,6 +42,7 @@ def maximize(
     opacity: bool = False,
     batch: int | None = None,
     half: bool | None = None,
+    animate: bool = False,
     on_step: Callable[[Step], object] | None = None,
 ) -> Any:
     """The picture that raises a unit most: gradient ascent on the input, weights fixed.
@@ -58,6 +60,7 @@ def maximize(
     - ``opacity``: see through what the gradient never cared for.
     - ``batch``: pictures side by side; by default what memory allows.
     - ``half``: run the network in bfloat16; by default on GPUs.
+    - ``animate``: keep moments of the climb, for ``.save("x.webp")``.
     - ``on_step``: called after every step.
 
     One objective gives an ``Optimised``; several, or ``count`` pictures, a ``Gallery``. Ctrl-C ends
@@ -72,13 +75,31 @@ def maximize(
         form = param_of(param, images)
         plan = _plan(lens, steps, size, form, transforms, rate, start)
         plan = replace(plan, opacity=opacity, half=half)
-        climbed = climb_all(lens, units, plan, batch, on_step or (lambda _step: None))
+        film = Film(steps, len(units) * count, easing=2.0) if animate else None
+        plan = replace(plan, begun=film.start if film else None)
+        climbed = climb_all(lens, units, plan, batch, _both(film, on_step))
         pictures = [one for each in climbed for one in _judged(lens, *each)]
         pictures = _compared(lens, units, pictures, images, plan.size)
+        if film:
+            pictures = [
+                one if one.dead else replace(one, moments=film.of(one.objective, one.index))
+                for one in pictures
+            ]
     if isinstance(what, ActivationGrid):
         return Gallery(pictures, columns=what.columns(wanted), title=what.title(loaded))
     several = len(wanted) > 1 or count > 1 or isinstance(what, (list, tuple))
     return Gallery(pictures) if several else pictures[0]
+
+
+def _both(film: Film | None, on_step: Watch | None) -> Watch:
+    """What is called after every step."""
+
+    def watch(step: Step) -> None:
+        for told in (film, on_step):
+            if told is not None:
+                told(step)
+
+    return watch
 
 
 def _check(steps: int, count: int, rate: float | None) -> None:

@@ -11,7 +11,7 @@ import warnings
 
 import typer
 
-from convscope.cli import climb, look, make
+from convscope.cli import climb, look, make, repaint
 from convscope.errors import ConvscopeError
 
 app = typer.Typer(
@@ -31,6 +31,8 @@ app.command()(look.predict)
 app.command()(look.maps)
 app.command()(look.filters)
 app.command()(climb.maximize)
+app.command()(repaint.dream)
+app.command()(repaint.style)
 app.command()(make.train)
 
 

@@ -57,6 +57,9 @@ def maximize(
     opacity: Annotated[
         bool, typer.Option("--opacity", help="See through what the gradient never cared for.")
     ] = False,
+    animate: Annotated[
+        bool, typer.Option("--animate", help="Also the climb, as an animated WebP.")
+    ] = False,
     columns: opt.Columns = None,
     weights: opt.Weights = None,
     preprocess: opt.Preprocessing = None,
@@ -81,16 +84,19 @@ def maximize(
             loaded, _wanted(addresses, grid, like), steps=steps, size=opt.parse_size(size),
             param=param, seed=seed, count=count, start=None if start is None else str(start),
             images=None if images is None else str(images), opacity=opacity,
-            on_step=_telling(bar),
+            animate=animate,
+            on_step=telling(bar),
         )  # fmt: skip
     name = f"{addresses[0]}.grid" if grid else _common(found)
     written = _save(found, output, columns, name)
+    films = [found.save(written.with_suffix(".webp"), columns=columns)[0]] if animate else []
     if as_json:
         print(json.dumps([one.card() for one in found], indent=1, ensure_ascii=False))
         return
     for one in found:
         typer.echo(f"{one.label}: {one.sentence()}")
-    typer.echo(written)
+    for file in dict.fromkeys([written, *films]):
+        typer.echo(file)
 
 
 def _wanted(addresses: list[str], grid: Path | None, like: Path | None) -> Any:
@@ -123,7 +129,9 @@ def _common(found: Gallery) -> str:
     return paths.pop() if len(paths) == 1 else f"{len(found)}-pictures"
 
 
-def _telling(bar: Bar) -> Callable[[Step], None]:
+def telling(bar: Bar) -> Callable[[Step], None]:
+    """What shows each step of a climb on a bar."""
+
     def step(step: Step) -> None:
         first, *others = step.units
         bar.show(step.done, step.of, f"{first} and {len(others)} more" if others else first)
