@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from convscope.ascent.objectives import ActivationGrid, Channel, Logit, Neuron, Objective, Sum
+from convscope.ascent.objectives import Channel, Logit, Neuron, Objective, Sum
+from convscope.ascent.pictured import ActivationGrid
 from convscope.errors import UsageError
 from convscope.layers import parse_address
 from convscope.models import Model

@@ -8,7 +8,7 @@ An objective becomes a ``Goal`` on one model (``bind``), where its layers and ch
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -121,7 +121,7 @@ class Channel(Objective):
 
     def bind(self, model: Model) -> Goal:
         model.layers.at(Address(self.path, self.channel))
-        return Goal((self.path,), lambda seen: _means(seen[self.path][:, self.channel]))
+        return Goal((self.path,), lambda seen: means(seen[self.path][:, self.channel]))
 
     def __str__(self) -> str:
         return f"{self.path}:{self.channel}"
@@ -142,7 +142,7 @@ class Neuron(Objective):
     def _score(self, seen: Activations) -> Tensor:
         maps = seen[self.path][:, self.channel]
         if maps.ndim < 3:
-            return _means(maps)
+            return means(maps)
         height, width = maps.shape[-2:]
         y, x = self.position or (height // 2, width // 2)
         if y >= height or x >= width:
@@ -150,7 +150,7 @@ class Neuron(Objective):
                 f"No position {y},{x} in {self.path!r}: at this size its output is "
                 f"{height}×{width}. Last: {height - 1},{width - 1}"
             )
-        return _means(maps[..., y, x])
+        return means(maps[..., y, x])
 
     def __str__(self) -> str:
         where = "middle" if self.position is None else f"{self.position[0]},{self.position[1]}"
@@ -165,7 +165,7 @@ class WholeLayer(Objective):
 
     def bind(self, model: Model) -> Goal:
         model.layers.at(Address(self.path))
-        return Goal((self.path,), lambda seen: _means(seen[self.path].square()))
+        return Goal((self.path,), lambda seen: means(seen[self.path].square()))
 
     def __str__(self) -> str:
         return f"layer {self.path}"
@@ -192,7 +192,7 @@ class Direction(Objective):
         def score(seen: Activations) -> Tensor:
             maps = seen[self.path].flatten(2) if seen[self.path].ndim > 2 else seen[self.path]
             shape = (1, -1, 1) if maps.ndim > 2 else (1, -1)
-            return _along(maps, vector.to(maps.device).view(shape), self.power)
+            return along(maps, vector.to(maps.device).view(shape), self.power)
 
         return Goal((self.path,), score)
 
@@ -272,77 +272,15 @@ class Between(Objective):
         return f"{self.first} to {self.second}"
 
 
-@dataclass(frozen=True, eq=False)
-class Caricature(Objective):
-    """What a layer saw in a picture, exaggerated: a direction of its own at every place."""
-
-    image: Any
-    path: str
-    power: float = 1.0
-
-    def bind(self, model: Model) -> Goal:
-        layer, _ = model.layers.at(Address(self.path))
-        if not layer.is_map:
-            raise UsageError(f"A caricature needs a layer of maps; {self.path!r} has no positions")
-        wanted = model.activations(self.image, [self.path])[self.path][:1]
-
-        def score(seen: Activations) -> Tensor:
-            maps = seen[self.path]
-            like = torch.nn.functional.interpolate(
-                wanted.to(maps.device), maps.shape[-2:], mode="bilinear", antialias=True
-            )
-            return _along(maps.flatten(2), like.flatten(2), self.power)
-
-        return Goal((self.path,), score, placed=False)
-
-    def __str__(self) -> str:
-        return f"caricature in {self.path}"
-
-
-@dataclass(frozen=True, eq=False)
-class ActivationGrid:
-    """What a layer saw in a picture, place by place: a direction for each of ``side``² places.
-
-    (Olah et al., The Building Blocks of Interpretability, Distill 2018.)
-    """
-
-    image: Any
-    path: str
-    side: int = 7
-    power: float = 2.0
-
-    def title(self, model: Model) -> str:
-        """For the sheet of its pictures."""
-        name = model.prepare(self.image).names[0]
-        return f"{self.path} · what it saw in {name}, place by place"
-
-    def columns(self, cells: Sequence[Objective]) -> int:
-        """How many of its cells stand beside each other."""
-        return 1 + max(int(str(cell).rpartition(",")[2]) for cell in cells)
-
-    def cells(self, model: Model) -> list[Objective]:
-        layer, _ = model.layers.at(Address(self.path))
-        if not layer.is_map or self.side < 1:
-            raise UsageError(f"A grid needs places, and a layer that has them, not {self.path!r}")
-        seen = model.activations(self.image, [self.path])[self.path][:1]
-        side = (min(self.side, seen.shape[-2]), min(self.side, seen.shape[-1]))
-        grid = torch.nn.functional.adaptive_avg_pool2d(seen, side)[0].cpu().numpy()
-        return [
-            Direction(self.path, grid[:, y, x], self.power, f"{self.path} at {y},{x}")
-            for y in range(side[0])
-            for x in range(side[1])
-        ]
-
-
-def _means(values: Tensor) -> Tensor:
+def means(values: Tensor) -> Tensor:
     """One number an image."""
     return values.reshape(len(values), -1).mean(1)
 
 
-def _along(maps: Tensor, vector: Tensor, power: float) -> Tensor:
+def along(maps: Tensor, vector: Tensor, power: float) -> Tensor:
     """``maps`` and ``vector`` are ``(n, C[, positions])``."""
     dot = (maps * vector).sum(1)
     if power:
         lengths = maps.norm(dim=1) * vector.norm(dim=1)
         dot = dot * (dot / lengths.clamp_min(1e-8)).clamp_min(0.1) ** power
-    return _means(dot)
+    return means(dot)

@@ -15,9 +15,9 @@ from convscope.ascent.evidence import activation, batches, highest, kept, opacit
 from convscope.ascent.expression import objectives
 from convscope.ascent.lens import Lens
 from convscope.ascent.moving import Film
-from convscope.ascent.objectives import ActivationGrid
 from convscope.ascent.optimised import Circumstances, Gallery, Optimised
 from convscope.ascent.params import Param, Size, param_of
+from convscope.ascent.pictured import ActivationGrid
 from convscope.ascent.transforms import Transforms
 from convscope.errors import UsageError
 from convscope.models import Model, load

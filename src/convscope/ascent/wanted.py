@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.ascent.objectives import (
-    ActivationGrid,
     Between,
-    Caricature,
     Channel,
     Direction,
     Diversity,
@@ -20,6 +18,7 @@ from convscope.ascent.objectives import (
     Objective,
     WholeLayer,
 )
+from convscope.ascent.pictured import ActivationGrid, Caricature
 
 
 def channel(layer: str, channel: int) -> Objective:
