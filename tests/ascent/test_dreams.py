@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 import convscope as cs
 from convscope.ascent import Step, channel, dream, neuron
-from convscope.ascent.dreams import evened
-from convscope.ascent.tiling import STRIDE, Tiling, gradient, mirrored
+from convscope.ascent.repainting.dreams import evened
+from convscope.ascent.repainting.tiling import STRIDE, Tiling, gradient, mirrored
 from convscope.errors import ConvscopeError, ImageError, ModelError, UnknownLayer, UsageError
 from convscope.models import Model
 

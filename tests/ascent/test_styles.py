@@ -12,8 +12,8 @@ from torch import nn
 
 import convscope as cs
 from convscope.ascent import Step, style
-from convscope.ascent.canvas import luminance
-from convscope.ascent.manners import distance, manner_of
+from convscope.ascent.repainting.canvas import luminance
+from convscope.ascent.repainting.manners import distance, manner_of
 from convscope.errors import ConvscopeError, ModelError, UnknownLayer, UsageError
 from convscope.models import Model
 
@@ -134,7 +134,7 @@ def test_the_model_is_left_as_found_and_what_is_done_is_kept(
 
 
 def test_layers_are_chosen_by_depth() -> None:
-    from convscope.ascent.depths import at_depth, depths, shallow
+    from convscope.ascent.repainting.depths import at_depth, depths, shallow
 
     model = cs.load("demo")
     known = depths(model)

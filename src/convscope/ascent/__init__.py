@@ -1,14 +1,12 @@
 """Ascent: pictures that raise what is asked of a network, by gradient, weights fixed."""
 
 from convscope.ascent.climb import Step
-from convscope.ascent.dreams import dream
 from convscope.ascent.expression import parse_objective
 from convscope.ascent.objectives import Objective
 from convscope.ascent.optimised import Gallery, Optimised
 from convscope.ascent.params import Fourier, MaCo, Pixels
-from convscope.ascent.repainted import Repainted
+from convscope.ascent.repainting import Repainted, dream, style
 from convscope.ascent.run import maximize
-from convscope.ascent.styles import style
 from convscope.ascent.transforms import Transforms
 from convscope.ascent.wanted import (
     activation_grid,

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from convscope.ascent.canvas import octaves_of
 from convscope.ascent.climb import no_gradient
 from convscope.ascent.lens import Lens
 from convscope.ascent.params import Size
-from convscope.ascent.tiling import mirrored
+from convscope.ascent.repainting.canvas import octaves_of
+from convscope.ascent.repainting.tiling import mirrored
 from convscope.errors import ModelError
 
 _LEAST = 32  # the shortest side of the smallest size

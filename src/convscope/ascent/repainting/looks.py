@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from convscope.ascent.canvas import octaves_of
 from convscope.ascent.climb import no_gradient
 from convscope.ascent.lens import Lens
 from convscope.ascent.objectives import Goal, Objective
 from convscope.ascent.params import Size
-from convscope.ascent.tiling import Tiling, gradient
+from convscope.ascent.repainting.canvas import octaves_of
+from convscope.ascent.repainting.tiling import Tiling, gradient
 from convscope.errors import ModelError, UsageError
 
 _LEAST, _SHARE = 32, 0.45  # shorter side of the smallest octave; as a share of the model's size

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convscope.ascent.canvas import Canvas, canvas_of, covering, luminance, resized
 from convscope.ascent.climb import Adam, Step
-from convscope.ascent.depths import at_depth, depths, shallow
 from convscope.ascent.evidence import rounded
 from convscope.ascent.lens import Lens
-from convscope.ascent.manners import Scene, Sight
 from convscope.ascent.moving import Film
 from convscope.ascent.params import Fourier, Size
-from convscope.ascent.repainted import Repainted, array_of, circumstances
+from convscope.ascent.repainting.canvas import Canvas, canvas_of, covering, luminance, resized
+from convscope.ascent.repainting.depths import at_depth, depths, shallow
+from convscope.ascent.repainting.manners import Scene, Sight
+from convscope.ascent.repainting.repainted import Repainted, array_of, circumstances
 from convscope.errors import UsageError
 from convscope.models import Model, load
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from convscope.ascent.canvas import Canvas
 from convscope.ascent.moving import Moment, animation, tiles_of
+from convscope.ascent.repainting.canvas import Canvas
 from convscope.errors import UsageError
 from convscope.figures import Section, Sheet, Theme
 from convscope.figures.output import write

@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from convscope.ascent.canvas import Canvas, canvas_of, resized
 from convscope.ascent.climb import Step
-from convscope.ascent.depths import at_depth, depths
 from convscope.ascent.evidence import rounded
 from convscope.ascent.expression import parse_objective
-from convscope.ascent.guides import Guided
 from convscope.ascent.lens import Lens
-from convscope.ascent.looks import Look
 from convscope.ascent.moving import Film
 from convscope.ascent.objectives import Objective, Sum, WholeLayer
 from convscope.ascent.params import Size
-from convscope.ascent.repainted import Repainted, array_of, circumstances
-from convscope.ascent.tiling import STRIDE, Tiling, gradient
+from convscope.ascent.repainting.canvas import Canvas, canvas_of, resized
+from convscope.ascent.repainting.depths import at_depth, depths
+from convscope.ascent.repainting.guides import Guided
+from convscope.ascent.repainting.looks import Look
+from convscope.ascent.repainting.repainted import Repainted, array_of, circumstances
+from convscope.ascent.repainting.tiling import STRIDE, Tiling, gradient
 from convscope.errors import UsageError
 from convscope.models import Model, load
 
