@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from convscope.atlas.exemplars import Exemplar, Exemplars
 from convscope.atlas.layer import LayerAtlas
 from convscope.errors import UsageError
+
+if TYPE_CHECKING:
+    from convscope.figures import Sheet
 
 By = Literal["mean", "peak"]
 
@@ -85,6 +88,18 @@ class Unit:
         return Exemplar(
             self, rank, image, atlas.ids[image], atlas.label(image), score, position, quantile
         )
+
+    def sheet(
+        self, by: By = "mean", *, bottom: bool = False, first: int | None = None, **options: Any
+    ) -> Sheet:
+        """The top (bottom) images as a picture; ``columns``, ``cmap`` and ``theme`` as elsewhere."""
+        from convscope.atlas.pictures import exemplar_sheet
+
+        found = (self.bottom if bottom else self.top)(by, first)
+        return exemplar_sheet(self, found, **options)
+
+    def _repr_html_(self) -> str:
+        return self.sheet()._repr_html_()
 
     def _one(self, name: str) -> Any:
         return getattr(self.layer, name)[self.channel].item()
