@@ -51,10 +51,10 @@ def resnet50() -> nn.Module:
 
 
 def batches(count: int, batch: int, side: int) -> list[tuple[np.ndarray, Tensor]]:
-    """``count`` batches with their listing indices; late in a large dataset, when lists are full."""
-    generator = torch.Generator().manual_seed(0)
-    return [(np.arange(k * batch, (k + 1) * batch),
-             torch.rand(batch, 3, side, side, generator=generator)) for k in range(count)]  # fmt: skip
+    """``count`` batches with their listing indices."""
+    draw = torch.Generator().manual_seed(0)
+    indices = [np.arange(k * batch, (k + 1) * batch) for k in range(count)]
+    return [(images, torch.rand(batch, 3, side, side, generator=draw)) for images in indices]
 
 
 class Scanned:
@@ -92,7 +92,7 @@ def bare(module: nn.Module, data: list[tuple[np.ndarray, Tensor]]) -> None:
 
 
 def naive(module: nn.Module, data: list[tuple[np.ndarray, Tensor]]) -> None:
-    """Hooks as they are written first: Σx, Σx², the fraction above zero, the maximum and its place."""
+    """Hooks as they are written first: Σx, Σx², how many above zero, the maximum, its place."""
     totals: dict[nn.Module, Any] = {}
 
     def hook(layer: nn.Module, _inputs: Any, maps: Tensor) -> None:

@@ -92,13 +92,12 @@ def test_running_out_of_memory_is_recognised_inside_other_errors(
     error: Exception, expected: bool
 ) -> None:
     assert out_of_memory(error) is expected
-    try:
+    with pytest.raises(ModelError) as raised:
         raise ModelError("failed") from error
-    except ModelError as wrapped:
-        assert out_of_memory(wrapped) is expected
+    assert out_of_memory(raised.value) is expected
 
 
-def test_a_bridged_keras_model_streams_too() -> None:
+def test_a_keras_model_streams_too() -> None:
     keras = pytest.importorskip("keras", reason="keras is not installed")
     if keras.backend.backend() != "torch":
         pytest.skip("KERAS_BACKEND is not torch")
