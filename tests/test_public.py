@@ -24,10 +24,11 @@ def _loaded_by(code: str) -> set[str]:
 
 def test_exported_names() -> None:
     assert convscope.__all__ == [
-        "ConvscopeError", "Fourier", "Frames", "MaCo", "Model", "Pixels", "Preprocess", "Recipe",
-        "TensorBoard", "Transforms", "__version__", "activation_grid", "between", "caricature",
-        "channel", "direction", "diversity", "dream", "feature_maps", "filters", "layer", "load",
-        "logit", "maximize", "neuron", "open_dataset", "style", "train", "watch",
+        "Atlas", "ConvscopeError", "Fourier", "Frames", "MaCo", "Model", "Pixels", "Preprocess",
+        "Recipe", "TensorBoard", "Transforms", "__version__", "activation_grid", "between",
+        "caricature", "channel", "direction", "diversity", "dream", "feature_maps", "filters",
+        "layer", "load", "logit", "maximize", "neuron", "open_atlas", "open_dataset", "scan",
+        "style", "train", "watch",
     ]  # fmt: skip
 
 

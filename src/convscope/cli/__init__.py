@@ -11,7 +11,7 @@ import warnings
 
 import typer
 
-from convscope.cli import climb, look, make, repaint
+from convscope.cli import climb, look, make, repaint, survey
 from convscope.errors import ConvscopeError
 
 app = typer.Typer(
@@ -33,6 +33,8 @@ app.command()(look.filters)
 app.command()(climb.maximize)
 app.command()(repaint.dream)
 app.command()(repaint.style)
+app.command()(survey.scan)
+app.command()(survey.top)
 app.command()(make.train)
 
 
