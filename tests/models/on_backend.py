@@ -514,3 +514,33 @@ def test_a_flat_start_is_left_and_a_dead_unit_said_to_be() -> None:
     assert not edge.dead
     assert edge.activation > 0
     assert dead.dead
+
+
+# Streaming
+
+
+def test_what_is_streamed_is_what_is_recorded(network: Any) -> None:
+    """As each layer has run, in order, and nothing after the deepest."""
+    model = cs.load(network, input=(3, *SIZE))
+    paths = ["conv1", "pool", "conv2/pre", "inner.norm", "pool#2"]
+    expected = model.activations(_last(images()), paths)
+    seen: list[str] = []
+
+    def consume(path: str, activation: Tensor) -> None:
+        seen.append(path)
+        torch.testing.assert_close(activation, expected[path], rtol=0, atol=1e-6)
+
+    model.stream(_last(images()), paths, consume)
+    assert seen == [path for path in ORDER if path in paths]
+
+
+def test_a_scan_is_what_brute_force_finds(network: Any, tmp_path: Path) -> None:
+    pictures = [np.random.default_rng(k).integers(0, 255, (*SIZE, 3), np.uint8) for k in range(7)]
+    model = cs.load(network, input=(3, *SIZE), preprocess=cs.Preprocess(size=SIZE))
+    atlas = cs.scan(model, pictures, tmp_path / "atlas", ["conv2"], top=3, batch=7)
+    maps = model.activations(pictures, ["conv2"])["conv2"]
+    for channel in range(maps.shape[1]):
+        order = torch.sort(maps[:, channel].mean((1, 2)), descending=True, stable=True)
+        found = atlas[f"conv2:{channel}"].top("mean")
+        assert [one.image for one in found] == order.indices[:3].tolist()
+        assert [one.score for one in found] == pytest.approx(order.values[:3].tolist(), rel=1e-4)

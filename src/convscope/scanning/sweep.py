@@ -26,8 +26,8 @@ from convscope.atlas.folder import (
 )
 from convscope.atlas.listing import write_listing
 from convscope.data import Dataset, open_dataset
-from convscope.errors import AtlasError, DatasetError, UsageError
-from convscope.models import Model, load, out_of_memory
+from convscope.errors import AtlasError, DatasetError, UsageError, is_out_of_memory
+from convscope.models import Model, load
 from convscope.scanning.compaction import compact, parts_of, remove_parts
 from convscope.scanning.engines import Engine, Local
 from convscope.scanning.gallery import make_gallery
@@ -239,7 +239,7 @@ class _Sweep:
                 for part in parts:
                     part.save(self.folder)
         except Exception as error:
-            if not out_of_memory(error) or self.plan.batch == 1:
+            if not is_out_of_memory(error) or self.plan.batch == 1:
                 raise
             self._shrink()
             return False
