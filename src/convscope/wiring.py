@@ -1,0 +1,119 @@
+"""What an atlas cannot see by itself: what follows a layer, and which filters point the same way.
+
+A scan asks this of the live model once, and keeps the answer, so that the findings need no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convscope.errors import ConvscopeError
+from convscope.layers import Layer
+from convscope.models import Batch, Model
+from convscope.similarity import cosines
+
+ALIKE = 0.95  # the least cosine of two filters that is kept
+MOST_PAIRS = 20_000  # of a layer, the most alike first: a layer of copies has millions
+_PASSED = ("maxpool", "dropout", "identity")  # a ReLU is on behind these only if it is before them
+_PER_CHANNEL = ("pool", "norm", "relu")  # families that leave each channel by itself
+_ANY_SIZE = (64, 64)
+
+
+def wiring(model: Model, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """For each layer of ``paths``, as plain values for JSON:
+
+    - ``gate``: the path of the ReLU that this layer's values go through next, or ``None``. Found
+      by the order of execution and checked on noise: the ReLU's output must be max(x, 0).
+    - ``kernel``: the path of the layer whose filters make its channels, itself or one before it
+      with only per-channel steps (normalisation, ReLU, pooling) between; ``None`` where there is
+      none.
+    - ``twins``: ``[[i, j, cosine], …]``, filters of that layer with a cosine of 0.95 or more, the
+      most alike first; empty without a kernel.
+    """
+    steps = [layer for layer in model.layers if not layer.container]
+    gates = _gates(model, steps, paths)
+    kernels = {path: _kernel(model, steps, path) for path in paths}
+    twins = {path: _twins(model, path) for path in {kernels[p] for p in paths} if path}
+    return {
+        path: {"gate": gates.get(path), "kernel": kernels[path],
+               "twins": twins.get(kernels[path] or "", [])}
+        for path in paths
+    }  # fmt: skip
+
+
+def _gates(model: Model, steps: list[Layer], paths: Iterable[str]) -> dict[str, str]:
+    likely = {path: gate for path in paths if (gate := _next_relu(steps, path))}
+    if not likely:
+        return {}
+    chains = {path: [path, *_between(steps, path, gate), gate] for path, gate in likely.items()}
+    wanted = list(dict.fromkeys(step for chain in chains.values() for step in chain))
+    found = _on_noise(model, wanted)
+    return {path: likely[path] for path, chain in chains.items()
+            if found and _gated(found[chain[-2]], found[chain[-1]])}  # fmt: skip
+
+
+def _on_noise(model: Model, paths: list[str]) -> dict[str, Tensor]:
+    """Some layers' outputs for one picture of noise; empty where the model does not take it."""
+    generator = torch.Generator().manual_seed(0)
+    size = model.input.size or _ANY_SIZE
+    values = torch.randn(1, model.input.channels, *size, generator=generator)
+    try:
+        return model.activations(Batch(values, None, ("noise",), single=True), paths)
+    except ConvscopeError:
+        raise
+    except Exception:  # whatever a network raises at a size that it was not made for
+        return {}
+
+
+def _gated(before: Tensor, after: Tensor) -> bool:
+    return before.shape == after.shape and torch.equal(before.clamp(min=0), after)
+
+
+def _next_relu(steps: list[Layer], path: str) -> str | None:
+    for step in _after(steps, path):
+        if "relu" in (step.kind.lower(), *step.families):
+            return step.path
+        if not step.kind.lower().startswith(_PASSED):
+            return None
+    return None
+
+
+def _between(steps: list[Layer], path: str, gate: str) -> list[str]:
+    names = [step.path for step in steps]
+    return names[names.index(path) + 1 : names.index(gate)]
+
+
+def _after(steps: list[Layer], path: str) -> list[Layer]:
+    names = [step.path for step in steps]
+    return steps[names.index(path) + 1 :] if path in names else []
+
+
+def _kernel(model: Model, steps: list[Layer], path: str) -> str | None:
+    names = [step.path for step in steps]
+    if path not in names:
+        return None
+    at = names.index(path)
+    channels = steps[at].channels
+    for step in reversed(steps[: at + 1]):
+        if step.channels != channels:
+            return None
+        if step.parameters and set(step.families) & {"conv", "linear"}:
+            return step.path
+        if not set(step.families) & set(_PER_CHANNEL) and step.kind.lower() != "relu":
+            return None
+    return None
+
+
+def _twins(model: Model, path: str) -> list[list[float]]:
+    try:
+        alike = cosines(model.weights(path))
+    except ConvscopeError:  # a kernel in a form that has no standard one: quantised, say
+        return []
+    i, j = np.nonzero(np.triu(alike >= ALIKE, 1))
+    order = np.argsort(-alike[i, j], kind="stable")[:MOST_PAIRS]
+    return [[int(i[k]), int(j[k]), round(float(alike[i[k], j[k]]), 6)] for k in order]
