@@ -1,4 +1,4 @@
-"""What an atlas cannot see by itself: what follows a layer, and which filters point the same way.
+"""What stands around a layer: the ReLU its values go through next, the filters that made them.
 
 A scan asks this of the live model once, and keeps the answer, so that the findings need no model.
 """
@@ -6,25 +6,21 @@ A scan asks this of the live model once, and keeps the answer, so that the findi
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from convscope.errors import ConvscopeError
 from convscope.layers import Layer
 from convscope.models import Batch, Model
-from convscope.similarity import cosines
 
-ALIKE = 0.95  # the least cosine of two filters that is kept
-MOST_PAIRS = 20_000  # of a layer, the most alike first: a layer of copies has millions
+Wires = dict[str, str | None]
 _PASSED = ("maxpool", "dropout", "identity")  # a ReLU is on behind these only if it is before them
 _PER_CHANNEL = ("pool", "norm", "relu")  # families that leave each channel by itself
 _ANY_SIZE = (64, 64)
 
 
-def wiring(model: Model, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
+def wiring(model: Model, paths: Sequence[str]) -> dict[str, Wires]:
     """For each layer of ``paths``, as plain values for JSON:
 
     - ``gate``: the path of the ReLU that this layer's values go through next, or ``None``. Found
@@ -32,18 +28,10 @@ def wiring(model: Model, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
     - ``kernel``: the path of the layer whose filters make its channels, itself or one before it
       with only per-channel steps (normalisation, ReLU, pooling) between; ``None`` where there is
       none.
-    - ``twins``: ``[[i, j, cosine], …]``, filters of that layer with a cosine of 0.95 or more, the
-      most alike first; empty without a kernel.
     """
     steps = [layer for layer in model.layers if not layer.container]
     gates = _gates(model, steps, paths)
-    kernels = {path: _kernel(model, steps, path) for path in paths}
-    twins = {path: _twins(model, path) for path in {kernels[p] for p in paths} if path}
-    return {
-        path: {"gate": gates.get(path), "kernel": kernels[path],
-               "twins": twins.get(kernels[path] or "", [])}
-        for path in paths
-    }  # fmt: skip
+    return {path: {"gate": gates.get(path), "kernel": _kernel(steps, path)} for path in paths}
 
 
 def _gates(model: Model, steps: list[Layer], paths: Iterable[str]) -> dict[str, str]:
@@ -93,7 +81,7 @@ def _after(steps: list[Layer], path: str) -> list[Layer]:
     return steps[names.index(path) + 1 :] if path in names else []
 
 
-def _kernel(model: Model, steps: list[Layer], path: str) -> str | None:
+def _kernel(steps: list[Layer], path: str) -> str | None:
     names = [step.path for step in steps]
     if path not in names:
         return None
@@ -107,13 +95,3 @@ def _kernel(model: Model, steps: list[Layer], path: str) -> str | None:
         if not set(step.families) & set(_PER_CHANNEL) and step.kind.lower() != "relu":
             return None
     return None
-
-
-def _twins(model: Model, path: str) -> list[list[float]]:
-    try:
-        alike = cosines(model.weights(path))
-    except ConvscopeError:  # a kernel in a form that has no standard one: quantised, say
-        return []
-    i, j = np.nonzero(np.triu(alike >= ALIKE, 1))
-    order = np.argsort(-alike[i, j], kind="stable")[:MOST_PAIRS]
-    return [[int(i[k]), int(j[k]), round(float(alike[i[k], j[k]]), 6)] for k in order]

@@ -18,7 +18,7 @@ def of_values(values: Floats, labels: NDArray[np.int64], classes: int) -> Floats
     return effect_sizes(
         [part.shape[1] for part in parts],
         np.array([part.sum(1) for part in parts]),
-        np.array([(part**2).sum(1) for part in parts]),
+        (values**2).sum(1),
     )
 
 

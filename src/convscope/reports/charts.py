@@ -1,6 +1,6 @@
 """Small charts as inline SVG, in the page's colours: bars, a histogram, lines, dots, a heat map.
 
-Each is an image to a screen reader, with a title; its numbers belong beside it, in words or a table.
+Each is an image to a screen reader, with a title; its numbers belong beside it, in words or tables.
 """
 
 from __future__ import annotations
