@@ -24,7 +24,8 @@ def wiring(model: Model, paths: Sequence[str]) -> dict[str, Wires]:
     """For each layer of ``paths``, as plain values for JSON:
 
     - ``gate``: the path of the ReLU that this layer's values go through next, or ``None``. Found
-      by the order of execution and checked on noise: the ReLU's output must be max(x, 0).
+      by the order of execution and checked on noise: the ReLU's output must be max(x, 0),
+      or that cut at 6.
     - ``kernel``: the path of the layer whose filters make its channels, itself or one before it
       with only per-channel steps (normalisation, ReLU, pooling) between; ``None`` where there is
       none.
@@ -59,7 +60,9 @@ def _on_noise(model: Model, paths: list[str]) -> dict[str, Tensor]:
 
 
 def _gated(before: Tensor, after: Tensor) -> bool:
-    return before.shape == after.shape and torch.equal(before.clamp(min=0), after)
+    if before.shape != after.shape:
+        return False
+    return any(torch.equal(before.clamp(0, most), after) for most in (torch.inf, 6.0))
 
 
 def _next_relu(steps: list[Layer], path: str) -> str | None:

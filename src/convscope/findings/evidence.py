@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from convscope.atlas import Atlas, LayerAtlas
+from convscope.atlas.bins import HIGH, LOW
+
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
+
+LEAST_COSINE = 0.9
+"""Filters less alike than this are not even looked at as duplicates."""
 
 # Kinds with an upper and a lower end to their values.
 BOUNDED: dict[str, tuple[float, float]] = {
@@ -88,3 +95,49 @@ class Evidence:
 
 
 _LEAKY = frozenset({"leakyrelu", "leaky_relu", "prelu", "rrelu"})
+
+
+def gather(atlas: Atlas) -> list[Evidence]:
+    """The evidence on every layer of an atlas."""
+    return [_of(layer, entry) for layer, entry in
+            zip(atlas.layers, atlas.manifest["layers"], strict=True)]  # fmt: skip
+
+
+def _of(layer: LayerAtlas, entry: dict[str, Any]) -> Evidence:
+    return Evidence(
+        path=layer.path, kind=layer.kind, families=tuple(layer.families),
+        size=tuple(layer.shape[1:]), count=layer.count, nan=layer.nan,
+        active=layer.array("active"), mean=layer.mean, deviation=np.sqrt(layer.variance),
+        minimum=layer.minimum.astype(np.float64), maximum=layer.maximum.astype(np.float64),
+        low=LOW, high=HIGH, histogram=layer.histogram.astype(np.int64), pooled=_pooled(layer),
+        gate=entry.get("gate"), twins=_twins(layer), by_class=_by_class(layer),
+    )  # fmt: skip
+
+
+def _pooled(layer: LayerAtlas) -> Floats:
+    """Means over the map, ``(C, images)``: of all images where they were kept, else of the sample.
+
+    A channel that is not finite is 0 throughout, and an image that is not is left out.
+    """
+    kept = layer.atlas.pooled(layer.path)
+    values = layer.array("sample.mean").T if kept is None else np.asarray(kept)
+    whole = layer.nan == 0
+    values = np.where(whole[:, None], values, 0)
+    return np.asarray(values[:, np.isfinite(values).all(0)])
+
+
+def _twins(layer: LayerAtlas) -> dict[tuple[int, int], float] | None:
+    cosines = layer.atlas.of_network("kernel.cosine", layer.path)
+    if cosines is None or len(cosines) != layer.channels:
+        return None
+    pairs = np.argwhere(np.triu(cosines >= LEAST_COSINE, 1)).tolist()
+    return {(i, j): float(cosines[i, j]) for i, j in pairs}
+
+
+def _by_class(layer: LayerAtlas) -> ByClass | None:
+    atlas = layer.atlas
+    if not atlas.labelled:
+        return None
+    names = tuple(atlas.classes[k] for k in layer.array("class").tolist())
+    counts, sums = layer.array("class.count").astype(np.int64), layer.array("class.sum")
+    return ByClass(names, counts, sums, layer.array("mean.square"))

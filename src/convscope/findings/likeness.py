@@ -89,9 +89,9 @@ def _group_row(layer: Evidence, members: list[int], alike: NDArray[np.float64]) 
 def _said(
     layer: Evidence, groups: list[list[int]], rows: tuple[dict[str, Any], ...], spare: int
 ) -> str:
-    figures = (f"correlation {_near_one(min(r['correlation'] for r in rows))}"
+    figures = (f"correlation {min(r['correlation'] for r in rows):.3f}"
                f"{' or more' if spare > 1 else ''} over {layer.pooled.shape[1]:,} images, "
-               f"filters' cosine {_near_one(min(r['cosine'] for r in rows))}")  # fmt: skip
+               f"filters' cosine {min(r['cosine'] for r in rows):.2f}")  # fmt: skip
     if len(groups) > 1 or len(groups[0]) > 4:
         return (
             f"{spare} of {layer.channels} channels of `{layer.path}` repeat others, in "
@@ -103,11 +103,6 @@ def _said(
     scaled = f", {number(scales[0])} × as strong" if len(others) == 1 and scales else ""
     verb = "repeats" if len(others) == 1 else "repeat"
     return f"{names} {verb} `{layer.path}:{first}`{scaled}: {figures}."
-
-
-def _near_one(value: float) -> str:
-    """Three digits, and not 1 unless it is."""
-    return "1" if value > 1 - 1e-6 else f"{np.floor(value * 1000) / 1000:.3f}"
 
 
 def ranks(layer: Evidence) -> tuple[float, float] | None:

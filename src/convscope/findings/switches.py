@@ -131,7 +131,7 @@ def _constant(layer: Evidence, channels: list[int], images: int) -> Texts:
     said += f"{ends} every position of {images:,} images."
     advice = (
         "It says nothing about the image: it can be removed once its value is added to the next "
-        "layer's bias (exact but for zero padding). A normalisation whose scale went to 0 does this."
+        "layer's bias (exact but for zero padding). Normalisation whose scale went to 0 does this."
     )
     return said, float(len(channels)), "constant channels", advice
 

@@ -7,7 +7,7 @@ read a block at a time. Sums are float64.
 from convscope.similarity.alignment import cka, cka_matrix
 from convscope.similarity.correlation import correlate, cosines, group
 from convscope.similarity.matching import Match, assign, match
-from convscope.similarity.rank import effective_rank, expected_rank, participation_ratio
+from convscope.similarity.rank import effective_rank, expected_rank, participation_ratio, spectrum
 from convscope.similarity.selectivity import effect_sizes
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "group",
     "match",
     "participation_ratio",
+    "spectrum",
 ]

@@ -28,6 +28,12 @@ def participation_ratio(rows: Rows, *, standardise: bool = True, block: int = BL
     return float(values.sum()) ** 2 / squares if squares else 0.0
 
 
+def spectrum(rows: Rows, *, standardise: bool = True, block: int = BLOCK) -> NDArray[np.float64]:
+    """The share of the variance along each direction ``(C,)``, largest first."""
+    values = _eigenvalues(rows, standardise, block)[::-1]
+    return np.asarray(values / (values.sum() or 1))
+
+
 def expected_rank(channels: int, images: int, points: int = 4000) -> float:
     """The effective rank that independent channels would show on so many images.
 
