@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from convscope.ascent import logit as logit
     from convscope.ascent import maximize as maximize
     from convscope.ascent import neuron as neuron
+    from convscope.atlas import Atlas as Atlas
+    from convscope.atlas import open_atlas as open_atlas
     from convscope.data import open_dataset as open_dataset
     from convscope.errors import ConvscopeError as ConvscopeError
     from convscope.kernels import filters as filters
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from convscope.models import Model as Model
     from convscope.models import load as load
     from convscope.preprocess import Preprocess as Preprocess
+    from convscope.scanning import scan as scan
     from convscope.training import Recipe as Recipe
     from convscope.training import train as train
     from convscope.watching import Frames as Frames
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _WHERE = {
+    "Atlas": "atlas",
     "ConvscopeError": "errors",
     "Fourier": "ascent",
     "Frames": "watching",
@@ -65,12 +69,15 @@ _WHERE = {
     "logit": "ascent",
     "maximize": "ascent",
     "neuron": "ascent",
+    "open_atlas": "atlas",
     "open_dataset": "data",
+    "scan": "scanning",
     "train": "training",
     "watch": "watching",
 }
 
 __all__ = [
+    "Atlas",
     "ConvscopeError",
     "Fourier",
     "Frames",
@@ -93,7 +100,9 @@ __all__ = [
     "logit",
     "maximize",
     "neuron",
+    "open_atlas",
     "open_dataset",
+    "scan",
     "train",
     "watch",
 ]

@@ -11,7 +11,7 @@ import warnings
 
 import typer
 
-from convscope.cli import climb, look, make
+from convscope.cli import climb, look, make, survey
 from convscope.errors import ConvscopeError
 
 app = typer.Typer(
@@ -31,6 +31,8 @@ app.command()(look.predict)
 app.command()(look.maps)
 app.command()(look.filters)
 app.command()(climb.maximize)
+app.command()(survey.scan)
+app.command()(survey.top)
 app.command()(make.train)
 
 

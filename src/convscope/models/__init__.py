@@ -2,6 +2,7 @@
 
 from convscope.models.base import Batch, Input, Model
 from convscope.models.receptive import ReceptiveField
+from convscope.models.streaming import out_of_memory
 from convscope.models.zoo import load
 
-__all__ = ["Batch", "Input", "Model", "ReceptiveField", "load"]
+__all__ = ["Batch", "Input", "Model", "ReceptiveField", "load", "out_of_memory"]

@@ -29,6 +29,7 @@ from convscope.models.keras import KerasModel
 from convscope.models.positions import Positions
 from convscope.models.receptive import ReceptiveField
 from convscope.models.recording import Tracer
+from convscope.models.streaming import Consume, Streamer
 
 BACKENDS = ("tensorflow", "jax")
 
@@ -95,6 +96,19 @@ class BridgedModel(KerasModel):
         if raw:
             results = {path: self._as_it_was(found, found) for path, found in results.items()}
         return {path: results[path] for path in paths}
+
+    def _stream(self, values: Tensor, paths: Sequence[str], consume: Consume) -> None:
+        streamer = Streamer(lambda _address, array: self._standard(array), paths, consume)
+
+        def keep(address: str, result: Any) -> None:
+            array = self._first(result)
+            if array is not None:
+                streamer.give(address, self._bridge.floats(array))
+
+        with self._alone(grad=False), self._in_one_line(values), suppress(Stop):
+            with self._watching(keep, only=paths):
+                self._call(self._native(values.clone()))
+        streamer.finish(self.name)
 
     def _forward(self, values: Tensor, grad: bool) -> Tensor:
         def walk(native: Any, cut: Cut | None = None) -> list[Any]:

@@ -20,6 +20,7 @@ from convscope.models.layouts import Layout
 from convscope.models.positions import Positions, grid
 from convscope.models.receptive import ReceptiveField, tracing_receptive_fields
 from convscope.models.recording import Arrangement, Recorder, Tracer, Unarranged
+from convscope.models.streaming import Consume, Streamer
 
 _TRIED_SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 227, 48, 160, 192, 331, 384, 512)
 
@@ -216,6 +217,22 @@ class HookedModel(Model):
             return self._record(values, paths, grad, raw)
         results = recorder.complete(self.name)
         return {path: results[path] for path in paths}
+
+    def _stream(self, values: Tensor, paths: Sequence[str], consume: Consume) -> None:
+        arranged = self._arrangement(values, paths, raw=False)
+        streamer = Streamer(arranged.standard, paths, consume)
+        watching = observing(
+            self.modules, self.parents, streamer.keep, only=paths, fused=self._fused
+        )
+        with self._alone(grad=False), suppress(Stop):
+            self._run(values, watching)
+        streamer.finish(self.name)
+
+    def room(self) -> int:
+        first = next(self.module.parameters(), None)
+        if first is None or first.device.type != "cuda":
+            return super().room()
+        return torch.cuda.mem_get_info(first.device)[0] // 4
 
     def _forward(self, values: Tensor, grad: bool) -> Tensor:
         with self._alone(grad):

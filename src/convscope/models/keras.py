@@ -110,6 +110,11 @@ class KerasModel(HookedModel):
             values = np.swapaxes(values, -1, -2)
         return np.array(np.moveaxis(values, (-1, -2), (0, 1)), order="C")  # never the live weights
 
+    def _state(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        module: Any = self.module
+        for variable in module.variables:
+            yield variable.path, np.asarray(variable.numpy())
+
     def _looks_untrained(self) -> str:
         layers = list(self.modules.values())
         means = [self._held(m, "moving_mean") for m in layers if hasattr(m, "moving_mean")]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -57,6 +58,13 @@ class TorchModel(HookedModel):
             grouped = values.reshape(module.groups, -1, *values.shape[1:])
             values = grouped.transpose(1, 2).flatten(0, 1)
         return np.array(values.numpy(), order="C")  # never the live weights
+
+    def _state(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        for name, value in self.module.state_dict().items():
+            if isinstance(value, Tensor):
+                plain = value.dequantize() if value.is_quantized else value
+                raw = plain.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+                yield f"{name} {value.dtype} {tuple(value.shape)}", raw.numpy()
 
     def _looks_untrained(self) -> str:
         parts = list(self.module.modules())
