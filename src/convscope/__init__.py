@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from convscope.models import Model as Model
     from convscope.models import load as load
     from convscope.preprocess import Preprocess as Preprocess
+    from convscope.reports import report as report
     from convscope.scanning import scan as scan
     from convscope.training import Recipe as Recipe
     from convscope.training import train as train
@@ -71,6 +72,7 @@ _WHERE = {
     "neuron": "ascent",
     "open_atlas": "atlas",
     "open_dataset": "data",
+    "report": "reports",
     "scan": "scanning",
     "train": "training",
     "watch": "watching",
@@ -102,6 +104,7 @@ __all__ = [
     "neuron",
     "open_atlas",
     "open_dataset",
+    "report",
     "scan",
     "train",
     "watch",

@@ -20,8 +20,10 @@ _PER_CHANNEL = ("pool", "norm", "relu")  # families that leave each channel by i
 _ANY_SIZE = (64, 64)
 
 
-def wiring(model: Model, paths: Sequence[str]) -> dict[str, Wires]:
-    """For each layer of ``paths``, as plain values for JSON:
+def wiring(
+    model: Model, paths: Sequence[str], size: tuple[int, int] | None = None
+) -> dict[str, Wires]:
+    """For each layer of ``paths``, as plain values for JSON, at ``size`` (height, width):
 
     - ``gate``: the path of the ReLU that this layer's values go through next, or ``None``. Found
       by the order of execution and checked on noise: the ReLU's output must be max(x, 0),
@@ -31,25 +33,26 @@ def wiring(model: Model, paths: Sequence[str]) -> dict[str, Wires]:
       none.
     """
     steps = [layer for layer in model.layers if not layer.container]
-    gates = _gates(model, steps, paths)
+    gates = _gates(model, steps, paths, size or model.input.size or _ANY_SIZE)
     return {path: {"gate": gates.get(path), "kernel": _kernel(steps, path)} for path in paths}
 
 
-def _gates(model: Model, steps: list[Layer], paths: Iterable[str]) -> dict[str, str]:
+def _gates(
+    model: Model, steps: list[Layer], paths: Iterable[str], size: tuple[int, int]
+) -> dict[str, str]:
     likely = {path: gate for path in paths if (gate := _next_relu(steps, path))}
     if not likely:
         return {}
     chains = {path: [path, *_between(steps, path, gate), gate] for path, gate in likely.items()}
     wanted = list(dict.fromkeys(step for chain in chains.values() for step in chain))
-    found = _on_noise(model, wanted)
+    found = _on_noise(model, wanted, size)
     return {path: likely[path] for path, chain in chains.items()
             if found and _gated(found[chain[-2]], found[chain[-1]])}  # fmt: skip
 
 
-def _on_noise(model: Model, paths: list[str]) -> dict[str, Tensor]:
+def _on_noise(model: Model, paths: list[str], size: tuple[int, int]) -> dict[str, Tensor]:
     """Some layers' outputs for one picture of noise; empty where the model does not take it."""
     generator = torch.Generator().manual_seed(0)
-    size = model.input.size or _ANY_SIZE
     values = torch.randn(1, model.input.channels, *size, generator=generator)
     try:
         return model.activations(Batch(values, None, ("noise",), single=True), paths)

@@ -15,7 +15,8 @@ Reading needs numpy, Pillow and safetensors; no framework is loaded and no code 
 ``untrained``); ``dataset`` (``name``, ``fingerprint``, ``images``, ``classes``, ``labelled``);
 ``settings`` (``layers``, ``top``, ``sample``, ``seed``, ``pooled``, ``size``, ``batch``, ``shard``);
 ``layers`` (``path``, ``kind``, ``shape``, ``families``, ``field``: ``text``, ``size``, ``stride``,
-``known``); ``made_with`` (versions, threads, device); ``state`` (``complete``, ``shards``, ``images``
+``known``; ``gate``: the ReLU its values go through next; ``kernel``:
+the layer whose filters make its channels); ``made_with`` (versions, threads, device); ``state`` (``complete``, ``shards``, ``images``
 scanned, ``skipped``); ``skipped`` (``index``, ``id``, ``reason``; the first 10,000).
 
 **summary.safetensors**: arrays named ``NAME/PATH``, for every layer PATH, of C channels:
@@ -38,7 +39,7 @@ scanned, ``skipped``); ``skipped`` (``index``, ``id``, ``reason``; the first 10,
 
 **network.safetensors**: ``field.rows/PATH`` int32 ``(H, 2)`` and ``field.columns/PATH`` ``(W, 2)``: the interval
 of the seen image that each row (column) of the map looks at, global gates left out; ``kernel.cosine/PATH``
-float16 ``(C, C)``: cosines between flattened kernels; ``kernel.norm/PATH`` float32 ``(C,)``.
+float16 ``(C, C)``: cosines between the flattened kernels that make its channels; ``kernel.norm/PATH`` float32 ``(C,)``.
 """
 
 from convscope.atlas.exemplars import Exemplar, Exemplars

@@ -11,7 +11,7 @@ import warnings
 
 import typer
 
-from convscope.cli import climb, look, make, survey
+from convscope.cli import climb, look, make, survey, tell
 from convscope.errors import ConvscopeError
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app.command()(look.filters)
 app.command()(climb.maximize)
 app.command()(survey.scan)
 app.command()(survey.top)
+app.command()(tell.report)
 app.command()(make.train)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ def _finding(
     order: list[int],
 ) -> Finding:
     total, images = of.sums.sum(0), of.counts.sum(0)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for channel in order:
         k = int(best[channel])
         n = int(of.counts[k, channel])

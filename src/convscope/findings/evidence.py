@@ -45,6 +45,7 @@ class Evidence:
     - ``mean``, ``deviation``, ``minimum``, ``maximum``: over all positions of all images
     - ``low``, ``high`` ``(B,)``, ``histogram`` ``(C, B)``: the ends of the bins, and counts
     - ``pooled`` ``(C, n)``: means over the map, of all images or of a sample of them
+    - ``peaks`` ``(C, m)``: the highest values of the maps, of a sample of the images
     - ``by_class``: ``None`` where images have no class
     """
 
@@ -62,6 +63,7 @@ class Evidence:
     high: Floats
     histogram: Counts
     pooled: Floats
+    peaks: Floats
     gate: str | None = None
     twins: dict[tuple[int, int], float] | None = None
     by_class: ByClass | None = None
@@ -90,6 +92,11 @@ class Evidence:
         return fused and bool((self.minimum == 0).mean() > 0.5 and (self.minimum >= 0).all())
 
     @property
+    def heights(self) -> Floats:
+        """The peaks as the network goes on with them: those below zero stop at the ReLU."""
+        return np.maximum(self.peaks, 0) if self.gate is not None else self.peaks
+
+    @property
     def bounds(self) -> tuple[float, float] | None:
         return BOUNDED.get(self.kind.lower())
 
@@ -109,25 +116,26 @@ def _of(layer: LayerAtlas, entry: dict[str, Any]) -> Evidence:
         size=tuple(layer.shape[1:]), count=layer.count, nan=layer.nan,
         active=layer.array("active"), mean=layer.mean, deviation=np.sqrt(layer.variance),
         minimum=layer.minimum.astype(np.float64), maximum=layer.maximum.astype(np.float64),
-        low=LOW, high=HIGH, histogram=layer.histogram.astype(np.int64), pooled=_pooled(layer),
+        low=LOW, high=HIGH, histogram=layer.histogram.astype(np.int64), pooled=_pooled(layer), peaks=_known(layer, layer.array("sample.peak").T),
         gate=entry.get("gate"), twins=_twins(layer), by_class=_by_class(layer),
     )  # fmt: skip
 
 
 def _pooled(layer: LayerAtlas) -> Floats:
-    """Means over the map, ``(C, images)``: of all images where they were kept, else of the sample.
+    """Means over the map, ``(C, images)``: of all images where they were kept, else of the sample."""
+    kept = layer.pooled
+    return _known(layer, layer.sample.T if kept is None else np.asarray(kept))
 
-    A channel that is not finite is 0 throughout, and an image that is not is left out.
-    """
-    kept = layer.atlas.pooled(layer.path)
-    values = layer.array("sample.mean").T if kept is None else np.asarray(kept)
+
+def _known(layer: LayerAtlas, values: NDArray[Any]) -> Floats:
+    """A channel that is not finite as 0 throughout, and without images that are not."""
     whole = layer.nan == 0
     values = np.where(whole[:, None], values, 0)
     return np.asarray(values[:, np.isfinite(values).all(0)])
 
 
 def _twins(layer: LayerAtlas) -> dict[tuple[int, int], float] | None:
-    cosines = layer.atlas.of_network("kernel.cosine", layer.path)
+    cosines = layer.kernel_cosine
     if cosines is None or len(cosines) != layer.channels:
         return None
     pairs = np.argwhere(np.triu(cosines >= LEAST_COSINE, 1)).tolist()

@@ -15,7 +15,7 @@ from convscope.findings.switches import states
 from convscope.similarity import correlate, effective_rank, expected_rank, group
 
 CORRELATED = 0.98
-"""Duplicates: their activations, pooled over the map, correlate at least so well across images …"""
+"""Duplicates: means over the map, and peaks behind the ReLU, correlate so well across images …"""
 COSINE = 0.95
 """… and their filters have at least this cosine. Either alone does not make a duplicate."""
 ENOUGH_IMAGES = 50
@@ -38,7 +38,7 @@ def live(layer: Evidence) -> NDArray[np.bool_]:
     still = np.zeros(layer.channels, bool)
     for kind in ("not finite", "dead", "nearly dead", "constant"):
         still |= found.get(kind, False)
-    return np.asarray(~still & (np.ptp(layer.pooled, axis=1) > 0))
+    return np.asarray(~still & (np.ptp(layer.heights, axis=1) > 0))
 
 
 def _duplicates(layer: Evidence) -> Iterator[Finding]:
@@ -63,7 +63,8 @@ def twins(layer: Evidence) -> tuple[list[list[int]], NDArray[np.float64]]:
     nothing = np.zeros((0, 0))
     if not layer.twins or layer.pooled.shape[1] < ENOUGH_IMAGES:
         return [], nothing
-    alike = correlate(layer.pooled)
+    # Before a ReLU, a filter and its copy with another bias have equal means and unequal fates.
+    alike = np.minimum(correlate(layer.pooled), correlate(layer.heights))
     close = np.zeros_like(alike)
     for (i, j), cosine in layer.twins.items():
         if cosine >= COSINE:
@@ -76,7 +77,7 @@ def twins(layer: Evidence) -> tuple[list[list[int]], NDArray[np.float64]]:
 def _group_row(layer: Evidence, members: list[int], alike: NDArray[np.float64]) -> dict[str, Any]:
     first, *others = members
     assert layer.twins is not None
-    spread = layer.pooled.std(1)
+    spread = layer.heights.std(1)
     return {
         "keep": first,
         "others": others,
@@ -108,13 +109,14 @@ def _said(
 def ranks(layer: Evidence) -> tuple[float, float] | None:
     """The effective rank of the live channels, and what independent ones would show.
 
-    ``None`` for too few channels or images to say.
+    Of the maps' peaks: a mean before the ReLU is linear in the layer before, so that its rank counts
+    that layer's channels. ``None`` for too few channels or images to say.
     """
     chosen = live(layer)
-    count, images = int(chosen.sum()), layer.pooled.shape[1]
+    count, images = int(chosen.sum()), layer.heights.shape[1]
     if count < FEWEST_CHANNELS or images < ENOUGH_IMAGES:
         return None
-    return effective_rank(layer.pooled[chosen]), expected_rank(count, images)
+    return effective_rank(layer.heights[chosen]), expected_rank(count, images)
 
 
 def _redundant(layer: Evidence) -> Iterator[Finding]:
@@ -124,13 +126,12 @@ def _redundant(layer: Evidence) -> Iterator[Finding]:
     rank, expected = found
     said = (
         f"The {int(live(layer).sum())} live channels of `{layer.path}` vary like {number(rank)} "
-        f"independent ones (effective rank over {layer.pooled.shape[1]:,} images; independent "
-        f"channels would show {expected:.0f})."
+        f"independent ones (effective rank of their peaks over {layer.heights.shape[1]:,} "
+        f"images; independent channels would show {expected:.0f})."
     )
     advice = (
-        "A candidate for fewer channels or a low-rank factorisation. The number is of activations "
-        "pooled over the map: channels may still differ in where they answer, so measure the "
-        "accuracy."
+        "A candidate for fewer channels or a low-rank factorisation. The number is of the peaks "
+        "of the maps: channels may still differ in where they answer, so measure the accuracy."
     )
     row = {"effective rank": rank, "expected of noise": expected, "channels": layer.channels}
     yield Finding("redundant layer", layer.path, (), said, rank / expected,

@@ -107,7 +107,7 @@ def classes(of: ByClass, channel: int, name: str, best: str) -> Html:
 
 def directions(layer: Evidence) -> Html:
     """How much of the variance the first directions hold."""
-    shares = np.concatenate([[0], np.cumsum(spectrum(layer.pooled))])
+    shares = np.concatenate([[0], np.cumsum(spectrum(layer.heights))])
     even = np.arange(len(shares)) / (len(shares) - 1)
     at = np.arange(len(shares))
     chart = charts.lines(
