@@ -116,13 +116,14 @@ def _of(layer: LayerAtlas, entry: dict[str, Any]) -> Evidence:
         size=tuple(layer.shape[1:]), count=layer.count, nan=layer.nan,
         active=layer.array("active"), mean=layer.mean, deviation=np.sqrt(layer.variance),
         minimum=layer.minimum.astype(np.float64), maximum=layer.maximum.astype(np.float64),
-        low=LOW, high=HIGH, histogram=layer.histogram.astype(np.int64), pooled=_pooled(layer), peaks=_known(layer, layer.array("sample.peak").T),
+        low=LOW, high=HIGH, histogram=layer.histogram.astype(np.int64), pooled=_pooled(layer),
+        peaks=_known(layer, layer.array("sample.peak").T),
         gate=entry.get("gate"), twins=_twins(layer), by_class=_by_class(layer),
     )  # fmt: skip
 
 
 def _pooled(layer: LayerAtlas) -> Floats:
-    """Means over the map, ``(C, images)``: of all images where they were kept, else of the sample."""
+    """Means over the map, ``(C, images)``, of all images where they were kept, else of some."""
     kept = layer.pooled
     return _known(layer, layer.sample.T if kept is None else np.asarray(kept))
 

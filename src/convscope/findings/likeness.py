@@ -109,8 +109,8 @@ def _said(
 def ranks(layer: Evidence) -> tuple[float, float] | None:
     """The effective rank of the live channels, and what independent ones would show.
 
-    Of the maps' peaks: a mean before the ReLU is linear in the layer before, so that its rank counts
-    that layer's channels. ``None`` for too few channels or images to say.
+    Of the maps' peaks: a mean before the ReLU is linear in the layer before, so that its rank
+    counts that layer's channels. ``None`` for too few channels or images to say.
     """
     chosen = live(layer)
     count, images = int(chosen.sum()), layer.heights.shape[1]
