@@ -133,8 +133,8 @@ def test_a_sound_network_is_said_to_be_sound(photographs: Path, tmp_path: Path) 
     model = cs.load(network, preprocess=cs.Preprocess(size=(SIDE, SIDE)))
     report = cs.report(cs.scan(model, photographs, tmp_path / "atlas"))
     assert report.findings == []
-    assert report.page.title == "Every channel of Sequential does its work"
+    assert report.page.title == "No fault found in the channels of Sequential"
     assert (
-        "No channel is dead, nearly dead, constant, saturated or a duplicate of another."
+        "No channel is dead, nearly dead, constant or a duplicate of another."
         in report.sentences()[1]
     )

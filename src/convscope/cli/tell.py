@@ -29,7 +29,8 @@ def report(
 
     target = output or Path(f"{atlas.resolve().name}.findings.html")
     if target.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"A report is a page, and {str(target)!r} is none. Try '{target}.html'")
+        page = target.with_suffix(".html")
+        raise UsageError(f"A report is a page, and {str(target)!r} is none. Try {str(page)!r}")
     made = run(atlas)
     if as_json:
         print(json.dumps(made.card(), indent=1, ensure_ascii=False))

@@ -112,7 +112,7 @@ def _nearly(layer: Evidence, channels: list[int], images: int) -> Texts:
 
 def _always(layer: Evidence, channels: list[int], images: int) -> Texts:
     least = float((layer.active / np.maximum(layer.count, 1))[channels].min())
-    where = "every position" if least == 1 else f"{_percent(least)} of positions or more"
+    where = "every position" if least == 1 else f"{_percent(least)} of positions"
     said = _who(layer, channels, "is always on", "are always on")
     said += f": above zero at {where} in {images:,} images, so the ReLU leaves it as it is."
     if len(channels) > 1:
@@ -141,7 +141,7 @@ def _saturated(layer: Evidence, channels: list[int], images: int) -> Texts:
     low, high = layer.bounds or (0.0, 0.0)
     span = f"{number(low)} to {number(high)}" if np.isfinite(low) else f"up to {number(high)}"
     said = _who(layer, channels, "is saturated", "are saturated")
-    said += (f": {_percent(least)} of positions or more lie in the outer eighth of what "
+    said += (f": {_percent(least)} of positions lie in the outer eighth of what "
              f"{layer.kind} can give ({span}), in {images:,} images.")  # fmt: skip
     advice = (
         "Little gradient passes there, so it hardly learns. Smaller weights into the layer "
@@ -169,6 +169,5 @@ _TEXTS = {
 
 
 def _percent(share: float) -> str:
-    """``99.99 %``: as many nines as it takes not to claim a whole."""
-    text = f"{100 * share:.2f}".rstrip("0").rstrip(".")
-    return "more than 99.99 %" if text == "100" and share < 1 else f"{text} %"
+    """``97.31 %``: rounded down, never more than it is."""
+    return "more than 99.99 %" if 0.9999 < share < 1 else f"{np.floor(1e4 * share) / 100:g} %"

@@ -81,8 +81,8 @@ def _crop(one: Exemplar) -> Html:
         image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     words = ", ".join(filter(None, [one.id, one.label, f"activation {number(one.score)}"]))
     shown = picture(image, words, title=words, class_="pixels" if small else None)
-    label = f" {one.label}" if one.label else ""
-    return tag("li", shown, tag("small", f"{number(one.score)}{label}"))
+    label = tag("small", one.label) if one.label else None
+    return tag("li", shown, tag("small", number(one.score)), label)
 
 
 def against(layer: Evidence, one: int, other: int) -> Html:

@@ -16,7 +16,7 @@ from convscope.figures.text import number
 from convscope.findings import KINDS, REMARKS, Evidence, Examination, Finding, examine
 from convscope.findings import classes as of_classes
 from convscope.findings.examination import FEW_IMAGES, concerned
-from convscope.findings.likeness import CORRELATED, COSINE, REDUNDANT, ranks
+from convscope.findings.likeness import CORRELATED, COSINE, ENOUGH_IMAGES, REDUNDANT, ranks
 from convscope.findings.switches import NEARLY, OUTER, SATURATED
 from convscope.reports import charts, exhibits
 from convscope.reports.markup import Html, join, rich, tag
@@ -97,7 +97,7 @@ def _page(atlas: Atlas, found: Examination) -> Page:
     alike = _alignment(found)
     parts += [*([alike] if alike else []), _method(found)]
     return Page(
-        title=_title(found, atlas.model), kicker="convscope · findings", lead=_lead(found),
+        title=_title(found, _short(atlas)), kicker="convscope · findings", lead=_lead(found),
         facts=_facts(atlas, found), parts=parts, summary=_tallies(found),
         foot=f"Made by convscope {__version__} from `{atlas.folder}`: `convscope report "
         f"{atlas.folder}`. No model was run for it.",
@@ -113,43 +113,58 @@ def _title(found: Examination, model: str) -> str:
     if defects:
         layers = "One layer" if len(defects) == 1 else f"{len(defects)} layers"
         return f"{layers} of {model} could do with fewer channels"
-    return f"Every channel of {model} does its work"
+    return f"No fault found in the channels of {model}"
 
 
-_ABSENT = {"dead": "dead", "nearly dead": "nearly dead", "constant": "constant",
-           "saturated": "saturated"}  # fmt: skip
+def _short(atlas: Atlas) -> str:
+    """The model's name without library, options and weights."""
+    name = str(atlas.manifest["model"]["name"]).split(",")[0]
+    return name.removeprefix("torchvision:").removeprefix("timm:").removeprefix("keras:")
 
 
 def _lead(found: Examination) -> list[str]:
     counts = found.counts()
     layers = f"{len(found.layers)} layer{'s' * (len(found.layers) != 1)}"
-    said = [f"{found.channels:,} channels in {layers} were watched on {found.images:,} images."]
+    first = f"{found.channels:,} channels in {layers} were watched on {found.images:,} images."
     if found.images < FEW_IMAGES:
-        said[0] += " That is few: what is off here may be on elsewhere."
-    present = [
-        _counted(kind, counts[kind]) for kind in KINDS if counts[kind] and kind not in REMARKS
-    ]
-    absent = [name for kind, name in _ABSENT.items() if not counts[kind]]
-    if present:
-        said.append(f"{_listed(present).capitalize()}.")
-    if not counts["duplicates"] and any(layer.twins is not None for layer in found.layers):
-        absent.append("a duplicate of another")
-    if absent:
-        said.append(f"No channel is {_listed(absent, 'or')}.")
-    remarks = [_counted(kind, counts[kind]) for kind in KINDS if counts[kind] and kind in REMARKS]
-    if remarks:
-        said.append(f"Worth knowing, and no defect: {_listed(remarks)}.")
-    return [said[0], " ".join(said[1:])]
+        first += " That is few: what is off here may be on elsewhere."
+    there = [kind for kind in KINDS if counts[kind]]
+    faults = [_counted(kind, counts[kind]) for kind in there if kind not in REMARKS]
+    remarks = [_counted(kind, counts[kind]) for kind in there if kind in REMARKS]
+    absent, judged = _absent(found), sum(layer.switches for layer in found.layers)
+    said = [
+        f"{_listed(faults)}." if faults else "",
+        f"No channel is {_listed(absent, 'or')}." if absent else "",
+        f"Worth knowing, and no defect: {_listed(remarks)}." if remarks else "",
+        f"Whether channels are dead or always on can be told in {judged or 'none'} of the {layers}:"
+        " elsewhere no ReLU follows directly." if judged < len(found.layers) else "",
+    ]  # fmt: skip
+    return [first, " ".join(filter(None, said))]
+
+
+def _absent(found: Examination) -> list[str]:
+    """What was looked for in some layer and not found in any."""
+    counts = found.counts()
+    switching = any(layer.switches for layer in found.layers)
+    compared = any(layer.twins is not None and layer.pooled.shape[1] >= ENOUGH_IMAGES
+                   for layer in found.layers)  # fmt: skip
+    looked = {
+        "dead": switching, "nearly dead": switching, "constant": True,
+        "saturated": any(layer.bounds is not None for layer in found.layers),
+        "duplicates": compared,
+    }  # fmt: skip
+    names = {"duplicates": "a duplicate of another"}
+    return [names.get(kind, kind) for kind, so in looked.items() if so and not counts[kind]]
 
 
 def _counted(kind: str, count: int) -> str:
-    verb = "is" if count == 1 else "are"
+    verb = "channel is" if count == 1 else "channels are"
+    one = count == 1
     texts = {
-        "duplicates": f"{count:,} {'repeats another' if count == 1 else 'repeat others'}",
-        "redundant layer": f"{count:,} layer{'s' * (count > 1)} "
-        f"{'says' if count == 1 else 'say'} far less than {'its' if count == 1 else 'their'} "
-        "number of channels",
-        "selective": f"{count:,} {'answers' if count == 1 else 'answer'} to one class",
+        "duplicates": f"{count:,} {'repeats another' if one else 'repeat others'}",
+        "redundant layer": f"{count:,} {'layer says' if one else 'layers say'} far less than "
+        f"{'its' if one else 'their'} number of channels",
+        "selective": f"{count:,} {'channel answers' if one else 'channels answer'} to one class",
     }
     return texts.get(kind, f"{count:,} {verb} {kind}")
 
@@ -210,8 +225,9 @@ def _layers(found: Examination) -> Part:
              "effective rank"]  # fmt: skip
     rows = [_layer_row(layer, found, shown) for layer in found.layers]
     text = paragraphs(
-        "Effective rank: as how many independent channels the layer's channels vary, from image "
-        "to image. The bar is its share of what independent channels would show on as many images."
+        "Effective rank: from image to image, the peaks of the layer's channels vary like those of "
+        "so many independent channels. The bar is its share of what independent channels would "
+        "show on as many images. A dash: nothing that could be judged."
     )
     made = table(heads, rows, "Channels of each kind, layer by layer",
                  numeric=range(2, len(heads) - 1))  # fmt: skip
@@ -300,9 +316,11 @@ def _neighbours(values: Any, names: Sequence[str]) -> str:
     if len(known) < 2:
         return ""
     least, most = (int(known[pick(steps[known])]) for pick in (np.argmin, np.argmax))
-    return (f"From one to the next, most changes between `{names[least]}` and `{names[least + 1]}` "
-            f"(CKA {steps[least]:.2f}), least between `{names[most]}` and `{names[most + 1]}` "
-            f"({steps[most]:.2f}).")  # fmt: skip
+    return (
+        f"From one line to the next, most changes between `{names[least]}` and "
+        f"`{names[least + 1]}` (CKA {steps[least]:.2f}), least between `{names[most]}` and "
+        f"`{names[most + 1]}` ({steps[most]:.2f})."
+    )
 
 
 def _method(found: Examination) -> Part:
@@ -313,7 +331,7 @@ def _method(found: Examination) -> Part:
     sample = found.layers[0].pooled.shape[1]
     text = paragraphs(
         f"Counts and extremes are exact: of every position of all {found.images:,} images. "
-        f"Correlations, ranks and CKA are of means over the map on "
+        f"Correlations and CKA are of means over the map on "
         f"{'all of them' if sample >= found.images else f'{sample:,} of them, drawn at random'}. "
         "Everything is said of these images; on others it may be otherwise."
     )

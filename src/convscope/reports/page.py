@@ -139,7 +139,8 @@ def table(
     head = tag("tr", [tag("th", text, scope="col", class_="n" if k in right else None)
                       for k, text in enumerate(heads)])  # fmt: skip
     body = [tag("tr", [_cell(k, cell, k in right) for k, cell in enumerate(row)]) for row in rows]
-    made = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", body))
+    made = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", body),
+               class_="figures" if right else None)  # fmt: skip
     return scrolling(made, caption)
 
 
