@@ -130,7 +130,7 @@ def _pooled(layer: LayerAtlas) -> Floats:
 
 def _known(layer: LayerAtlas, values: NDArray[Any]) -> Floats:
     """A channel that is not finite as 0 throughout, and without images that are not."""
-    whole = layer.nan == 0
+    whole = (layer.nan == 0) & np.isfinite(layer.minimum) & np.isfinite(layer.maximum)
     values = np.where(whole[:, None], values, 0)
     return np.asarray(values[:, np.isfinite(values).all(0)])
 
