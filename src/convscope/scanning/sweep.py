@@ -15,9 +15,9 @@ import torch
 from convscope.atlas import Atlas
 from convscope.atlas.folder import (
     FORMAT,
+    LISTING,
     MANIFEST,
-    SUMMARY,
-    disk_error,
+    NETWORK,
     only_writer,
     part_path,
     read_manifest,
@@ -161,7 +161,9 @@ class _Sweep:
 
     def _check_empty(self) -> None:
         """Files of the user's are not to be mixed with an atlas."""
-        others = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
+        ours = (LISTING, NETWORK)  # by a scan that was killed before it had a manifest
+        others = [path.name for path in self.folder.iterdir()
+                  if not path.name.startswith(".") and path.name not in ours]  # fmt: skip
         if others:
             raise AtlasError(
                 f"{str(self.folder)!r} holds other files ({sorted(others)[0]!r}). Give a new folder "
@@ -340,4 +342,3 @@ def _differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> str:
     return "; ".join(told)
 
 
-__all__ = ["SUMMARY", "Step", "disk_error", "scan"]
