@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from convscope import __version__
 from convscope.atlas import Atlas, open_atlas
 from convscope.figures.text import number
 from convscope.findings import KINDS, REMARKS, Evidence, Examination, Finding, examine
@@ -99,8 +98,8 @@ def _page(atlas: Atlas, found: Examination) -> Page:
     return Page(
         title=_title(found, _short(atlas)), kicker="convscope · findings", lead=_lead(found),
         facts=_facts(atlas, found), parts=parts, summary=_tallies(found),
-        foot=f"Made by convscope {__version__} from `{atlas.folder}`: `convscope report "
-        f"{atlas.folder}`. No model was run for it.",
+        foot=f"Made by `convscope report {atlas.folder}` from an atlas that convscope "
+        f"{atlas.manifest['version']} wrote. No model was run for it.",
     )  # fmt: skip
 
 
