@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -63,3 +66,21 @@ def test_a_layer_without_filters_of_its_own_has_none() -> None:
     assert found["conv"] == ("/relu", "conv")
     assert found["/relu"] == (None, "conv")
     assert found["/add"] == (None, None)
+
+
+def test_keras_activations_are_known_by_what_they_do() -> None:
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras")
+    layers = keras.layers
+    model = cs.load(keras.Sequential([
+        keras.Input((12, 12, 3)),
+        layers.Conv2D(4, 3, name="a"), layers.BatchNormalization(name="norm"),
+        layers.Activation("relu", name="on"), layers.Conv2D(4, 3, activation="relu", name="b"),
+        layers.Conv2D(4, 3, name="c"), layers.Activation("tanh", name="bent"),
+    ]))  # fmt: skip
+    found = wiring(model, ["a", "norm", "on", "b", "b/pre", "c", "bent"])
+    assert {path: one["gate"] for path, one in found.items()} == {
+        "a": None, "norm": "on", "on": None, "b": None, "b/pre": None, "c": None, "bent": None,
+    }  # fmt: skip
+    kernels = [found[path]["kernel"] for path in ("a", "norm", "on", "b", "c", "bent")]
+    assert kernels == ["a", "a", "a", "b", "c", "c"]

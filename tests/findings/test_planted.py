@@ -94,7 +94,7 @@ def test_the_sentences_name_units_and_numbers(examined: Examination) -> None:
     assert dead.startswith("`0:4` is dead: above zero at no position of 120 images (highest value")
     assert dead.endswith("so the ReLU behind, `1`, lets nothing through.")
     assert one(examined, "duplicates").sentence.startswith(
-        "2 of 12 channels of `0` repeat others, in 2 groups: correlation 1.000 or more over 120"
+        "2 of 12 channels of `0` repeat others, in 2 groups: correlation 1.000 over 120"
     )
     assert one(examined, "selective").sentence.startswith("`0:5` answers to “red”: mean ")
 

@@ -51,6 +51,8 @@ def test_a_layer_with_a_relu_of_its_own_is_seen_to_have_one() -> None:
     maps = np.maximum(noise(4), 0)
     maps[:, 2] = 0
     assert kinds(states(evidence(maps, "Conv2D", families=("conv",)))) == {"dead": [2]}
+    assert kinds(states(evidence(maps, "Activation"))) == {"dead": [2]}
+    assert kinds(states(evidence(maps - 0.5, "Activation"))) == {"constant": [2]}
     summed = evidence(maps + 0.5, "add")
     assert kinds(states(summed)) == {"constant": [2]}
 

@@ -58,6 +58,13 @@ def test_a_channel_on_for_one_class_and_constant_there_is_infinite() -> None:
     assert found[:, 1].tolist() == [0, 0, 0]
 
 
+def test_rounding_is_no_difference() -> None:
+    """A saturated sigmoid: 1 everywhere but for the last bits."""
+    labels = np.repeat([0, 1, 2], 50)
+    values = 1 - np.random.default_rng(0).uniform(0, 1e-7, (1, 150)) - 1e-7 * (labels == 1)
+    assert (of_values(values, labels, 3) == 0).all()
+
+
 def test_a_class_of_one_image_has_no_effect_size() -> None:
     found = of_values(np.arange(4.0)[None], np.array([0, 0, 0, 1]), 3)
     assert np.isnan(found[1:]).all()

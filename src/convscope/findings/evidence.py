@@ -79,17 +79,20 @@ class Evidence:
 
     @property
     def switches(self) -> bool:
-        """Whether zero decides: a ReLU made these values, or one takes them next.
-
-        A Keras layer with a ReLU of its own has no value below zero, and some that are zero.
-        """
+        """Whether zero decides: a ReLU made these values, or one takes them next."""
         return self.gate is not None or self.is_relu or self.rectified
 
     @property
     def rectified(self) -> bool:
-        """Whether the values look as a ReLU leaves them, in a layer that has weights itself."""
-        fused = bool(set(self.families) & {"conv", "linear"}) and len(self.minimum) > 1
-        return fused and bool((self.minimum == 0).mean() > 0.5 and (self.minimum >= 0).all())
+        """Whether the values look as a ReLU leaves them, in a layer whose name does not say so.
+
+        Keras's ``Conv2D(…, activation="relu")`` and ``Activation("relu")`` give no value below
+        zero, and most of their channels are zero somewhere.
+        """
+        hiding = {"conv", "linear", "dense", "activation"} & {*self.families, self.kind.lower()}
+        if not hiding or self.channels < 2:
+            return False
+        return bool((self.minimum >= 0).all() and (self.minimum == 0).mean() > 0.5)
 
     @property
     def heights(self) -> Floats:

@@ -65,7 +65,7 @@ class Examination:
         if open_ended:
             said.append(
                 f"On and off: {_some(open_ended)}. No ReLU follows directly, so zero decides "
-                "nothing there. Scan the ReLUs themselves as well: `-l kind=relu`."
+                "nothing there. Scan the ReLUs as well: `-l kind=conv -l kind=relu`."
             )
         bare = [la.path for la in self.layers if la.twins is None]
         if bare:

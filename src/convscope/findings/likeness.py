@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,16 +91,18 @@ def _group_row(layer: Evidence, members: list[int], alike: NDArray[np.float64]) 
 def _said(
     layer: Evidence, groups: list[list[int]], rows: tuple[dict[str, Any], ...], spare: int
 ) -> str:
-    figures = (f"correlation {min(r['correlation'] for r in rows):.3f}"
-               f"{' or more' if spare > 1 else ''} over {layer.pooled.shape[1]:,} images, "
-               f"filters' cosine {min(r['cosine'] for r in rows):.2f}")  # fmt: skip
+    least = min(row["correlation"] for row in rows)
+    bound = " or more" if spare > 1 and least < 0.9995 else ""
+    figures = (f"correlation {least:.3f}{bound} over {layer.pooled.shape[1]:,} images, "
+               f"filters' cosine {min(row['cosine'] for row in rows):.2f}{bound}")  # fmt: skip
     if len(groups) > 1 or len(groups[0]) > 4:
         return (
             f"{spare} of {layer.channels} channels of `{layer.path}` repeat others, in "
             f"{len(groups)} group{'s' * (len(groups) > 1)}: {figures}."
         )
     first, *others = groups[0]
-    names = " and ".join(f"`{layer.path}:{one}`" for one in others)
+    *before, last = (f"`{layer.path}:{one}`" for one in others)
+    names = f"{', '.join(before)} and {last}" if before else last
     scales = [scale for scale in rows[0]["scales"] if abs(scale - 1) > 0.02]
     scaled = f", {number(scales[0])} × as strong" if len(others) == 1 and scales else ""
     verb = "repeats" if len(others) == 1 else "repeat"
@@ -112,11 +115,19 @@ def ranks(layer: Evidence) -> tuple[float, float] | None:
     Of the maps' peaks: a mean before the ReLU is linear in the layer before, so that its rank
     counts that layer's channels. ``None`` for too few channels or images to say.
     """
-    chosen = live(layer)
-    count, images = int(chosen.sum()), layer.heights.shape[1]
-    if count < FEWEST_CHANNELS or images < ENOUGH_IMAGES:
-        return None
-    return effective_rank(layer.heights[chosen]), expected_rank(count, images)
+    if layer not in _RANKS:
+        chosen = live(layer)
+        count, images = int(chosen.sum()), layer.heights.shape[1]
+        enough = count >= FEWEST_CHANNELS and images >= ENOUGH_IMAGES
+        _RANKS[layer] = (
+            (effective_rank(layer.heights[chosen]), expected_rank(count, images))
+            if enough else None
+        )  # fmt: skip
+    return _RANKS[layer]
+
+
+# Two thousand channels take seconds, and the table asks again.
+_RANKS: WeakKeyDictionary[Evidence, tuple[float, float] | None] = WeakKeyDictionary()
 
 
 def _redundant(layer: Evidence) -> Iterator[Finding]:

@@ -83,7 +83,7 @@ def dots(
     places = dict.fromkeys((across(a), up(b)) for a, b in zip(left, right, strict=True))
     path = "".join(f"M{a} {b}h0" for a, b in places)  # one path: thousands of elements are slow
     drawn = tag("path", d=path, class_="dots", stroke="var(--bar)", stroke_width="3.4",
-                stroke_linecap="round", stroke_opacity=".5", fill="none")  # fmt: skip
+                stroke_linecap="round", stroke_opacity=".7", fill="none")  # fmt: skip
     return _svg(title, size, [_frame(across, up, size, x, y), drawn])
 
 

@@ -17,20 +17,29 @@ from convscope.reports.page import figure
 from convscope.similarity import spectrum
 
 _BINS = 32
+_FEWEST_BINS = 4
 _SIDE = 128  # of a crop, in pixels of the file
 _SMALL = 48  # crops of fewer pixels are shown as pixels
 _CLASSES = 12  # bars for more classes than this are left out
 
 
 def values(layer: Evidence, channel: int) -> Html:
-    """The distribution of a channel's values, exact zeros told apart."""
+    """The distribution of a channel's values, exact zeros told apart.
+
+    Values that all lie in a few of the atlas's bins have no shape that it knows of: they are told.
+    """
+    least, mean, most = (number(float(values_[channel]))
+                         for values_ in (layer.minimum, layer.mean, layer.maximum))  # fmt: skip
+    if np.count_nonzero(layer.histogram[channel]) < _FEWEST_BINS:
+        return tag("p", f"Lowest {least}, mean {mean}, highest {most}.")
     edges, shares, zeros = uniform(layer, channel)
     name = f"{layer.path}:{channel}"
+    ends = f"Lowest {least}, mean {mean}, highest {most}."
     marks = [(0.0, "0")] if layer.switches else []
     chart = charts.histogram(edges, shares, f"Values of {name}", x="value",
                              y="% of positions", marks=marks)  # fmt: skip
     exact = f" Exactly zero, and not drawn: {_share(zeros)} of positions." if zeros else ""
-    return figure(chart, f"Values of `{name}` at sampled positions of all images.{exact}")
+    return figure(chart, f"Values of `{name}` at sampled positions of all images. {ends}{exact}")
 
 
 def uniform(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -128,8 +129,8 @@ def _lead(found: Examination) -> list[str]:
     if found.images < FEW_IMAGES:
         first += " That is few: what is off here may be on elsewhere."
     there = [kind for kind in KINDS if counts[kind]]
-    faults = [_counted(kind, counts[kind]) for kind in there if kind not in REMARKS]
-    remarks = [_counted(kind, counts[kind]) for kind in there if kind in REMARKS]
+    faults = _once([_counted(kind, counts[kind]) for kind in there if kind not in REMARKS])
+    remarks = _once([_counted(kind, counts[kind]) for kind in there if kind in REMARKS])
     absent, judged = _absent(found), sum(layer.switches for layer in found.layers)
     said = [
         f"{_listed(faults)}." if faults else "",
@@ -139,6 +140,11 @@ def _lead(found: Examination) -> list[str]:
         " elsewhere no ReLU follows directly." if judged < len(found.layers) else "",
     ]  # fmt: skip
     return [first, " ".join(filter(None, said))]
+
+
+def _once(said: list[str]) -> list[str]:
+    """What is counted are channels; that needs no saying twice."""
+    return said[:1] + [re.sub(" channels? ", " ", text, count=1) for text in said[1:]]
 
 
 def _absent(found: Examination) -> list[str]:
@@ -160,7 +166,7 @@ def _counted(kind: str, count: int) -> str:
     verb = "channel is" if count == 1 else "channels are"
     one = count == 1
     texts = {
-        "duplicates": f"{count:,} {'repeats another' if one else 'repeat others'}",
+        "duplicates": f"{count:,} {'channel repeats another' if one else 'channels repeat others'}",
         "redundant layer": f"{count:,} {'layer says' if one else 'layers say'} far less than "
         f"{'its' if one else 'their'} number of channels",
         "selective": f"{count:,} {'channel answers' if one else 'channels answer'} to one class",

@@ -28,6 +28,6 @@ def effect_sizes(counts: ArrayLike, sums: ArrayLike, squares: ArrayLike) -> NDAr
         between = difference**2 * n * rest / (n + rest)
         within = np.where(whole - between > 1e-12 * every, whole - between, 0.0)  # else rounding
         d = difference / np.sqrt(within / (n + rest - 2))
-        flat = np.abs(difference) <= 1e-12 * np.sqrt(every / n.sum(0))
+        flat = np.abs(difference) <= 1e-6 * np.sqrt(every / n.sum(0))  # the root of that rounding
         found = np.where(flat, 0.0, d) * (1 - 3 / (4 * (n + rest - 2) - 1))
     return np.where((n >= 2) & (rest >= 2), found, np.nan)
