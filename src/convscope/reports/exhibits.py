@@ -121,11 +121,12 @@ def directions(layer: Evidence) -> Html:
     even = np.arange(len(shares)) / (len(shares) - 1)
     at = np.arange(len(shares))
     chart = charts.lines(
-        [(layer.path[-24:], at, 100 * shares), ("all alike", at, 100 * even)],
+        [(layer.path[-24:], at, 100 * shares), ("if all held as much", at, 100 * even)],
         f"Variance of {layer.path} by directions", x="directions", y="% of variance", low=0,
     )  # fmt: skip
     half = int(np.searchsorted(shares, 0.9))
-    return figure(chart, f"{half} of {layer.channels} directions hold 90 % of the variance.")
+    hold = "direction holds" if half == 1 else "directions hold"
+    return figure(chart, f"{half} {hold} 90 % of the variance of {layer.channels} channels' peaks.")
 
 
 def beside(finding: Finding, layer: Evidence, atlas: Atlas | None) -> Html:
