@@ -138,3 +138,13 @@ def test_a_sound_network_is_said_to_be_sound(photographs: Path, tmp_path: Path) 
         "No channel is dead, nearly dead, constant or a duplicate of another."
         in report.sentences()[1]
     )
+
+
+def test_what_is_not_finite_is_said_first(photographs: Path, tmp_path: Path) -> None:
+    network = planted()
+    with torch.no_grad():
+        network[0].weight[7] = float("nan")  # type: ignore[index, operator]
+        network[0].bias[8] = float("inf")  # type: ignore[index, operator]
+    finding = found_by(network, photographs, tmp_path / "atlas", "1").findings[0]
+    assert (finding.kind, finding.channels) == ("not finite", (7, 8))
+    assert finding.sentence.startswith("2 of 12 channels of `1` are not finite: 38,880 values that")

@@ -15,6 +15,7 @@ from convscope.figures.text import number
 from convscope.findings import KINDS, REMARKS, Evidence, Examination, Finding, examine
 from convscope.findings.examination import concerned
 from convscope.findings.likeness import ranks
+from convscope.findings.switches import images_of
 from convscope.reports import charts, exhibits
 from convscope.reports.markup import Html, join, rich, tag
 from convscope.reports.page import Page, Part, figure, folded, meter, paragraphs, scrolling, table
@@ -240,7 +241,7 @@ def _method(found: Examination) -> Part:
     gaps = [tag("h3", "Not judged"), tag("ul", [tag("li", rich(text)) for text in left])]
     sample = found.layers[0].pooled.shape[1]
     text = paragraphs(
-        f"Counts and extremes are exact: of every position of all {found.images:,} images. "
+        f"Counts and extremes are exact: of every position of all {images_of(found.images)}. "
         "Correlations are of means over the map and of its peaks, ranks of peaks, CKA of means, on "
         f"{'all of them' if sample >= found.images else f'{sample:,} of them, drawn at random'}. "
         "Everything is said of these images; on others it may be otherwise."

@@ -9,7 +9,7 @@ from convscope.findings import KINDS, REMARKS, Examination
 from convscope.findings import classes as of_classes
 from convscope.findings.examination import FEW_IMAGES, concerned
 from convscope.findings.likeness import CORRELATED, COSINE, ENOUGH_IMAGES, REDUNDANT
-from convscope.findings.switches import NEARLY, OUTER, SATURATED
+from convscope.findings.switches import NEARLY, OUTER, SATURATED, images_of
 
 MEANINGS = {
     "not finite": "Channels with a value that is NaN or infinite.",
@@ -54,7 +54,7 @@ def lead(found: Examination) -> list[str]:
     """What was looked at, and what was found, as two paragraphs."""
     counts = found.counts()
     layers = f"{len(found.layers)} layer{'s' * (len(found.layers) != 1)}"
-    first = f"{found.channels:,} channels in {layers} were watched on {found.images:,} images."
+    first = f"{found.channels:,} channels in {layers} were watched on {images_of(found.images)}."
     if found.images < FEW_IMAGES:
         first += " That is few: what is off here may be on elsewhere."
     there = [kind for kind in KINDS if counts[kind]]
