@@ -20,12 +20,15 @@ def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     data = pytest.importorskip("skimage.data", reason="scikit-image carries the photograph")
     monkeypatch.chdir(tmp_path)
     Image.fromarray(data.cat()).save("cat.jpg")
+    (tmp_path / "photos").mkdir()
+    for name in ("cat", "coffee", "rocket"):
+        Image.fromarray(getattr(data, name)()).save(f"photos/{name}.jpg")
     names: dict[str, object] = {}
     for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
         exec(block, names)
     assert list((tmp_path / "frames").iterdir())
     assert {path.name for path in tmp_path.glob("*.png")} == {
-        "depths.png", "maps.png", "filters.png", "unit.png"
+        "depths.png", "maps.png", "filters.png", "unit.png", "unit-top.png"
     }  # fmt: skip
 
 

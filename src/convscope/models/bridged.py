@@ -105,9 +105,13 @@ class BridgedModel(KerasModel):
             if array is not None:
                 streamer.give(address, self._bridge.floats(array))
 
-        with self._alone(grad=False), self._in_one_line(values), suppress(Stop):
-            with self._watching(keep, only=paths):
-                self._call(self._native(values.clone()))
+        with (
+            self._alone(grad=False),
+            self._in_one_line(values),
+            suppress(Stop),
+            self._watching(keep, only=paths),
+        ):
+            self._call(self._native(values.clone()))
         streamer.finish(self.name)
 
     def _forward(self, values: Tensor, grad: bool) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +41,9 @@ def _merged(folder: Path, plan: Plan, path: str) -> LayerSummary:
 
 def _state(part: Path, path: str) -> State:
     with safe_open(part, "np") as file:
+        names = file.keys()
         return {name.removesuffix(f"/{path}"): file.get_tensor(name)
-                for name in file.keys() if name.partition("/")[2] == path}  # fmt: skip
+                for name in names if name.partition("/")[2] == path}  # fmt: skip
 
 
 def _write_pooled(folder: Path, plan: Plan, path: str, state: State) -> Any:
@@ -67,6 +67,5 @@ def parts_of(folder: Path) -> Iterator[Path]:
 
 def remove_parts(folder: Path) -> None:
     """All is in the summary: the parts are no longer needed."""
-    with ExitStack():
-        for part in parts_of(folder):
-            part.unlink(missing_ok=True)
+    for part in parts_of(folder):
+        part.unlink(missing_ok=True)
