@@ -113,15 +113,23 @@ def _ends(layers: Sequence[Evidence]) -> str:
 
 
 def _tallies(found: Examination) -> Html:
-    shown = [_tally(kind, count) for kind, count in found.counts().items()
-             if count or kind not in ("not finite", "constant", "saturated")]  # fmt: skip
+    shown = [
+        _tally(kind, count, any(_judged(layer, kind) for layer in found.layers))
+        for kind, count in found.counts().items()
+        if count or kind not in ("not finite", "constant", "saturated")
+    ]
     return tag("ul", shown, class_="tallies", aria_label="How many of each kind")
 
 
-def _tally(kind: str, count: int) -> Html:
-    inside = [tag("b", f"{count:,}"), tag("small", KINDS[kind].lower())]
+def _tally(kind: str, count: int, judged: bool) -> Html:
+    name = KINDS[kind].lower()
     if not count:
+        inside = [
+            tag("b", "0" if judged else "–"),
+            tag("small", name if judged else f"{name}, not judged"),
+        ]
         return tag("li", tag("span", inside, class_="none"))
+    inside = [tag("b", f"{count:,}"), tag("small", name)]
     return tag("li", tag("a", inside, href=f"#{_anchor(kind)}"))
 
 
@@ -132,8 +140,8 @@ def _anchor(kind: str) -> str:
 def _layers(found: Examination) -> Part:
     shown = [kind for kind in KINDS if kind != "redundant layer" and found.of(kind)]
     shown = list(dict.fromkeys(["dead", *shown]))
-    heads = ["layer", "kind", "channels", *(KINDS[kind].lower() for kind in shown),
-             "effective rank"]  # fmt: skip
+    heads = ["layer", "channels", *(KINDS[kind].lower() for kind in shown), "effective rank",
+             "kind"]  # fmt: skip
     rows = [_layer_row(layer, found, shown) for layer in found.layers]
     text = paragraphs(
         "Effective rank: from image to image, the peaks of the layer's channels vary like those of "
@@ -141,23 +149,30 @@ def _layers(found: Examination) -> Part:
         "show on as many images. A dash: nothing that could be judged."
     )
     made = table(heads, rows, "Channels of each kind, layer by layer",
-                 numeric=range(2, len(heads) - 1))  # fmt: skip
+                 numeric=range(1, len(heads) - 2))  # fmt: skip
     return Part("layers", "Layer by layer", join([text, made]))
 
 
 def _layer_row(layer: Evidence, found: Examination, kinds: Sequence[str]) -> list[Any]:
-    size = "×".join(map(str, layer.size))
-    cells: list[Any] = [tag("code", layer.path), f"{layer.kind} {size}".strip(),
-                        f"{layer.channels:,}"]  # fmt: skip
+    cells: list[Any] = [tag("code", layer.path), f"{layer.channels:,}"]
     for kind in kinds:
         count = sum(concerned(one) for one in found.of(kind) if one.layer == layer.path)
-        judged = layer.switches or kind not in ("dead", "nearly dead", "always on")
         style = "n some" if count and kind not in REMARKS else "n" if count else "n zero"
-        cells.append(tag("td", f"{count:,}" if judged else "–", class_=style))
+        cells.append(tag("td", f"{count:,}" if _judged(layer, kind) else "–", class_=style))
     rank = ranks(layer)
-    if rank is None:
-        return [*cells, "–"]
-    return [*cells, meter(rank[0] / rank[1], f"{number(rank[0])} of {layer.channels:,}")]
+    share = meter(rank[0] / rank[1], f"{number(rank[0])} of {layer.channels:,}") if rank else "–"
+    size = "×".join(map(str, layer.size))
+    return [*cells, share, f"{layer.kind} {size}".strip()]
+
+
+def _judged(layer: Evidence, kind: str) -> bool:
+    """Whether that layer could have shown a finding of that kind."""
+    if kind in ("dead", "nearly dead", "always on"):
+        return layer.switches
+    if kind == "redundant layer":
+        return ranks(layer) is not None
+    needs = {"saturated": layer.bounds, "duplicates": layer.twins, "selective": layer.by_class}
+    return kind not in needs or needs[kind] is not None
 
 
 def _part(

@@ -13,8 +13,8 @@ from convscope.findings.switches import NEARLY, OUTER, SATURATED, images_of
 
 MEANINGS = {
     "not finite": "Channels with a value that is NaN or infinite.",
-    "dead": "Channels that are above zero at no position of any image, where a ReLU keeps only "
-    "what is.",
+    "dead": "Channels that are above zero at no position of any image, so that their ReLU gives "
+    "nothing but zero.",
     "nearly dead": f"Above zero at one position in {1 / NEARLY:,.0f} or fewer.",
     "constant": "Channels that have one value everywhere.",
     "saturated": f"Channels of a bounded function with {SATURATED:.0%} or more of their positions "
