@@ -13,8 +13,9 @@ import numpy as np
 from convscope.atlas import Atlas, open_atlas
 from convscope.figures.text import number
 from convscope.findings import KINDS, REMARKS, Evidence, Examination, Finding, examine
+from convscope.findings.classes import ENOUGH as ENOUGH_OF_A_CLASS
 from convscope.findings.examination import concerned
-from convscope.findings.likeness import ranks
+from convscope.findings.likeness import ENOUGH_IMAGES, ranks
 from convscope.findings.switches import images_of
 from convscope.reports import charts, exhibits
 from convscope.reports.markup import Html, join, rich, tag
@@ -171,8 +172,12 @@ def _judged(layer: Evidence, kind: str) -> bool:
         return layer.switches
     if kind == "redundant layer":
         return ranks(layer) is not None
-    needs = {"saturated": layer.bounds, "duplicates": layer.twins, "selective": layer.by_class}
-    return kind not in needs or needs[kind] is not None
+    if kind == "selective":
+        of = layer.by_class
+        return of is not None and bool((of.counts >= ENOUGH_OF_A_CLASS).any())
+    if kind == "duplicates":
+        return layer.twins is not None and layer.pooled.shape[1] >= ENOUGH_IMAGES
+    return kind != "saturated" or layer.bounds is not None
 
 
 def _part(
