@@ -27,8 +27,8 @@ def test_exported_names() -> None:
         "Atlas", "ConvscopeError", "Fourier", "Frames", "MaCo", "Model", "Pixels", "Preprocess",
         "Recipe", "TensorBoard", "Transforms", "__version__", "activation_grid", "between",
         "caricature", "channel", "direction", "diversity", "dream", "feature_maps", "filters",
-        "layer", "load", "logit", "maximize", "neuron", "open_atlas", "open_dataset", "scan",
-        "style", "train", "watch",
+        "layer", "load", "logit", "maximize", "neuron", "open_atlas", "open_dataset", "report",
+        "scan", "style", "train", "watch",
     ]  # fmt: skip
 
 

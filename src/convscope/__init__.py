@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from convscope.models import Model as Model
     from convscope.models import load as load
     from convscope.preprocess import Preprocess as Preprocess
+    from convscope.reports import report as report
     from convscope.scanning import scan as scan
     from convscope.training import Recipe as Recipe
     from convscope.training import train as train
@@ -78,6 +79,7 @@ _WHERE = {
     "neuron": "ascent",
     "open_atlas": "atlas",
     "open_dataset": "data",
+    "report": "reports",
     "scan": "scanning",
     "style": "ascent",
     "train": "training",
@@ -113,6 +115,7 @@ __all__ = [
     "neuron",
     "open_atlas",
     "open_dataset",
+    "report",
     "scan",
     "style",
     "train",

@@ -15,7 +15,8 @@ Reading needs numpy, Pillow and safetensors; no framework is loaded and no code 
 ``dataset`` (``name``, ``fingerprint``, ``images``, ``classes``, ``labelled``); ``settings``
 (``layers``, ``top``, ``sample``, ``seed``, ``pooled``, ``by class``, ``size`` (height, width),
 ``batch``, ``shard``); ``layers`` (``path``, ``kind``, ``shape``, ``families``, ``field``: ``text``,
-``size``, ``stride``, ``known``, ``gated``); ``made_with`` (versions, threads); ``state``
+``size``, ``stride``, ``known``, ``gated``; ``gate``: the ReLU its values go through next;
+``kernel``: the layer whose filters make its channels); ``made_with`` (versions, threads); ``state``
 (``complete``, ``shards``, ``images`` scanned, ``skipped``); ``skipped`` (``index``, ``id``,
 ``reason``; the first 10,000).
 
@@ -42,8 +43,8 @@ Reading needs numpy, Pillow and safetensors; no framework is loaded and no code 
 
 **network.safetensors**: ``field.rows/PATH`` int32 ``(H, 2)``, ``field.columns/PATH`` ``(W, 2)``:
 the interval of the seen image that each row (column) of the map looks at, global gates left out;
-``kernel.cosine/PATH`` float16 ``(C, C)``: cosines between flattened kernels; ``kernel.norm/PATH``
-float32 ``(C,)``.
+``kernel.cosine/PATH`` float16 ``(C, C)``: cosines between the flattened kernels that make its
+channels; ``kernel.norm/PATH`` float32 ``(C,)``.
 """
 
 from convscope.atlas.exemplars import Exemplar, Exemplars

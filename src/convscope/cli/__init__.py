@@ -11,7 +11,7 @@ import warnings
 
 import typer
 
-from convscope.cli import climb, look, make, repaint, survey
+from convscope.cli import climb, look, make, repaint, survey, tell
 from convscope.errors import ConvscopeError
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ app.command()(repaint.dream)
 app.command()(repaint.style)
 app.command()(survey.scan)
 app.command()(survey.top)
+app.command()(tell.report)
 app.command()(make.train)
 
 

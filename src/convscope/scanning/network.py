@@ -14,6 +14,7 @@ from convscope.errors import ModelError, UnknownLayer
 from convscope.models import Batch, Model, ReceptiveField
 from convscope.scanning.plan import Plan
 from convscope.scanning.summaries import State
+from convscope.wiring import wiring
 
 _MOST_CHANNELS = 4096  # a matrix of 32 MB
 
@@ -21,6 +22,7 @@ _MOST_CHANNELS = 4096  # a matrix of 32 MB
 def describe_layers(model: Model, plan: Plan, folder: Path) -> list[dict[str, Any]]:
     """The manifest's entries for the layers; writes ``network.safetensors``."""
     fields, shapes = _fields(model, plan), _shapes(model, plan)
+    wires = wiring(model, plan.layers, plan.size)
     arrays: State = {}
     entries = []
     for path in plan.layers:
@@ -28,12 +30,13 @@ def describe_layers(model: Model, plan: Plan, folder: Path) -> list[dict[str, An
         shape = shapes[path]
         entries.append({
             "path": path, "kind": layer.kind, "shape": shape, "families": list(layer.families),
-            "field": _about(field),
+            "field": _about(field), **wires[path],
         })  # fmt: skip
         if field is not None and _fits(field, shape):
             arrays[f"field.rows/{path}"] = field.local_rows.astype(np.int32)
             arrays[f"field.columns/{path}"] = field.local_columns.astype(np.int32)
-        arrays |= {f"{name}/{path}": value for name, value in _kernels(model, path).items()}
+        kernels = _kernels(model, wires[path]["kernel"])
+        arrays |= {f"{name}/{path}": value for name, value in kernels.items()}
     with writing(folder / NETWORK) as file:
         write_arrays(file, arrays)
     return entries
@@ -70,7 +73,9 @@ def _about(field: ReceptiveField | None) -> dict[str, Any] | None:
             "known": field.known, "gated": field.gated}  # fmt: skip
 
 
-def _kernels(model: Model, path: str) -> State:
+def _kernels(model: Model, path: str | None) -> State:
+    if path is None:
+        return {}
     try:
         kernel = model.weights(path)
     except UnknownLayer:
