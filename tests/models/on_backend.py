@@ -486,3 +486,52 @@ def test_memory_is_shared_where_it_can_be_and_copied_where_not(
     monkeypatch.setattr(bridge, "_imported", refuses)
     torch.testing.assert_close(model.activations(_batch(), "conv")["conv"], truth)
     assert bridge.tensor(array).data_ptr() != bridge.tensor(array).data_ptr()
+
+
+# Edits and shuffled copies
+
+
+def test_an_edit_changes_what_comes_after(network: Any, held: Any) -> None:
+    model, changed = cs.load(network, input=(3, *SIZE)), dict(held)
+    changed["conv1.kernel"], changed["conv1.bias"] = (
+        held[name].copy() for name in ("conv1.kernel", "conv1.bias")
+    )
+    changed["conv1.kernel"][2], changed["conv1.bias"][2] = 0, 0
+
+    def without(values: Tensor) -> Tensor:
+        values = values.clone()
+        values[:, 2] = 0
+        return values
+
+    truth = by_hand(images(), changed)
+    for path in ("conv1", "conv1/pre"):
+        edited = model.edited({path: without})
+        _close("maps", edited.activations(_last(images()), [path])[path], truth[path], 1e-5)
+        _close(
+            "maps", edited.activations(_last(images()), ["conv2", "fc"])["fc"], truth["fc"], 1e-5
+        )
+        _close("logits", edited.logits(_last(images())), truth["fc"], 1e-5)
+    _close("logits", model.logits(_last(images())), by_hand(images(), held)["fc"], 1e-5)
+
+
+@bridged
+def test_there_is_no_gradient_through_an_edit(network: Any) -> None:
+    model = cs.load(network, input=(3, *SIZE)).edited({"conv1": torch.zeros_like})
+    for ask in (lambda: model.logits(_last(images()), grad=True),
+                lambda: model.activations(_last(images()), "fc", grad=True)):  # fmt: skip
+        with pytest.raises(ModelError, match="no gradient through the edit at 'conv1' on"):
+            ask()
+
+
+def test_kernels_are_shuffled_in_a_copy(network: Any, held: Any) -> None:
+    model = cs.load(network, input=(3, *SIZE))
+    if network.name == "subclassed":  # Keras cannot write down a class that it does not know
+        with pytest.raises(ModelError, match="subclassed cannot be copied"):
+            model.shuffled(["fc"])
+        return
+    found = model.shuffled(["fc", "inner.a"])
+    for path in ("fc", "inner.a"):
+        mine, theirs = model.weights(path), found.weights(path)
+        assert (mine != theirs).any()
+        np.testing.assert_array_equal(np.sort(mine.ravel()), np.sort(theirs.ravel()))
+    _close("logits", model.logits(_last(images())), by_hand(images(), held)["fc"], 1e-5)

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -57,6 +58,16 @@ class TorchModel(HookedModel):
             grouped = values.reshape(module.groups, -1, *values.shape[1:])
             values = grouped.transpose(1, 2).flatten(0, 1)
         return np.array(values.numpy(), order="C")  # never the live weights
+
+    def _shuffle(self, path: str, random: np.random.Generator) -> None:
+        held = self.modules[path].parameters(recurse=False) if path in self.modules else ()
+        for parameter in held:
+            if parameter.ndim > 1:
+                order = torch.from_numpy(random.permutation(parameter.numel()))
+                with torch.no_grad():
+                    parameter.copy_(
+                        parameter.flatten()[order.to(parameter.device)].view_as(parameter)
+                    )
 
     def _looks_untrained(self) -> str:
         parts = list(self.module.modules())
