@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from convscope.ascent import logit as logit
     from convscope.ascent import maximize as maximize
     from convscope.ascent import neuron as neuron
+    from convscope.attribution import attribute as attribute
     from convscope.data import open_dataset as open_dataset
     from convscope.errors import ConvscopeError as ConvscopeError
     from convscope.kernels import filters as filters
@@ -53,6 +54,7 @@ _WHERE = {
     "Recipe": "training",
     "TensorBoard": "watching",
     "Transforms": "ascent",
+    "attribute": "attribution",
     "between": "ascent",
     "caricature": "ascent",
     "channel": "ascent",
@@ -81,6 +83,7 @@ __all__ = [
     "TensorBoard",
     "Transforms",
     "__version__",
+    "attribute",
     "between",
     "caricature",
     "channel",

@@ -535,3 +535,34 @@ def test_kernels_are_shuffled_in_a_copy(network: Any, held: Any) -> None:
         assert (mine != theirs).any()
         np.testing.assert_array_equal(np.sort(mine.ravel()), np.sort(theirs.ravel()))
     _close("logits", model.logits(_last(images())), by_hand(images(), held)["fc"], 1e-5)
+
+
+# Attribution
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:captum")
+def test_attributions_are_captums_on_the_network_by_hand(network: Any, held: Any) -> None:
+    captum = pytest.importorskip("captum.attr")
+    model = cs.load(network, input=(3, *SIZE))
+    found = cs.attribute(
+        model, _last(images())[:1], 2, layer="inner.norm",
+        method=["integrated_gradients", "gradient_x_input", "gradcam", "occlusion"],
+    )  # fmt: skip
+    x = images()[:1].requires_grad_()
+
+    def score(x: Tensor) -> Tensor:
+        return by_hand(x, held)["fc/pre"][:, 2]
+
+    truth = captum.IntegratedGradients(score).attribute(x, n_steps=64)
+    ones = {name: torch.from_numpy(found[name].values) for name in (
+        "integrated_gradients", "gradient_x_input", "gradcam", "occlusion")}  # fmt: skip
+    _close("attributions", ones["integrated_gradients"], truth[0].sum(0).float(), 1e-4)
+    truth = captum.InputXGradient(score).attribute(x)
+    _close("attributions", ones["gradient_x_input"], truth[0].sum(0), 1e-4)
+    windows = {"sliding_window_shapes": (3, 2, 2), "strides": (3, 1, 1)}
+    truth = captum.Occlusion(score).attribute(x, **windows)
+    _close("attributions", ones["occlusion"], truth[0].mean(0), 1e-4)
+    steps = by_hand(x, held)
+    (slope,) = torch.autograd.grad(steps["fc/pre"][0, 2], steps["inner.norm"])
+    cam = (slope.mean((2, 3), keepdim=True) * steps["inner.norm"]).sum(1)
+    _close("attributions", ones["gradcam"], cam[0], 1e-4)

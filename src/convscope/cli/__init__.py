@@ -11,7 +11,7 @@ import warnings
 
 import typer
 
-from convscope.cli import climb, look, make
+from convscope.cli import climb, look, make, understand
 from convscope.errors import ConvscopeError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command()(look.predict)
 app.command()(look.maps)
 app.command()(look.filters)
 app.command()(climb.maximize)
+app.command()(understand.attribute)
 app.command()(make.train)
 
 
