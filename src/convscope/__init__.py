@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from convscope.ablation import ablate as ablate
     from convscope.ascent import Fourier as Fourier
     from convscope.ascent import Pixels as Pixels
     from convscope.ascent import Transforms as Transforms
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from convscope.preprocess import Preprocess as Preprocess
     from convscope.training import Recipe as Recipe
     from convscope.training import train as train
+    from convscope.tuning import sensitivity as sensitivity
     from convscope.watching import Frames as Frames
     from convscope.watching import TensorBoard as TensorBoard
     from convscope.watching import watch as watch
@@ -54,6 +56,7 @@ _WHERE = {
     "Recipe": "training",
     "TensorBoard": "watching",
     "Transforms": "ascent",
+    "ablate": "ablation",
     "attribute": "attribution",
     "between": "ascent",
     "caricature": "ascent",
@@ -68,6 +71,7 @@ _WHERE = {
     "maximize": "ascent",
     "neuron": "ascent",
     "open_dataset": "data",
+    "sensitivity": "tuning",
     "train": "training",
     "watch": "watching",
 }
@@ -83,6 +87,7 @@ __all__ = [
     "TensorBoard",
     "Transforms",
     "__version__",
+    "ablate",
     "attribute",
     "between",
     "caricature",
@@ -97,6 +102,7 @@ __all__ = [
     "maximize",
     "neuron",
     "open_dataset",
+    "sensitivity",
     "train",
     "watch",
 ]

@@ -32,6 +32,7 @@ app.command()(look.maps)
 app.command()(look.filters)
 app.command()(climb.maximize)
 app.command()(understand.attribute)
+app.command()(understand.ablate)
 app.command()(make.train)
 
 
