@@ -20,12 +20,15 @@ def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     data = pytest.importorskip("skimage.data", reason="scikit-image carries the photograph")
     monkeypatch.chdir(tmp_path)
     Image.fromarray(data.cat()).save("cat.jpg")
+    for k, name in enumerate(("cat", "dog")):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        Image.fromarray(data.cat()[:, 40 * k :]).save(tmp_path / "pets" / name / "1.jpg")
     names: dict[str, object] = {}
     for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
         exec(block, names)
     assert list((tmp_path / "frames").iterdir())
     assert {path.name for path in tmp_path.glob("*.png")} == {
-        "depths.png", "maps.png", "filters.png", "unit.png"
+        "depths.png", "maps.png", "filters.png", "unit.png", "why.png"
     }  # fmt: skip
 
 

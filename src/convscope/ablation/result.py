@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.figures import Section, Sheet, Theme, map_tiles
+from convscope.figures import Section, Sheet, Theme
+from convscope.figures.curves import cell_tiles
 
 _ROWS = 40
 
@@ -88,9 +89,7 @@ class Ablation:
         overall = np.array([-self.cost(one) for one in shown])
         cells = np.concatenate([overall[:, None], values], 1).astype(np.float32)
         reach = float(np.nanmax(np.abs(cells))) or 1.0
-        wide = np.repeat(cells.reshape(-1, 1, 1), 3, axis=2)  # so that every class can be named
-        tiles = map_tiles(wide, range=(-reach, reach), signed=True,
-                          labels=[""] * cells.size)  # fmt: skip
+        tiles = cell_tiles(cells, low=-reach, high=reach, signed=True, wide=3)
         heads = ("all", *(self.classes[k] for k in used))
         section = Section("", tuple(tiles), len(heads), tuple(one.name for one in shown), heads)
         return Sheet(f"{self.model} · what it costs to do without", tuple(self._lines(len(shown))),

@@ -33,6 +33,7 @@ app.command()(look.filters)
 app.command()(climb.maximize)
 app.command()(understand.attribute)
 app.command()(understand.ablate)
+app.command()(understand.sensitivity)
 app.command()(make.train)
 
 

@@ -145,6 +145,61 @@ def ablate(
     typer.echo(written or found.note)
 
 
+def sensitivity(
+    dataset: Data,
+    model: opt.ModelName = "demo",
+    layers: opt.Layers = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="brightness, contrast, hue, blur, noise, JPEG, rotation, scale, translation, "
+            "occlusion, flip. Repeatable; all by default."
+        ),
+    ] = None,
+    unit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ADDRESS", help="Say what this unit follows. Repeatable."),
+    ] = None,
+    first: Annotated[
+        int, typer.Option("--first", min=2, metavar="N", help="So many pictures, spread evenly.")
+    ] = 64,
+    pool: Annotated[
+        str, typer.Option(help="A channel's answer: the mean or the peak of its map.")
+    ] = "mean",
+    theme: opt.Theme = "light",
+    size: opt.Size = None,
+    weights: opt.Weights = None,
+    preprocess: opt.Preprocessing = None,
+    input_shape: opt.InputShape = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE|DIR", help="The overview, or a folder: "
+                           "every layer's curves too.")
+    ] = Path("sensitivity"),
+    as_json: opt.Json = False,
+) -> None:  # fmt: skip
+    """What channels and layers are sensitive to: controlled changes, gratings, colours."""
+    from convscope.tuning import sensitivity as run
+
+    loaded = opt.load_model(model, weights, preprocess, None, input_shape)
+    with opt.Steps(quiet=as_json) as steps:
+        found = run(
+            loaded, dataset, layers, changes=change, first=first, pool=pool,
+            size=opt.parse_size(size), progress=steps.count,
+        )  # fmt: skip
+    written = found.save(output, theme=theme)  # type: ignore[arg-type]
+    if as_json:
+        print(json.dumps(found.card(), indent=1, ensure_ascii=False))
+        return
+    typer.echo(found.sentence())
+    names = list(found.layers[0].invariance)
+    rows = [(la.layer.path, *(f"{la.overall()[n]:.2f}" for n in names)) for la in found.layers]
+    _table(("invariance", *names), rows)
+    for address in unit or ():
+        typer.echo(found.unit(address))
+    for path in written:
+        typer.echo(path)
+
+
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.table import Table
