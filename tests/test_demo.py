@@ -45,11 +45,17 @@ def _no_network(*_: object) -> None:
 
 def test_it_writes_what_it_says_and_its_page_shows_it(demo: tuple[Path, list[str]]) -> None:
     folder, lines = demo
-    written = {path.relative_to(folder).as_posix() for path in folder.rglob("*.png")}
+    written = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*.png")
+        if "patches" not in path.parts
+    }
     said = {Path(line.split()[0]).name for line in lines if ".png" in line}
     assert said == {name for name in written if "/" not in name}
     page = Links((folder / "index.html").read_text(encoding="utf-8"))
-    assert {file for file in page.files if not file.startswith("data:")} == written
+    shown = {file for file in page.files if not file.startswith("data:")}
+    assert shown == {*written, "findings.html"}
+    assert (folder / "findings.html").exists()
     assert page.images_without_text == 0
     for name in written:
         with Image.open(folder / name) as picture:

@@ -24,10 +24,11 @@ def _loaded_by(code: str) -> set[str]:
 
 def test_exported_names() -> None:
     assert convscope.__all__ == [
-        "ConvscopeError", "Fourier", "Frames", "Model", "Pixels", "Preprocess", "Recipe",
+        "Atlas", "ConvscopeError", "Fourier", "Frames", "Model", "Pixels", "Preprocess", "Recipe",
         "TensorBoard", "Transforms", "__version__", "ablate", "attribute", "between", "caricature",
         "channel", "direction", "diversity", "feature_maps", "filters", "layer", "load", "logit",
-        "maximize", "neuron", "open_dataset", "sensitivity", "train", "watch",
+        "maximize", "neuron", "open_atlas", "open_dataset", "report", "scan", "sensitivity",
+        "train", "watch",
     ]  # fmt: skip
 
 

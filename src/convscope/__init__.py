@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from convscope.ascent import logit as logit
     from convscope.ascent import maximize as maximize
     from convscope.ascent import neuron as neuron
+    from convscope.atlas import Atlas as Atlas
+    from convscope.atlas import open_atlas as open_atlas
     from convscope.attribution import attribute as attribute
     from convscope.data import open_dataset as open_dataset
     from convscope.errors import ConvscopeError as ConvscopeError
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from convscope.models import Model as Model
     from convscope.models import load as load
     from convscope.preprocess import Preprocess as Preprocess
+    from convscope.reports import report as report
+    from convscope.scanning import scan as scan
     from convscope.training import Recipe as Recipe
     from convscope.training import train as train
     from convscope.tuning import sensitivity as sensitivity
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _WHERE = {
+    "Atlas": "atlas",
     "ConvscopeError": "errors",
     "Fourier": "ascent",
     "Frames": "watching",
@@ -70,13 +75,17 @@ _WHERE = {
     "logit": "ascent",
     "maximize": "ascent",
     "neuron": "ascent",
+    "open_atlas": "atlas",
     "open_dataset": "data",
+    "report": "reports",
+    "scan": "scanning",
     "sensitivity": "tuning",
     "train": "training",
     "watch": "watching",
 }
 
 __all__ = [
+    "Atlas",
     "ConvscopeError",
     "Fourier",
     "Frames",
@@ -101,7 +110,10 @@ __all__ = [
     "logit",
     "maximize",
     "neuron",
+    "open_atlas",
     "open_dataset",
+    "report",
+    "scan",
     "sensitivity",
     "train",
     "watch",

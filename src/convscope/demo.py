@@ -18,10 +18,13 @@ from convscope.images import Picture, decode
 from convscope.kernels import filters
 from convscope.maps import FeatureMaps, feature_maps
 from convscope.models import Model, load
+from convscope.reports import report
+from convscope.scanning import scan
 
 PHOTOGRAPHS = ("cat", "coffee", "rocket")
 DEPTHS = ("stem.conv", "stage1.widen.conv", "stage1/add", "stage2.widen.conv", "stage2/add")
 MAPS_SIZE = 224
+PATCHES = (192, 128, 96)  # sides of the squares that are cut from a photograph, in its pixels
 
 
 @dataclass
@@ -61,6 +64,7 @@ def run(folder: Path) -> Iterator[str]:
     yield from _depths(page, seen)
     yield from _layers(page, seen["cat"])
     yield from _filters(page, model)
+    yield from _atlas(page, model, photographs)
     (folder / "index.html").write_text(_document(page.parts, _about(model)), encoding="utf-8")
     yield f"\nAll of it on one page: {folder / 'index.html'}"
     yield (
@@ -151,6 +155,39 @@ def _filters(page: Page, model: Model) -> Iterator[str]:
     for path in ("stem.conv", "stage1.widen.conv"):
         found = filters(model, path)
         yield page.show(f"filters.{path}", found.grid(), found.grid(theme="dark"))
+
+
+def _atlas(page: Page, model: Model, photographs: dict[str, Picture]) -> Iterator[str]:
+    count = _cut(photographs, page.folder / "patches")
+    page.say("<h2>What each channel answers to</h2>")
+    page.say(
+        f"<p>The photographs cut into {count} patches, and all of them shown to the network: the "
+        'patches that one channel answers to most, and a <a href="findings.html">report on all '
+        "channels</a>.</p>"
+    )
+    yield f"\nAn atlas: what each channel answers to in {count} patches of the photographs:"
+    atlas = scan(model, page.folder / "patches", page.folder / "atlas", ["kind=relu", "*/add"])
+    told = report(atlas)
+    chosen = next((f for f in reversed(told.findings) if f.kind == "selective"), None)
+    unit = atlas[chosen.units[0] if chosen else "stage2/add:0"]
+    yield page.show("unit", unit.sheet(), unit.sheet(theme="dark"))
+    yield f"  {told.save(page.folder / 'findings.html')}  {told.page.title}"
+    yield from (f"  {sentence}" for sentence in told.sentences())
+
+
+def _cut(photographs: dict[str, Picture], folder: Path) -> int:
+    """Overlapping squares of several sizes as small files, a folder for each photograph."""
+    count = 0
+    for name, picture in photographs.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        width, height = picture.image.size
+        for side in PATCHES:
+            for y in range(0, height - side + 1, side // 3):
+                for x in range(0, width - side + 1, side // 3):
+                    patch = picture.image.crop((x, y, x + side, y + side)).resize((64, 64))
+                    patch.save(folder / name / f"{side}px-{y}-{x}.png", compress_level=1)
+                    count += 1
+    return count
 
 
 _STYLE = """

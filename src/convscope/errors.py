@@ -8,7 +8,8 @@
     │   └── UnsafeFile        a file that would run code when it is opened
     ├── UnknownLayer          no such layer, channel or position in this model
     ├── ImageError            an image cannot be read, or does not fit the model
-    └── DatasetError          a dataset cannot be read, or holds nothing
+    ├── DatasetError          a dataset cannot be read, or holds nothing
+    └── AtlasError            an atlas cannot be read or written, or is of another scan
 
 Each message is one line: it names the input, the nearest right value, and the next command.
 """
@@ -59,6 +60,10 @@ class ImageError(ConvscopeError):
 
 class DatasetError(ConvscopeError):
     """A dataset cannot be read, or holds nothing."""
+
+
+class AtlasError(ConvscopeError):
+    """An atlas cannot be read or written, or is of another scan."""
 
 
 def closest(word: str, known: Iterable[str], *, most: int = 3) -> str:

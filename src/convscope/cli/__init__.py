@@ -11,7 +11,7 @@ import warnings
 
 import typer
 
-from convscope.cli import climb, look, make, understand
+from convscope.cli import climb, look, make, survey, tell, understand
 from convscope.errors import ConvscopeError
 
 app = typer.Typer(
@@ -34,6 +34,9 @@ app.command()(climb.maximize)
 app.command()(understand.attribute)
 app.command()(understand.ablate)
 app.command()(understand.sensitivity)
+app.command()(survey.scan)
+app.command()(survey.top)
+app.command()(tell.report)
 app.command()(make.train)
 
 

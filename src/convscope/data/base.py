@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,6 +24,8 @@ class Dataset(abc.ABC):
     ids: Sequence[str]
     classes: tuple[str, ...] = ()
     labels: NDArray[np.int64] | None = None
+    parallel: bool = True
+    """Whether pictures may be asked for from several threads at once."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -33,6 +36,19 @@ class Dataset(abc.ABC):
 
         Raises ``ImageError`` for a file that cannot be read.
         """
+
+    def fingerprint(self) -> str:
+        """A checksum of ids, labels and contents, as far as these can be told quickly."""
+        digest = hashlib.sha256()
+        for text in (*self.ids, *self.classes):
+            digest.update(text.encode("utf-8", "surrogateescape") + b"\n")
+        digest.update(b"" if self.labels is None else self.labels.tobytes())
+        digest.update(self.contents())
+        return digest.hexdigest()[:16]
+
+    def contents(self) -> bytes:
+        """What tells other contents under the same ids; empty where nothing does cheaply."""
+        return b""
 
     def part(self, name: str) -> Dataset | None:
         """The data's own ``"train"`` or ``"test"`` part; ``None`` where they bring none.
@@ -53,5 +69,10 @@ class Subset(Dataset):
         self.classes = parent.classes
         self.labels = None if parent.labels is None else parent.labels[indices]
 
+        self.parallel = parent.parallel
+
     def picture(self, index: int) -> Image.Image:
         return self.parent.picture(int(self.indices[index]))
+
+    def contents(self) -> bytes:
+        return self.parent.contents()

@@ -104,6 +104,19 @@ class Folder(Files):
         name = self.ids[index]
         return decode(self.root / self._prefix / name, name=name).image
 
+    def contents(self) -> bytes:
+        """The sizes of all files."""
+        base = f"{self.root}/{self._prefix}"
+        sizes = np.fromiter((_size(base + name) for name in self.ids), np.int64, len(self.ids))
+        return sizes.tobytes()
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116
+    except OSError:
+        return -1
+
 
 def _walk(root: Path) -> Iterator[str]:
     """Every file below ``root``, links to folders followed, each folder once."""
@@ -119,7 +132,8 @@ def _walk(root: Path) -> Iterator[str]:
             continue
         seen.add(here)
         below.sort()
-        yield from (Path(folder, file).relative_to(root).as_posix() for file in files)
+        inside = Path(folder).relative_to(root).as_posix()
+        yield from files if inside == "." else (f"{inside}/{file}" for file in files)
 
 
 class Archive(Files):
@@ -150,6 +164,10 @@ class Archive(Files):
         if reason := self._damaged.get(self._prefix + name):
             raise ImageError(f"{name!r} is damaged in {self.name}: {reason}")
         return decode(io.BytesIO(self._bytes[index]), name=name).image
+
+    def contents(self) -> bytes:
+        sums = (zlib.crc32(content) for content in self._bytes)
+        return np.fromiter(sums, np.int64, len(self._bytes)).tobytes()
 
     def _from_zip(self, path: Path) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(path) as archive:

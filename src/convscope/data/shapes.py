@@ -88,6 +88,9 @@ class Shapes(Dataset):
     def picture(self, index: int) -> Image.Image:
         return draw(self.factors(index), self.size)
 
+    def contents(self) -> bytes:
+        return f"{self.size} {self.seed}".encode()
+
 
 def draw(factors: Factors, size: int) -> Image.Image:
     """The picture of ``factors``, RGB, ``size`` × ``size`` pixels."""

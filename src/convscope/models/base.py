@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import copy
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -33,6 +34,7 @@ from convscope.models.batch import (
     what,
 )
 from convscope.models.receptive import ReceptiveField
+from convscope.models.streaming import Consume
 
 Edit = Callable[[Tensor], Tensor]
 """Given a layer's result, returns what the network goes on with; must not write into it."""
@@ -74,6 +76,14 @@ class Model(abc.ABC):
         self, values: Tensor, paths: Sequence[str], grad: bool, raw: bool = False
     ) -> dict[str, Tensor]:
         """The outputs of the layers, in the standard layout, or ``raw``, in the network's own."""
+
+    @abc.abstractmethod
+    def _stream(self, values: Tensor, paths: Sequence[str], consume: Consume) -> None:
+        """Give the outputs of the layers to ``consume``, each as soon as it is computed."""
+
+    @abc.abstractmethod
+    def _state(self) -> Iterable[tuple[str, NDArray[Any]]]:
+        """Every number that the network has learned or keeps, by name, in a fixed order."""
 
     @abc.abstractmethod
     def _forward(self, values: Tensor, grad: bool) -> Tensor:
@@ -156,6 +166,28 @@ class Model(abc.ABC):
         """
         paths = [layer.path for layer in self.layers.select(layers)]
         return self._record(self.prepare(images).values, paths, grad, raw)
+
+    def stream(self, images: Any, layers: str | Iterable[str], consume: Consume) -> None:
+        """One forward pass that calls ``consume(path, activation)`` as each layer has run.
+
+        The activations are those of ``activations``, in the order of execution, but none is kept:
+        each is valid during the call only, and memory holds what the network itself needs. The
+        pass ends after the deepest layer; what ``consume`` raises ends it at once.
+        """
+        paths = [layer.path for layer in self.layers.select(layers)]
+        self._stream(self.prepare(images).values, paths, consume)
+
+    def room(self) -> int:
+        """Bytes that the activations of one batch may well take where the network lives."""
+        return 1 << 28
+
+    def fingerprint(self) -> str:
+        """A checksum of all its numbers, as hexadecimal digits: other weights, another one."""
+        digest = hashlib.sha256()
+        for name, value in self._state():
+            digest.update(f"{name} {value.dtype} {value.shape}".encode())
+            digest.update(np.ascontiguousarray(value).tobytes())
+        return digest.hexdigest()[:16]
 
     def logits(self, images: Any, *, grad: bool = False) -> Tensor:
         """What the network returns for ``images``: ``(N, classes)``, softmax or not as it is."""

@@ -30,6 +30,7 @@ from convscope.models.keras import KerasModel
 from convscope.models.positions import Positions
 from convscope.models.receptive import ReceptiveField
 from convscope.models.recording import Tracer
+from convscope.models.streaming import Consume, Streamer
 
 BACKENDS = ("tensorflow", "jax")
 
@@ -98,6 +99,21 @@ class BridgedModel(KerasModel):
         if raw:
             results = {path: self._as_it_was(found, found) for path, found in results.items()}
         return {path: results[path] for path in paths}
+
+    def _stream(self, values: Tensor, paths: Sequence[str], consume: Consume) -> None:
+        streamer = Streamer(lambda _address, array: self._standard(array), paths, consume)
+
+        def keep(address: str, result: Any) -> Any:
+            changed = self._edit(address, result)
+            array = self._first(result if changed is None else changed)
+            if array is not None and address in paths:
+                streamer.give(address, self._bridge.floats(array))
+            return changed
+
+        with self._alone(grad=False), self._in_one_line(values), suppress(Stop):
+            with self._watching(keep, only=[*paths, *self._edits]):
+                self._call(self._native(values.clone()))
+        streamer.finish(self.name)
 
     def _forward(self, values: Tensor, grad: bool) -> Tensor:
         if grad:

@@ -23,6 +23,7 @@ from convscope.models.layouts import Layout
 from convscope.models.positions import Positions, grid
 from convscope.models.receptive import ReceptiveField, tracing_receptive_fields
 from convscope.models.recording import Arrangement, Recorder, Tracer, Unarranged
+from convscope.models.streaming import Consume, Streamer
 
 _TRIED_SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 227, 48, 160, 192, 331, 384, 512)
 
@@ -226,6 +227,19 @@ class HookedModel(Model):
             keep = editing(self._edits, arranged, keep, paths)
         only = [*paths, *self._edits]
         return observing(self.modules, self.parents, keep, only=only, fused=self._fused)
+
+    def _stream(self, values: Tensor, paths: Sequence[str], consume: Consume) -> None:
+        arranged = self._arrangement(values, paths, raw=False)
+        streamer = Streamer(arranged.standard, paths, consume)
+        with self._alone(grad=False), suppress(Stop):
+            self._run(values, self._reported(streamer.keep, paths, values))
+        streamer.finish(self.name)
+
+    def room(self) -> int:
+        first = next(self.module.parameters(), None)
+        if first is None or first.device.type != "cuda":
+            return super().room()
+        return torch.cuda.mem_get_info(first.device)[0] // 4
 
     def _forward(self, values: Tensor, grad: bool) -> Tensor:
         watching = self._reported(_ignore, (), values) if self._edits else None

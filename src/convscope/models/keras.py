@@ -118,6 +118,11 @@ class KerasModel(HookedModel):
             if values.ndim > 1:
                 variable.assign(random.permutation(values.ravel()).reshape(values.shape))
 
+    def _state(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        module: Any = self.module
+        for variable in module.variables:
+            yield variable.path, np.asarray(variable.numpy())
+
     def _looks_untrained(self) -> str:
         layers = list(self.modules.values())
         means = [self._held(m, "moving_mean") for m in layers if hasattr(m, "moving_mean")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -68,6 +68,13 @@ class TorchModel(HookedModel):
                     parameter.copy_(
                         parameter.flatten()[order.to(parameter.device)].view_as(parameter)
                     )
+
+    def _state(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        for name, value in self.module.state_dict().items():
+            if isinstance(value, Tensor):
+                plain = value.dequantize() if value.is_quantized else value
+                raw = plain.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+                yield f"{name} {value.dtype} {tuple(value.shape)}", raw.numpy()
 
     def _looks_untrained(self) -> str:
         parts = list(self.module.modules())
