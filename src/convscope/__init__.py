@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from convscope.models import Model as Model
     from convscope.models import load as load
     from convscope.preprocess import Preprocess as Preprocess
+    from convscope.reports import diagnose as diagnose
     from convscope.reports import report as report
     from convscope.scanning import scan as scan
     from convscope.training import Recipe as Recipe
@@ -66,6 +67,7 @@ _WHERE = {
     "between": "ascent",
     "caricature": "ascent",
     "channel": "ascent",
+    "diagnose": "reports",
     "direction": "ascent",
     "diversity": "ascent",
     "feature_maps": "maps",
@@ -101,6 +103,7 @@ __all__ = [
     "between",
     "caricature",
     "channel",
+    "diagnose",
     "direction",
     "diversity",
     "feature_maps",

@@ -200,6 +200,45 @@ def sensitivity(
         typer.echo(path)
 
 
+def diagnose(
+    dataset: Data,
+    model: opt.ModelName = "demo",
+    layers: opt.Layers = None,
+    first: First = None,
+    explain: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Show where it looked, for N errors.")
+    ] = 6,
+    size: opt.Size = None,
+    weights: opt.Weights = None,
+    preprocess: opt.Preprocessing = None,
+    classes: opt.Classes = None,
+    input_shape: opt.InputShape = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The page.")
+    ] = Path("diagnosis.html"),
+    as_json: opt.Json = False,
+    show: opt.Show = False,
+) -> None:
+    """Where a classifier fails: accuracy, calibration, confusions, groups of errors. One page."""
+    from convscope.reports import diagnose as run
+
+    loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
+    with opt.Steps(quiet=as_json) as steps:
+        made = run(
+            loaded, dataset, layers, first=first, size=opt.parse_size(size), explain=explain,
+            progress=steps.count, on_step=steps.say,
+        )  # fmt: skip
+    path = made.save(output)
+    if as_json:
+        print(json.dumps(made.card(), indent=1, ensure_ascii=False))
+        return
+    for sentence in made.sentences():
+        typer.echo(sentence)
+    typer.echo(path)
+    if show:
+        typer.launch(str(path))
+
+
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.table import Table

@@ -1,6 +1,7 @@
 """Reports: pages of one file, and the findings on a network's channels."""
 
+from convscope.reports.diagnosis import DiagnosisReport, diagnose
 from convscope.reports.findings import Report, report
 from convscope.reports.page import Page, Part
 
-__all__ = ["Page", "Part", "Report", "report"]
+__all__ = ["DiagnosisReport", "Page", "Part", "Report", "diagnose", "report"]
