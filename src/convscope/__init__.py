@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from convscope.atlas import Atlas as Atlas
     from convscope.atlas import open_atlas as open_atlas
     from convscope.attribution import attribute as attribute
+    from convscope.comparison import compare as compare
     from convscope.data import open_dataset as open_dataset
     from convscope.errors import ConvscopeError as ConvscopeError
     from convscope.kernels import filters as filters
@@ -67,6 +68,7 @@ _WHERE = {
     "between": "ascent",
     "caricature": "ascent",
     "channel": "ascent",
+    "compare": "comparison",
     "diagnose": "reports",
     "direction": "ascent",
     "diversity": "ascent",
@@ -103,6 +105,7 @@ __all__ = [
     "between",
     "caricature",
     "channel",
+    "compare",
     "diagnose",
     "direction",
     "diversity",

@@ -239,6 +239,47 @@ def diagnose(
         typer.launch(str(path))
 
 
+def compare(
+    images: Annotated[
+        str, typer.Argument(metavar="IMAGE|DATASET", help="A picture, or a dataset.")
+    ],
+    models: Annotated[
+        list[str],
+        typer.Option("--model", "-m", metavar="MODEL", help="Two networks: -m A -m B."),
+    ],
+    layers: opt.Layers = None,
+    first: First = None,
+    theme: opt.Theme = "light",
+    size: opt.Size = None,
+    preprocess: opt.Preprocessing = None,
+    classes: opt.Classes = None,
+    input_shape: opt.InputShape = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE|DIR", help="The overview, or a folder: "
+                           "maps of the pictures that changed most too.")
+    ] = Path("comparison"),
+    as_json: opt.Json = False,
+) -> None:  # fmt: skip
+    """What changed between two networks: answers, layers, channels, maps."""
+    from convscope.comparison import compare as run
+    from convscope.errors import UsageError
+
+    if len(models) != 2:
+        raise UsageError(f"{len(models)} networks were named; two are compared: -m A -m B")
+    a, b = (opt.load_model(name, None, preprocess, classes, input_shape) for name in models)
+    with opt.Steps(quiet=as_json) as steps:
+        found = run(a, b, images, layers, first=first or 256, size=opt.parse_size(size),
+                    progress=steps.count)  # fmt: skip
+    written = found.save(output, theme=theme)  # type: ignore[arg-type]
+    if as_json:
+        print(json.dumps(found.card(), indent=1, ensure_ascii=False))
+        return
+    for sentence in found.sentences():
+        typer.echo(sentence)
+    for path in written:
+        typer.echo(path)
+
+
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.table import Table
