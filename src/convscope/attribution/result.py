@@ -153,7 +153,7 @@ class Attribution:
         sure = "" if self.probability is None else f", probability {self.probability:.1%}"
         height, width = self.specimen.seen.shape[:2]
         lines = [
-            f"model {self.specimen.model} · score {self.score:.4g}{sure} · Grad-CAM at "
+            f"model {self.specimen.model} · score {number(self.score)}{sure} · Grad-CAM at "
             f"{self.layer}",
             *self.specimen.lines,
             f"red speaks for {self.target}, blue against it; the nearer to 0, the more of the "

@@ -78,9 +78,10 @@ class Comparison:
                for p in self.pairs]  # fmt: skip
         least = int(np.nanargmin(own)) if np.isfinite(own).any() else 0
         pair = self.pairs[least]
+        where = pair.left.path
+        where += "" if pair.right.path == where else f" and {pair.right.path}"
         return (
-            f"layers are least alike at {pair.left.path} (CKA {own[least]:.3f}; mean "
-            f"{np.nanmean(own):.3f})"
+            f"layers are least alike at {where} (CKA {own[least]:.3f}; mean {np.nanmean(own):.3f})"
         )
 
     def _channels(self) -> str:
@@ -101,20 +102,20 @@ class Comparison:
         lines = [
             f"A {self.names[0]} · B {self.names[1]} · {self.feed.describe()}",
             *self.sentences(),
+            "rows: A's layers, columns: B's; 1 = both see the pictures alike, however their "
+            "channels lie",
         ]
-        cmap = "viridis"
         if not sections:
             return self.maps(theme=theme)
         title = f"{self.names[0]} against {self.names[1]}"
-        return Sheet(title, tuple(lines), tuple(sections), cmap=cmap, theme=theme, noun="cell")
+        return Sheet(title, tuple(lines), tuple(sections), theme=theme, noun="cell")
 
     def _alignment_section(self) -> list[Section]:
         if self.alignment is None:
             return []
         tiles = cell_tiles(self.alignment, low=0.0, high=1.0)
         rows, heads = tuple(self.a.pooled), tuple(self.b.pooled)
-        heading = "linear CKA: rows A's layers, columns B's; 1 = they see the pictures alike"
-        return [Section(heading, tuple(tiles), len(heads), rows, heads)]
+        return [Section("linear CKA", tuple(tiles), len(heads), rows, heads)]
 
     def maps(self, row: int = 0, *, most: int = _SHOWN, theme: Theme = "light") -> Sheet:
         """The maps of one picture: A, B and B − A on one scale, the most changed channels."""

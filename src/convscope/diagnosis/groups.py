@@ -14,6 +14,7 @@ from convscope.diagnosis.figures import Telling, telling
 from convscope.diagnosis.observed import Observed
 
 _DIRECTIONS, _MOST, _FEWEST = 16, 12, 5
+MIXED = 0.3  # a group of which less is of one kind has no name
 _WEIGHT = 0.7  # of labels and answers, beside features of mean square 1
 
 
@@ -23,7 +24,8 @@ class Group:
 
     - ``members``: rows of the observation, the nearest to the middle first
     - ``label``, ``answer``: the commonest true class and answer among them; ``pure``: their share
-    - ``rate``: the share of errors among the pictures of that class that lie as near to its middle
+    - ``rate``: the share of errors among the pictures of that class that lie as near to its middle;
+      of all pictures, where no kind of error prevails
     - ``confidence``: the mean of the members' top probabilities
     - ``channels``: those that set the members apart from all other pictures
     """
@@ -134,7 +136,9 @@ def _group(seen: Observed, places: NDArray[np.float64], members: NDArray[np.int6
     far = _distances(places, middle)[:, 0]
     pairs = list(zip(seen.labels[members].tolist(), seen.answers[members].tolist(), strict=True))
     (label, answer) = max(set(pairs), key=lambda pair: (pairs.count(pair), -pair[0]))
-    near = (far <= np.quantile(far[members], 0.9)) & (seen.labels == label)
+    near = far <= np.quantile(far[members], 0.9)
+    if pairs.count((label, answer)) > MIXED * len(pairs):
+        near &= seen.labels == label
     rate = float(seen.wrong[near].mean()) if near.any() else 1.0
     inside = np.zeros(len(places), bool)
     inside[members] = True

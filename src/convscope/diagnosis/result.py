@@ -15,6 +15,8 @@ from convscope.diagnosis.observed import Observed, observe
 from convscope.feeding import Feed, Progress, feed
 from convscope.models import load
 
+FEW = 5  # pictures: a class of fewer is not ranked among others
+
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
@@ -67,7 +69,7 @@ class Diagnosis:
             f"{self.feed.model.title} takes {self.accuracy:.1%} of {len(self.seen.labels):,} "
             f"pictures for what they are; {errors:,} are wrong."
         ]
-        known = np.flatnonzero(np.isfinite(self.recall))
+        known = np.flatnonzero(self.confusion.sum(1) >= FEW)
         if len(known) > 1:
             low, high = (known[int(f(self.recall[known]))] for f in (np.argmin, np.argmax))
             lines[0] += (

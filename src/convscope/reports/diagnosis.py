@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from convscope import attribution
-from convscope.diagnosis import Diagnosis, Group, Telling, examine
+from convscope.diagnosis import FEW, MIXED, Diagnosis, Group, Telling, examine
 from convscope.errors import ConvscopeError
 from convscope.feeding import Progress
 from convscope.models import load
@@ -157,9 +157,13 @@ def _classes(found: Diagnosis) -> Part:
     if pairs:
         content.append(table(("confusion", "pictures", "of all errors"), pairs,
                              "The commonest confusions", numeric=(1, 2)))  # fmt: skip
-    order = sorted(used.tolist(), key=lambda k: np.nan_to_num(found.recall[k], nan=2))[:_CLASSES]
+    ranked = [int(k) for k in used if found.confusion[k].sum() >= FEW]
+    order = sorted(ranked, key=lambda k: np.nan_to_num(found.recall[k], nan=2))[:_CLASSES]
     rows = [(found.classes[k], int(found.confusion[k].sum()), _percent(found.recall[k]),
              _percent(found.precision[k])) for k in order]  # fmt: skip
+    if not rows:
+        content.append(paragraphs(f"No class has {FEW} pictures here, so none is ranked."))
+        return Part("classes", "Which classes are confused", join(content), "Classes")
     content.append(table(("class", "pictures", "recognised", "answers that are right"), rows,
                          "Classes, the worst recognised first", numeric=(1, 2, 3)))  # fmt: skip
     return Part("classes", "Which classes are confused", join(content), "Classes")
@@ -208,7 +212,8 @@ def _groups(found: Diagnosis) -> Part:
         paragraphs(
             "Errors that look alike to the network (in "
             f"`{found.seen.features}`), are called alike and answered alike. The share of errors "
-            "is that among the pictures of the same class that lie as near."
+            "is that among the pictures of the same class that lie as near; of any class, where "
+            "the errors are of many kinds."
         )
     ]
     for number, group in enumerate(found.groups, 1):
@@ -217,10 +222,12 @@ def _groups(found: Diagnosis) -> Part:
 
 
 def _group(found: Diagnosis, number: int, group: Group) -> Html:
-    heading = (
-        f"Group {number}: {found.classes[group.label]} taken for {found.classes[group.answer]} "
-        f"({group.pure:.0%} of {len(group.members)} errors)"
-    )
+    heading = f"Group {number}: {len(group.members)} errors of many kinds"
+    if group.pure > MIXED:
+        heading = (
+            f"Group {number}: {found.classes[group.label]} taken for "
+            f"{found.classes[group.answer]} ({group.pure:.0%} of {len(group.members)} errors)"
+        )
     said = f"{group.rate:.0%} of what lies there is wrong; mean confidence {group.confidence:.0%}."
     rows = group.members[:_MEMBERS].tolist()
     parts = [tag("h3", heading), paragraphs(said), _pictures(found, rows, "Nearest to the middle.")]
