@@ -23,12 +23,15 @@ def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for k, name in enumerate(("cat", "dog")):
         (tmp_path / "pets" / name).mkdir(parents=True)
         Image.fromarray(data.cat()[:, 40 * k :]).save(tmp_path / "pets" / name / "1.jpg")
+    (tmp_path / "photos").mkdir()
+    for name in ("cat", "coffee", "rocket"):
+        Image.fromarray(getattr(data, name)()).save(f"photos/{name}.jpg")
     names: dict[str, object] = {}
     for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
         exec(block, names)
     assert list((tmp_path / "frames").iterdir())
     assert {path.name for path in tmp_path.glob("*.png")} == {
-        "depths.png", "maps.png", "filters.png", "unit.png", "why.png"
+        "depths.png", "maps.png", "filters.png", "unit.png", "unit-top.png", "why.png"
     }  # fmt: skip
 
 

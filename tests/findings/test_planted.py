@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +139,29 @@ def test_a_sound_network_is_said_to_be_sound(photographs: Path, tmp_path: Path) 
         "No channel is dead, nearly dead, constant or a duplicate of another."
         in report.sentences()[1]
     )
+
+
+def test_what_is_not_finite_is_said_first(photographs: Path, tmp_path: Path) -> None:
+    network = planted()
+    with torch.no_grad():
+        network[0].weight[7] = float("nan")  # type: ignore[index, operator]
+        network[0].bias[8] = float("inf")  # type: ignore[index, operator]
+    finding = found_by(network, photographs, tmp_path / "atlas", "1").findings[0]
+    assert (finding.kind, finding.channels) == ("not finite", (7, 8))
+    assert finding.sentence.startswith("2 of 12 channels of `1` are not finite: 38,880 values that")
+
+
+def test_means_of_all_images_give_the_same_whatever_could_not_be_read(
+    photographs: Path, tmp_path: Path, examined: Examination
+) -> None:
+    shutil.copytree(photographs, tmp_path / "photographs")
+    (tmp_path / "photographs" / "green" / "broken.png").write_bytes(b"no picture")
+    model = cs.load(planted(), preprocess=cs.Preprocess(size=(SIDE, SIDE)))
+    atlas = cs.scan(model, tmp_path / "photographs", tmp_path / "atlas", pooled=True, sample=60)
+    again = examine(atlas)
+    assert [(f.kind, f.channels) for f in again.findings] == [
+        (f.kind, f.channels) for f in examined.findings
+    ]
+    assert again.layers[0].pooled.shape == (CHANNELS, 3 * EACH)
+    assert again.layers[0].peaks.shape == (CHANNELS, 60)
+    assert "1 could not be read" in cs.report(atlas).page.html()

@@ -51,7 +51,9 @@ def _compare_statistics(layer: cs.atlas.LayerAtlas, parts: NDArray[np.float64]) 
     np.testing.assert_array_equal(layer.maximum, parts[:, 4].max(0))
     np.testing.assert_allclose(layer.mean, total / count, rtol=1e-9, atol=1e-12)
     variance = square / count - (total / count) ** 2
-    np.testing.assert_allclose(layer.variance, variance, rtol=1e-4, atol=1e-5 * (square / count).max())
+    np.testing.assert_allclose(
+        layer.variance, variance, rtol=1e-4, atol=1e-5 * (square / count).max()
+    )
 
 
 def _everything(

@@ -91,7 +91,7 @@ def test_crops_are_what_the_position_looks_at(
         kernel = model.weights("0")[3]
         bias = float(model.module[0].bias[3].detach())  # type: ignore[attr-defined]
         assert (values * kernel).sum() + bias == pytest.approx(one.score, rel=1e-4)
-        box, (y, x) = one.crop_box, view[0].scale
+        box = one.crop_box
         assert box is not None
         expected = view[0].to_original(one.seen_box or ())
         np.testing.assert_allclose(box, expected)
@@ -114,9 +114,7 @@ def test_maps_of_the_top_images_are_kept(model: cs.Model, photos: Path, tmp_path
     assert atlas["2:1"].bottom()[0].thumbnail() is not None
 
 
-def test_a_larger_size_moves_positions_along(
-    model: cs.Model, photos: Path, tmp_path: Path
-) -> None:
+def test_a_larger_size_moves_positions_along(model: cs.Model, photos: Path, tmp_path: Path) -> None:
     atlas = cs.scan(model, photos, tmp_path / "a", ["0", "2"], size=(24, 20), **SMALL)
     assert [layer.shape for layer in atlas.layers] == [(5, 22, 18), (4, 10, 8)]
     assert brute_force(atlas, model, photos) == 5 * 4 * 5 + 4 * 4 * 5
@@ -168,7 +166,7 @@ def test_kernels_are_compared(model: cs.Model, photos: Path, tmp_path: Path) -> 
     cosine = atlas.layer("0").kernel_cosine
     assert cosine is not None
     assert cosine[0, 2] == pytest.approx(1, abs=1e-3)
-    assert atlas.layer("1").kernel_cosine is None
+    np.testing.assert_array_equal(atlas.layer("1").kernel_cosine, cosine)  # the ReLU behind it
 
 
 @pytest.mark.parametrize("kind", ["zip", "shapes", "list"])
@@ -196,13 +194,12 @@ def test_interrupted_and_continued_gives_the_same_bytes(
     model: cs.Model, photos: Path, tmp_path: Path
 ) -> None:
     run(model, photos, tmp_path / "whole", pooled=True)
-    stops = iter((2, 6, 9))
 
     def interrupt(step: Any) -> None:
-        if step.stage == "scanning" and step.new >= 4 * stop:
+        if step.stage == "scanning" and step.new >= 17:  # in the middle of the second shard
             raise KeyboardInterrupt
 
-    for stop in stops:
+    for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
             run(model, photos, tmp_path / "again", pooled=True, on_step=interrupt)
         with pytest.raises(AtlasError, match=r"unfinished: 0 of 5 shards|Run the same command"):
@@ -277,8 +274,8 @@ def test_two_scans_at_once(model: cs.Model, photos: Path, tmp_path: Path) -> Non
     with only_writer(tmp_path / "atlas"), pytest.raises(AtlasError) as raised:
         run(model, photos, tmp_path / "atlas")
     assert told(raised) == (
-        f"Another scan is writing into '{tmp_path / 'atlas'}'. Wait for it, or give another folder: "
-        "-o"
+        f"Another scan is writing into '{tmp_path / 'atlas'}'. Wait for it, or give another "
+        "folder: -o"
     )
     run(model, photos, tmp_path / "atlas")  # nothing stays locked
 
@@ -299,7 +296,7 @@ def test_another_scan_is_refused(
         run(model, make_folder(20, "fewer"), tmp_path / "atlas")
     with torch.no_grad():
         model.module[0].weight[0, 0, 0, 0] += 1e-3  # type: ignore[attr-defined]
-    with pytest.raises(AtlasError, match="the model's contents [0-9a-f]+, not [0-9a-f]+"):
+    with pytest.raises(AtlasError, match=r"the model's contents [0-9a-f]+, not [0-9a-f]+"):
         run(model, photos, tmp_path / "atlas")
 
 
@@ -422,7 +419,7 @@ def test_no_image_at_all(model: cs.Model, tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as raised:
         run(model, tmp_path / "d", tmp_path / "atlas")
     assert told(raised).startswith(
-        f"None of the 1 images of {tmp_path / 'd'} could be read; the first: 'a.png' is not an image"
+        f"None of the 1 images of {tmp_path / 'd'} could be read; the first: 'a.png' is not an "
     )
 
 
@@ -480,7 +477,7 @@ def test_a_full_disk(tmp_path: Path, model: cs.Model, photos: Path) -> None:
         pytest.skip("a tmpfs cannot be mounted here")
     try:
         with pytest.raises(AtlasError) as raised:
-            run(model, photos, disk / "atlas")
+            run(model, photos, disk / "atlas", pooled=True)
         assert told(raised) == (
             f"The disk that holds '{disk / 'atlas'}' is full. What is finished is kept: make room, "
             "then run the same command again"
@@ -489,13 +486,13 @@ def test_a_full_disk(tmp_path: Path, model: cs.Model, photos: Path) -> None:
         for size in ("90k", "200k"):  # room for the parts, but not for what comes after; then more
             subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
             with pytest.raises(AtlasError, match=r"is full|make room"):
-                run(model, photos, disk / "atlas")
+                run(model, photos, disk / "atlas", pooled=True)
         subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
-        run(model, photos, disk / "atlas")
-        run(model, photos, tmp_path / "atlas")
+        run(model, photos, disk / "atlas", pooled=True)
+        run(model, photos, tmp_path / "atlas", pooled=True)
         assert summary(disk / "atlas") == summary(tmp_path / "atlas")
     finally:
-        subprocess.run(["umount", str(disk)], check=False)
+        subprocess.run(["umount", "-l", str(disk)], check=True)  # mapped files keep it busy
 
 
 # --- reading --------------------------------------------------------------------------------------

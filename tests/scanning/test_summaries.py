@@ -204,7 +204,9 @@ def test_percentiles_are_within_a_bin_of_the_true_ones() -> None:
     found = percentiles(counts, wanted, values.min(1), values.max(1))
     true = np.percentile(values, wanted, axis=1)
     assert (np.abs(found - true) <= 0.03 + 0.06 * np.abs(true)).all()
-    empty = percentiles(np.zeros((1, BINS), int), (50,), np.float32([np.inf]), np.float32([-np.inf]))
+    empty = percentiles(
+        np.zeros((1, BINS), int), (50,), np.float32([np.inf]), np.float32([-np.inf])
+    )
     assert np.isnan(empty).all()
 
 

@@ -1,8 +1,8 @@
 """The one layout of every histogram: fixed, so that histograms add up.
 
-Bins are the quarters of octaves, from 2⁻¹² to 2¹⁶, on both sides of zero; zero has a bin of its own,
-so has what lies between it and the first quarter, and what lies beyond the last. A bin is told by
-the first eleven bits of a float32, which costs one shift and one look-up.
+Bins are the quarters of octaves, from 2⁻¹² to 2¹⁶, on both sides of zero; zero has a bin of its
+own, so has what lies between it and the first quarter, and what lies beyond the last. A bin is told
+by the first eleven bits of a float32, which costs one shift and one look-up.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _table() -> NDArray[np.int64]:
     bins = np.where(code >> 10, ZERO - 1 - place, ZERO + 1 + place)
     bins[size == 0] = ZERO
     bins[size > 0xFF << 2] = BINS
-    return bins.astype(np.int64)
+    return np.asarray(bins, np.int64)
 
 
 _BIN_OF = _table()
@@ -48,7 +48,7 @@ _BIN_OF = _table()
 
 def bin_of(values: NDArray[np.float32]) -> NDArray[np.int64]:
     """The bin of each value; ``BINS`` for NaN."""
-    return _BIN_OF[np.ascontiguousarray(values).view(np.uint32) >> np.uint32(21)]
+    return np.asarray(_BIN_OF[np.ascontiguousarray(values).view(np.uint32) >> np.uint32(21)])
 
 
 def percentiles(

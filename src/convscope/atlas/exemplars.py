@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 class Exemplar:
     """One image and one channel.
 
-    - ``image``: its index in the listing; ``id``: its path or index in the dataset; ``label``: the name of
-      its class, empty where it has none.
+    - ``image``: its index in the listing; ``id``: its path or index in the dataset; ``label``: the
+      name of its class, empty where it has none.
     - ``score``: what it is listed for, the mean or the peak of its map.
-    - ``position``: ``(y, x)`` in the map: of its highest value (of its lowest among the bottom by mean).
+    - ``position``: ``(y, x)`` in the map: of its highest value (of its lowest among the bottom by
+      mean).
     - ``rank``: its place in the list, from 0; for quantiles, ``quantile`` is which.
     """
 
@@ -78,8 +79,8 @@ class Exemplars(Sequence[Exemplar]):
     """A list of exemplars, best first.
 
     ``ties`` is how many images of the whole dataset have the score of the last one listed, those
-    listed among them; ``arbitrary`` says whether some of those were left out, so that which are listed
-    is only a matter of their order in the dataset.
+    listed among them; ``arbitrary`` says whether some of those were left out, so that which are
+    listed is only a matter of their order in the dataset.
     """
 
     def __init__(self, listed: Sequence[Exemplar], ties: int = 0, name: str = "") -> None:
@@ -116,8 +117,8 @@ class Exemplars(Sequence[Exemplar]):
             return ""
         last = self._listed[-1].score
         return (
-            f"{self.ties:,} images score {last:.4g}; of these the first {self._tied} in the listing "
-            "are shown"
+            f"{self.ties:,} images score {last:.4g}; of these the first {self._tied} in the "
+            "listing are shown"
         )
 
     def __repr__(self) -> str:

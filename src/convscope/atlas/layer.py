@@ -47,7 +47,7 @@ class LayerAtlas:
 
     @property
     def map_size(self) -> tuple[int, int]:
-        """Height and width of its maps; slices of volumes are below each other; (1, 1) for features."""
+        """Height and width of its maps: (1, 1) for features; slices of volumes stack up."""
         if len(self.shape) < 3:
             return 1, int(np.prod(self.shape[1:], dtype=int))
         return int(np.prod(self.shape[1:-1])), self.shape[-1]
@@ -107,12 +107,12 @@ class LayerAtlas:
         return self.array("histogram")
 
     def percentiles(self, wanted: Sequence[float]) -> Doubles:
-        """Percentiles of the values, ``(len(wanted), C)``, from the histogram: to a fifth of a value."""
+        """Percentiles of the values, ``(len(wanted), C)``, to a fifth of a value: a bin's width."""
         return percentiles(self.histogram, wanted, self.minimum, self.maximum)
 
     @cached_property
     def class_means(self) -> Doubles:
-        """``(classes, C)``: the mean over the images of each class of their means; NaN without any."""
+        """``(classes, C)``: the mean of each class's images' means; NaN where it has none."""
         total, count = self._by_class("class.sum"), self._by_class("class.count")
         return _ratio(total, count)
 
@@ -131,7 +131,7 @@ class LayerAtlas:
 
     @property
     def sample(self) -> NDArray[np.float32]:
-        """``(S, C)``: means of the same random images in every layer, ``atlas.sample`` says which."""
+        """``(S, C)``: means of random images, the same in every layer: ``atlas.sample``."""
         return self.array("sample.mean")
 
     @cached_property
@@ -146,13 +146,13 @@ class LayerAtlas:
 
     @property
     def kernel_cosine(self) -> NDArray[np.float16] | None:
-        """``(C, C)``: cosines between the kernels that make the channels; ``None`` where it has none."""
-        return self.atlas.of_network("kernel.cosine", self.path)
+        """``(C, C)``: cosines between the channels' kernels; ``None`` where it has none."""
+        return self.atlas.of_network("kernel.cosine", self.path)  # type: ignore[no-any-return]
 
     @property
     def kernel_norm(self) -> NDArray[np.float32] | None:
         """``(C,)``: their lengths."""
-        return self.atlas.of_network("kernel.norm", self.path)
+        return self.atlas.of_network("kernel.norm", self.path)  # type: ignore[no-any-return]
 
     def seen_box(self, position: tuple[int, int]) -> Box | None:
         """``(top, left, bottom, right)`` in the seen image of what a position looks at."""

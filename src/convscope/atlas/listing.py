@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class Ids(Sequence[str]):
 def write_listing(folder: Path, ids: Sequence[str], labels: NDArray[np.int64] | None) -> None:
     """Write ids and, where there are any, labels."""
     encoded = [id.encode("utf-8", "surrogateescape") for id in ids]
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "ids": np.frombuffer(b"".join(encoded), np.uint8),
         "ends": np.cumsum([len(id) for id in encoded], dtype=np.int64),
     }

@@ -34,8 +34,8 @@ def exemplar_sheet(
     crops = [tile for one in found if (tile := _crop(one)) is not None]
     if not crops:
         raise AtlasError(
-            f"{str(unit.layer.atlas.folder)!r} has no pictures of {unit.address}. Run its scan again "
-            "to make them"
+            f"{str(unit.layer.atlas.folder)!r} has no pictures of {unit.address}. Run its scan "
+            "again to make them"
         )
     wide = columns or (len(found) if len(found) < 10 else None)
     sections = [Section("what the position looks at", tuple(crops), wide)]
@@ -121,7 +121,7 @@ def _part_of_map(one: Exemplar, values: NDArray[np.float32]) -> NDArray[np.float
 def _cells(start: float, end: float, seen: int, cells: int) -> NDArray[np.intp]:
     """Which cell of the map lies over each seen pixel from ``start`` to ``end``."""
     steps = np.arange(round(start), max(round(end), round(start) + 1)) + 0.5
-    return np.clip(steps * cells // seen, 0, cells - 1).astype(np.intp)
+    return np.asarray(np.clip(steps * cells // seen, 0, cells - 1), np.intp)
 
 
 def _whole(one: Exemplar) -> Tile | None:

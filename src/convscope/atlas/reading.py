@@ -57,8 +57,9 @@ class Layered(Sequence[LayerAtlas]):
 class Atlas:
     """What a network's channels respond to in a dataset.
 
-    ``atlas["features.5:12"]`` is a ``Unit``; ``atlas["features.5"]`` and ``atlas.layer("features.5")`` a
-    ``LayerAtlas``, with arrays over all channels; ``atlas.layers`` all of these, in order.
+    ``atlas["features.5:12"]`` is a ``Unit``; ``atlas["features.5"]`` and
+    ``atlas.layer("features.5")`` a ``LayerAtlas``, with arrays over all channels; ``atlas.layers``
+    all of these, in order.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -69,7 +70,8 @@ class Atlas:
             raise AtlasError(
                 f"The scan that writes {str(folder)!r} is unfinished: {state.get('done', 0)} of "
                 f"{state['shards']} shards are done. Run the same command again: convscope scan "
-                f"{self.manifest['dataset']['name']} -m {self.manifest['model']['name']} -o {folder}"
+                f"{self.manifest['dataset']['name']} -m {self.manifest['model']['name']} "
+                f"-o {folder}"
             )
         self._cache: dict[tuple[str, str], Any] = {}
         self._files: dict[str, Any] = {}
@@ -161,7 +163,7 @@ class Atlas:
         found = self._array(SUMMARY, name, path)
         if found is None:
             raise AtlasError(f"{str(self.folder)!r} has no {name!r} for {path!r}")
-        return found
+        return np.asarray(found)
 
     def of_network(self, name: str, path: str) -> Any:
         """An array of ``network.safetensors``, ``None`` where there is none."""
@@ -171,7 +173,7 @@ class Atlas:
         if (name, path) not in self._cache:
             try:
                 if file not in self._files:
-                    opened = safe_open(self.folder / file, "np")
+                    opened: Any = safe_open(self.folder / file, "np")
                     self._files[file] = (opened, set(opened.keys()))
                 opened, names = self._files[file]
                 key = f"{name}/{path}"

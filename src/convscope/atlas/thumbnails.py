@@ -3,7 +3,9 @@
 images  image, height, width, scale_y, scale_x, offset_y, offset_x, thumbnail (JPEG or PNG)
 crops   image, top, left, bottom, right (whole original pixels), crop (JPEG or PNG)
 maps    layer, channel, image, height, width (of the map as computed), low, high,
-        rows, columns (as kept), map (uint8, row by row: low … high)
+        rows, columns (as kept), map (uint8, row by row: low … high; zlib)
+
+A crop that the thumbnail shows well enough is not kept: it is cut from there.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import io
 import sqlite3
 import threading
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +28,10 @@ SCHEMA = """
 create table if not exists images (image integer primary key, height integer, width integer,
     scale_y real, scale_x real, offset_y real, offset_x real, thumbnail blob);
 create table if not exists crops (image integer, top integer, "left" integer, bottom integer,
-    "right" integer, crop blob, primary key (image, top, "left", bottom, "right")) without rowid;
+    "right" integer, crop blob, primary key (image, top, "left", bottom, "right"));
 create table if not exists maps (layer text, channel integer, image integer, height integer,
     width integer, low real, high real, rows integer, columns integer, map blob,
-    primary key (layer, channel, image)) without rowid;
+    primary key (layer, channel, image));
 """
 
 
@@ -82,7 +85,7 @@ class Thumbnails:
     def bytes_of(self, image: int) -> bytes | None:
         """The thumbnail as it is kept: JPEG or PNG."""
         row = self._row("select thumbnail from images where image = ?", int(image))
-        return row and row[0]
+        return None if row is None else bytes(row[0])
 
     def image(self, image: int) -> Image.Image | None:
         """The whole image, small, RGB."""
@@ -93,7 +96,8 @@ class Thumbnails:
         """What is in a box of the original; from the thumbnail where no crop was kept."""
         top, left, bottom, right = pixels(box)
         row = self._row('select crop from crops where image = ? and top = ? and "left" = ? and '
-                        'bottom = ? and "right" = ?', int(image), top, left, bottom, right)  # fmt: skip
+                        'bottom = ? and "right" = ?',
+                        int(image), top, left, bottom, right)  # fmt: skip
         if row:
             return _decoded(row[0])
         whole, view = self.image(image), self.view(image)
@@ -110,7 +114,7 @@ class Thumbnails:
                         int(image))  # fmt: skip
         if not row:
             return None
-        levels = np.frombuffer(row[6], np.uint8).reshape(row[4], row[5])
+        levels = np.frombuffer(zlib.decompress(row[6]), np.uint8).reshape(row[4], row[5])
         return StoredMap(levels, row[2], row[3], (row[0], row[1]))
 
 

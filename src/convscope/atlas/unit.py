@@ -92,7 +92,7 @@ class Unit:
     def sheet(
         self, by: By = "mean", *, bottom: bool = False, first: int | None = None, **options: Any
     ) -> Sheet:
-        """The top (bottom) images as a picture; ``columns``, ``cmap`` and ``theme`` as elsewhere."""
+        """The top (bottom) images as a picture; ``columns``, ``cmap``, ``theme`` as elsewhere."""
         from convscope.atlas.pictures import exemplar_sheet
 
         found = (self.bottom if bottom else self.top)(by, first)

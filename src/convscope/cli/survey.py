@@ -91,7 +91,8 @@ def _say(atlas: Atlas) -> None:
     if skipped:
         first = atlas.skipped[0]["reason"]
         opt.note(f"{skipped:,} image{'s' * (skipped > 1)} could not be read and "
-                 f"{'are' if skipped > 1 else 'is'} named in the manifest; the first: {first}")  # fmt: skip
+                 f"{'are' if skipped > 1 else 'is'} named in the manifest; the first: "
+                 f"{first}")  # fmt: skip
     last = atlas.layers[-1]
     typer.echo(f"Next: convscope top {atlas.folder} '{last.path}:0'")
 

@@ -114,10 +114,12 @@ def gather(atlas: Atlas) -> list[Evidence]:
 
 
 def _of(layer: LayerAtlas, entry: dict[str, Any]) -> Evidence:
+    with np.errstate(invalid="ignore"):  # ∞ − ∞, in a channel that is not finite
+        mean, deviation = layer.mean, np.nan_to_num(np.sqrt(layer.variance))
     return Evidence(
         path=layer.path, kind=layer.kind, families=tuple(layer.families),
         size=tuple(layer.shape[1:]), count=layer.count, nan=layer.nan,
-        active=layer.array("active"), mean=layer.mean, deviation=np.sqrt(layer.variance),
+        active=layer.array("active"), mean=mean, deviation=deviation,
         minimum=layer.minimum.astype(np.float64), maximum=layer.maximum.astype(np.float64),
         low=LOW, high=HIGH, histogram=layer.histogram.astype(np.int64), pooled=_pooled(layer),
         peaks=_known(layer, layer.array("sample.peak").T),

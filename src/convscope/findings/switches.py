@@ -89,7 +89,7 @@ def _dead(layer: Evidence, channels: list[int], images: int) -> Texts:
         behind = (f" (highest value {number(highest)}), so the ReLU behind, `{layer.gate}`, "
                   "lets nothing through")  # fmt: skip
     said = _who(layer, channels, "is dead", "are dead")
-    said += f": above zero at no position of {images:,} images{behind}."
+    said += f": above zero at no position of {images_of(images)}{behind}."
     advice = (
         "On images like these, removing them changes nothing. Channels die in training when a "
         "large step drives their bias far below zero: if you train again, try a lower learning "
@@ -102,7 +102,7 @@ def _nearly(layer: Evidence, channels: list[int], images: int) -> Texts:
     most = int(layer.active[channels].max())
     said = _who(layer, channels, "is nearly dead", "are nearly dead")
     said += (f": above zero at {'' if len(channels) == 1 else 'no more than '}{most:,} of "
-             f"{int(layer.count[channels].max()):,} positions in {images:,} images.")  # fmt: skip
+             f"{int(layer.count[channels].max()):,} positions in {images_of(images)}.")  # fmt: skip
     advice = (
         "Look at the images that do switch them on before removing them: a detector of something "
         "rare and a channel that is of no use look alike in this number."
@@ -114,7 +114,7 @@ def _always(layer: Evidence, channels: list[int], images: int) -> Texts:
     least = float((layer.active / np.maximum(layer.count, 1))[channels].min())
     where = "every position" if least == 1 else f"{_percent(least)} of positions"
     said = _who(layer, channels, "is always on", "are always on")
-    said += f": above zero at {where} in {images:,} images, so the ReLU leaves it as it is."
+    said += f": above zero at {where} in {images_of(images)}, so the ReLU leaves it as it is."
     if len(channels) > 1:
         said = said.replace("leaves it as it is", "leaves them as they are")
     advice = (
@@ -128,7 +128,7 @@ def _constant(layer: Evidence, channels: list[int], images: int) -> Texts:
     value = number(float(layer.maximum[channels[0]]))
     ends = f": {value} at" if len(channels) == 1 else ": each has one value at"
     said = _who(layer, channels, "is constant", "are constant")
-    said += f"{ends} every position of {images:,} images."
+    said += f"{ends} every position of {images_of(images)}."
     advice = (
         "It says nothing about the image: it can be removed once its value is added to the next "
         "layer's bias (exact but for zero padding). Normalisation whose scale went to 0 does this."
@@ -142,7 +142,7 @@ def _saturated(layer: Evidence, channels: list[int], images: int) -> Texts:
     span = f"{number(low)} to {number(high)}" if np.isfinite(low) else f"up to {number(high)}"
     said = _who(layer, channels, "is saturated", "are saturated")
     said += (f": {_percent(least)} of positions lie in the outer eighth of what "
-             f"{layer.kind} can give ({span}), in {images:,} images.")  # fmt: skip
+             f"{layer.kind} can give ({span}), in {images_of(images)}.")  # fmt: skip
     advice = (
         "Little gradient passes there, so it hardly learns. Smaller weights into the layer "
         "(weight decay, a better initial scale) or normalisation before it bring it back."
@@ -154,7 +154,7 @@ def _broken(layer: Evidence, channels: list[int], images: int) -> Texts:
     count = int(layer.nan[channels].sum())
     what = f"{count:,} values that are NaN" if count else "infinite values"
     said = _who(layer, channels, "is not finite", "are not finite")
-    said += f": {what} in {images:,} images."
+    said += f": {what} in {images_of(images)}."
     advice = (
         "Everything after it is unreliable. Look for a division by zero or a logarithm of it, half "
         "precision that overflows, or weights that diverged in training."
@@ -166,6 +166,11 @@ _TEXTS = {
     "not finite": _broken, "dead": _dead, "nearly dead": _nearly, "constant": _constant,
     "saturated": _saturated, "always on": _always,
 }  # fmt: skip
+
+
+def images_of(count: int) -> str:
+    """``1 image``, ``10,000 images``."""
+    return f"{count:,} image{'s' * (count != 1)}"
 
 
 def _percent(share: float) -> str:

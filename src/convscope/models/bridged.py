@@ -110,9 +110,13 @@ class BridgedModel(KerasModel):
                 streamer.give(address, self._bridge.floats(array))
             return changed
 
-        with self._alone(grad=False), self._in_one_line(values), suppress(Stop):
-            with self._watching(keep, only=[*paths, *self._edits]):
-                self._call(self._native(values.clone()))
+        with (
+            self._alone(grad=False),
+            self._in_one_line(values),
+            suppress(Stop),
+            self._watching(keep, only=[*paths, *self._edits]),
+        ):
+            self._call(self._native(values.clone()))
         streamer.finish(self.name)
 
     def _forward(self, values: Tensor, grad: bool) -> Tensor:

@@ -26,11 +26,12 @@ _CLASSES = 12  # bars for more classes than this are left out
 def values(layer: Evidence, channel: int) -> Html:
     """The distribution of a channel's values, exact zeros told apart.
 
-    Values that all lie in a few of the atlas's bins have no shape that it knows of: they are told.
+    Values in a few of the atlas's bins have no shape that it knows of, only a distance from zero.
     """
     least, mean, most = (number(float(values_[channel]))
                          for values_ in (layer.minimum, layer.mean, layer.maximum))  # fmt: skip
-    if np.count_nonzero(layer.histogram[channel]) < _FEWEST_BINS:
+    apart = layer.switches and not layer.minimum[channel] <= 0 <= layer.maximum[channel]
+    if not apart and np.count_nonzero(layer.histogram[channel]) < _FEWEST_BINS:
         return tag("p", f"Lowest {least}, mean {mean}, highest {most}.")
     edges, shares, zeros = uniform(layer, channel)
     name = f"{layer.path}:{channel}"
@@ -56,7 +57,7 @@ def uniform(
     zeros = float(counts[exact].sum() / total)
     counts = np.where(exact, 0, counts)
     low, high = float(layer.minimum[channel]), float(layer.maximum[channel])
-    edges = np.linspace(low, high if high > low else low + (abs(low) or 1), _BINS + 1)
+    edges = np.linspace(low, high if high > low else low + (abs(low) or 1) / 50, _BINS + 1)
     width = np.maximum(ends[1] - ends[0], 1e-12)
     overlap = np.minimum(ends[1], edges[1:, None]) - np.maximum(ends[0], edges[:-1, None])
     part = np.clip(overlap, 0, None) / width
@@ -120,11 +121,12 @@ def directions(layer: Evidence) -> Html:
     even = np.arange(len(shares)) / (len(shares) - 1)
     at = np.arange(len(shares))
     chart = charts.lines(
-        [(layer.path[-24:], at, 100 * shares), ("all alike", at, 100 * even)],
+        [(layer.path[-24:], at, 100 * shares), ("if all held as much", at, 100 * even)],
         f"Variance of {layer.path} by directions", x="directions", y="% of variance", low=0,
     )  # fmt: skip
     half = int(np.searchsorted(shares, 0.9))
-    return figure(chart, f"{half} of {layer.channels} directions hold 90 % of the variance.")
+    hold = "direction holds" if half == 1 else "directions hold"
+    return figure(chart, f"{half} {hold} 90 % of the variance of {layer.channels} channels' peaks.")
 
 
 def beside(finding: Finding, layer: Evidence, atlas: Atlas | None) -> Html:

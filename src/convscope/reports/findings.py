@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,35 +13,17 @@ import numpy as np
 from convscope.atlas import Atlas, open_atlas
 from convscope.figures.text import number
 from convscope.findings import KINDS, REMARKS, Evidence, Examination, Finding, examine
-from convscope.findings import classes as of_classes
-from convscope.findings.examination import FEW_IMAGES, concerned
-from convscope.findings.likeness import CORRELATED, COSINE, ENOUGH_IMAGES, REDUNDANT, ranks
-from convscope.findings.switches import NEARLY, OUTER, SATURATED
+from convscope.findings.classes import ENOUGH as ENOUGH_OF_A_CLASS
+from convscope.findings.examination import concerned
+from convscope.findings.likeness import ENOUGH_IMAGES, ranks
+from convscope.findings.switches import images_of
 from convscope.reports import charts, exhibits
 from convscope.reports.markup import Html, join, rich, tag
 from convscope.reports.page import Page, Part, figure, folded, meter, paragraphs, scrolling, table
+from convscope.reports.words import MEANINGS, lead, short_name, title
 
 _ILLUSTRATED = 8  # findings of a kind that come with pictures; the rest are sentences
 _LISTED = 60  # rows of a table of channels
-
-MEANINGS = {
-    "not finite": "Channels with a value that is NaN or infinite.",
-    "dead": "Channels that are above zero at no position of any image, where a ReLU keeps only "
-    "what is.",
-    "nearly dead": f"Above zero at one position in {1 / NEARLY:,.0f} or fewer.",
-    "constant": "Channels that have one value everywhere.",
-    "saturated": f"Channels of a bounded function with {SATURATED:.0%} or more of their positions "
-    f"in the outer {'eighth' if OUTER == 1 / 8 else OUTER} of its range.",
-    "duplicates": f"Channels whose means over the map correlate by {CORRELATED} or more across "
-    f"images, and whose filters have a cosine of {COSINE} or more. Each group is named by the "
-    "channel that varies most: the one to keep.",
-    "redundant layer": f"Layers whose effective rank (Roy and Vetterli, 2007) is {REDUNDANT:.0%} "
-    "or less of what as many independent channels would show on so many images.",
-    "always on": f"Channels that are at or below zero at one position in {1 / NEARLY:,.0f} or "
-    "fewer. Common, and no defect.",
-    "selective": f"Channels whose mean on one class lies {of_classes.SELECTIVE:g} or more standard "
-    "deviations (Hedges' g) above all other images. Expected in the last layers of a classifier.",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +42,7 @@ class Report:
 
     def sentences(self) -> list[str]:
         """What was found, in a few sentences."""
-        return _lead(self.examination)
+        return lead(self.examination)
 
     def card(self) -> dict[str, Any]:
         """Everything, for JSON."""
@@ -97,85 +78,11 @@ def _page(atlas: Atlas, found: Examination) -> Page:
     alike = _alignment(found)
     parts += [*([alike] if alike else []), _method(found)]
     return Page(
-        title=_title(found, _short(atlas)), kicker="convscope · findings", lead=_lead(found),
+        title=title(found, short_name(atlas)), kicker="convscope · findings", lead=lead(found),
         facts=_facts(atlas, found), parts=parts, summary=_tallies(found),
         foot=f"Made by `convscope report {atlas.folder}` from an atlas that convscope "
         f"{atlas.manifest['version']} wrote. No model was run for it.",
     )  # fmt: skip
-
-
-def _title(found: Examination, model: str) -> str:
-    defects = [finding for finding in found.findings if not finding.remark]
-    channels = sum(concerned(f) for f in defects if f.kind != "redundant layer")
-    if channels:
-        verb = "deserves" if channels == 1 else "deserve"
-        return f"{channels:,} of {found.channels:,} channels of {model} {verb} a look"
-    if defects:
-        layers = "One layer" if len(defects) == 1 else f"{len(defects)} layers"
-        return f"{layers} of {model} could do with fewer channels"
-    return f"No fault found in the channels of {model}"
-
-
-def _short(atlas: Atlas) -> str:
-    """The model's name without library, options and weights."""
-    name = str(atlas.manifest["model"]["name"]).split(",")[0]
-    return name.removeprefix("torchvision:").removeprefix("timm:").removeprefix("keras:")
-
-
-def _lead(found: Examination) -> list[str]:
-    counts = found.counts()
-    layers = f"{len(found.layers)} layer{'s' * (len(found.layers) != 1)}"
-    first = f"{found.channels:,} channels in {layers} were watched on {found.images:,} images."
-    if found.images < FEW_IMAGES:
-        first += " That is few: what is off here may be on elsewhere."
-    there = [kind for kind in KINDS if counts[kind]]
-    faults = _once([_counted(kind, counts[kind]) for kind in there if kind not in REMARKS])
-    remarks = _once([_counted(kind, counts[kind]) for kind in there if kind in REMARKS])
-    absent, judged = _absent(found), sum(layer.switches for layer in found.layers)
-    said = [
-        f"{_listed(faults)}." if faults else "",
-        f"No channel is {_listed(absent, 'or')}." if absent else "",
-        f"Worth knowing, and no defect: {_listed(remarks)}." if remarks else "",
-        f"Whether channels are dead or always on can be told in {judged or 'none'} of the {layers}:"
-        " elsewhere no ReLU follows directly." if judged < len(found.layers) else "",
-    ]  # fmt: skip
-    return [first, " ".join(filter(None, said))]
-
-
-def _once(said: list[str]) -> list[str]:
-    """What is counted are channels; that needs no saying twice."""
-    return said[:1] + [re.sub(" channels? ", " ", text, count=1) for text in said[1:]]
-
-
-def _absent(found: Examination) -> list[str]:
-    """What was looked for in some layer and not found in any."""
-    counts = found.counts()
-    switching = any(layer.switches for layer in found.layers)
-    compared = any(layer.twins is not None and layer.pooled.shape[1] >= ENOUGH_IMAGES
-                   for layer in found.layers)  # fmt: skip
-    looked = {
-        "dead": switching, "nearly dead": switching, "constant": True,
-        "saturated": any(layer.bounds is not None for layer in found.layers),
-        "duplicates": compared,
-    }  # fmt: skip
-    names = {"duplicates": "a duplicate of another"}
-    return [names.get(kind, kind) for kind, so in looked.items() if so and not counts[kind]]
-
-
-def _counted(kind: str, count: int) -> str:
-    verb = "channel is" if count == 1 else "channels are"
-    one = count == 1
-    texts = {
-        "duplicates": f"{count:,} {'channel repeats another' if one else 'channels repeat others'}",
-        "redundant layer": f"{count:,} {'layer says' if one else 'layers say'} far less than "
-        f"{'its' if one else 'their'} number of channels",
-        "selective": f"{count:,} {'channel answers' if one else 'channels answer'} to one class",
-    }
-    return texts.get(kind, f"{count:,} {verb} {kind}")
-
-
-def _listed(words: list[str], last: str = "and") -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
 def _facts(atlas: Atlas, found: Examination) -> list[tuple[str, str]]:
@@ -207,15 +114,23 @@ def _ends(layers: Sequence[Evidence]) -> str:
 
 
 def _tallies(found: Examination) -> Html:
-    shown = [_tally(kind, count) for kind, count in found.counts().items()
-             if count or kind not in ("not finite", "constant", "saturated")]  # fmt: skip
+    shown = [
+        _tally(kind, count, any(_judged(layer, kind) for layer in found.layers))
+        for kind, count in found.counts().items()
+        if count or kind not in ("not finite", "constant", "saturated")
+    ]
     return tag("ul", shown, class_="tallies", aria_label="How many of each kind")
 
 
-def _tally(kind: str, count: int) -> Html:
-    inside = [tag("b", f"{count:,}"), tag("small", KINDS[kind].lower())]
+def _tally(kind: str, count: int, judged: bool) -> Html:
+    name = KINDS[kind].lower()
     if not count:
+        inside = [
+            tag("b", "0" if judged else "–"),
+            tag("small", name if judged else f"{name}, not judged"),
+        ]
         return tag("li", tag("span", inside, class_="none"))
+    inside = [tag("b", f"{count:,}"), tag("small", name)]
     return tag("li", tag("a", inside, href=f"#{_anchor(kind)}"))
 
 
@@ -226,8 +141,8 @@ def _anchor(kind: str) -> str:
 def _layers(found: Examination) -> Part:
     shown = [kind for kind in KINDS if kind != "redundant layer" and found.of(kind)]
     shown = list(dict.fromkeys(["dead", *shown]))
-    heads = ["layer", "kind", "channels", *(KINDS[kind].lower() for kind in shown),
-             "effective rank"]  # fmt: skip
+    heads = ["layer", "channels", *(KINDS[kind].lower() for kind in shown), "effective rank",
+             "kind"]  # fmt: skip
     rows = [_layer_row(layer, found, shown) for layer in found.layers]
     text = paragraphs(
         "Effective rank: from image to image, the peaks of the layer's channels vary like those of "
@@ -235,23 +150,34 @@ def _layers(found: Examination) -> Part:
         "show on as many images. A dash: nothing that could be judged."
     )
     made = table(heads, rows, "Channels of each kind, layer by layer",
-                 numeric=range(2, len(heads) - 1))  # fmt: skip
+                 numeric=range(1, len(heads) - 2))  # fmt: skip
     return Part("layers", "Layer by layer", join([text, made]))
 
 
 def _layer_row(layer: Evidence, found: Examination, kinds: Sequence[str]) -> list[Any]:
-    size = "×".join(map(str, layer.size))
-    cells: list[Any] = [tag("code", layer.path), f"{layer.kind} {size}".strip(),
-                        f"{layer.channels:,}"]  # fmt: skip
+    cells: list[Any] = [tag("code", layer.path), f"{layer.channels:,}"]
     for kind in kinds:
         count = sum(concerned(one) for one in found.of(kind) if one.layer == layer.path)
-        judged = layer.switches or kind not in ("dead", "nearly dead", "always on")
         style = "n some" if count and kind not in REMARKS else "n" if count else "n zero"
-        cells.append(tag("td", f"{count:,}" if judged else "–", class_=style))
+        cells.append(tag("td", f"{count:,}" if _judged(layer, kind) else "–", class_=style))
     rank = ranks(layer)
-    if rank is None:
-        return [*cells, "–"]
-    return [*cells, meter(rank[0] / rank[1], f"{number(rank[0])} of {layer.channels:,}")]
+    share = meter(rank[0] / rank[1], f"{number(rank[0])} of {layer.channels:,}") if rank else "–"
+    size = "×".join(map(str, layer.size))
+    return [*cells, share, f"{layer.kind} {size}".strip()]
+
+
+def _judged(layer: Evidence, kind: str) -> bool:
+    """Whether that layer could have shown a finding of that kind."""
+    if kind in ("dead", "nearly dead", "always on"):
+        return layer.switches
+    if kind == "redundant layer":
+        return ranks(layer) is not None
+    if kind == "selective":
+        of = layer.by_class
+        return of is not None and bool((of.counts >= ENOUGH_OF_A_CLASS).any())
+    if kind == "duplicates":
+        return layer.twins is not None and layer.pooled.shape[1] >= ENOUGH_IMAGES
+    return kind != "saturated" or layer.bounds is not None
 
 
 def _part(
@@ -335,8 +261,8 @@ def _method(found: Examination) -> Part:
     gaps = [tag("h3", "Not judged"), tag("ul", [tag("li", rich(text)) for text in left])]
     sample = found.layers[0].pooled.shape[1]
     text = paragraphs(
-        f"Counts and extremes are exact: of every position of all {found.images:,} images. "
-        f"Correlations and CKA are of means over the map on "
+        f"Counts and extremes are exact: of every position of all {images_of(found.images)}. "
+        "Correlations are of means over the map and of its peaks, ranks of peaks, CKA of means, on "
         f"{'all of them' if sample >= found.images else f'{sample:,} of them, drawn at random'}. "
         "Everything is said of these images; on others it may be otherwise."
     )

@@ -23,9 +23,9 @@ _held: dict[str, Any] = {}  # what this worker process scans with, unpacked once
 class Ray:
     """A cluster by its ``address``, or, without one, this machine.
 
-    Each task scans one shard with as many threads as this process would and, where the network is on
-    a GPU, with a GPU; a task whose worker dies is tried again three times. Parts come back to this
-    process, which alone writes: the workers need to read the data, not to see the atlas.
+    Each task scans one shard with as many threads as this process would and, where the network is
+    on a GPU, with a GPU; a task whose worker dies is tried again three times. Parts come back to
+    this process, which alone writes: the workers need to read the data, not to see the atlas.
     """
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
@@ -81,7 +81,7 @@ class Ray:
                 f"{model.name} and {dataset.name} cannot be sent to Ray's workers: "
                 f"{one_line(error, 120)}"
             ) from None
-        on_gpu = model.room() and _on_gpu(model)
+        on_gpu = _on_gpu(model)
         task = ray.remote(num_cpus=_threads(), num_gpus=int(on_gpu), max_retries=_RETRIES)(_scan)
         return lambda shard: task.remote([held], held.hex(), shard)
 
@@ -115,14 +115,14 @@ def _threads() -> int:
 
 
 def _on_gpu(model: Model) -> bool:
-    module = getattr(model, "module", None)
+    module: Any = getattr(model, "module", None)
     found = next(iter(module.parameters()), None) if hasattr(module, "parameters") else None
     return found is not None and found.device.type == "cuda"
 
 
 def _by_value(ray: Any, model: Model) -> None:
     """Code of the user's own travels along: the workers could not import it."""
-    parts = getattr(model, "module", None)
+    parts: Any = getattr(model, "module", None)
     kinds = {type(part) for part in parts.modules()} if hasattr(parts, "modules") else set()
     for name in {kind.__module__ for kind in kinds}:
         module = sys.modules.get(name)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,15 @@ def compact(folder: Path, plan: Plan) -> None:
         for path in plan.layers:
             state = _merged(folder, plan, path).state()
             if plan.kept.pooled:
-                state["pooled.scale"] = _write_pooled(folder, plan, path, state)
+                state["pooled.scale"] = _write_pooled(folder, plan, path)
             spool.add(file, {f"{name}/{path}": value for name, value in state.items()})
 
 
 def _merged(folder: Path, plan: Plan, path: str) -> LayerSummary:
+    kept = replace(plan.kept, pooled=False)  # those are joined on disk
     merged: LayerSummary | None = None
     for shard in range(plan.shards):
-        summary = LayerSummary.of(plan.kept, _state(part_path(folder, shard), path))
+        summary = LayerSummary.of(kept, _state(part_path(folder, shard), path))
         if merged is None:
             merged = summary
         else:
@@ -41,22 +43,37 @@ def _merged(folder: Path, plan: Plan, path: str) -> LayerSummary:
 
 
 def _state(part: Path, path: str) -> State:
+    """The arrays of one layer in a part, but for the pooled means."""
     with safe_open(part, "np") as file:
+        names = [name for name in file.keys() if name.partition("/")[2] == path]  # noqa: SIM118
         return {name.removesuffix(f"/{path}"): file.get_tensor(name)
-                for name in file.keys() if name.partition("/")[2] == path}  # fmt: skip
+                for name in names if not name.startswith("pooled.")}  # fmt: skip
 
 
-def _write_pooled(folder: Path, plan: Plan, path: str, state: State) -> Any:
+def _pooled_parts(folder: Path, plan: Plan, path: str) -> Iterator[tuple[Any, Any]]:
+    """Images and their means, shard by shard."""
+    for shard in range(plan.shards):
+        with safe_open(part_path(folder, shard), "np") as file:
+            yield tuple(file.get_tensor(f"pooled.{name}/{path}") for name in ("image", "mean"))
+
+
+def _write_pooled(folder: Path, plan: Plan, path: str) -> Any:
     """The means of all images as ``(C, N)`` float16; what they are to be multiplied by."""
-    images, means = state.pop("pooled.image"), state.pop("pooled.mean")
-    finite = np.abs(means[np.isfinite(means)])
-    largest = float(finite.max(initial=0))
+    channels = plan.channels[plan.layers.index(path)]
+    largest = max(float(np.abs(means[np.isfinite(means)]).max(initial=0))
+                  for _, means in _pooled_parts(folder, plan, path))  # fmt: skip
     scale = 2.0 ** np.ceil(np.log2(largest / 32768)) if largest > 32768 else 1.0
     (folder / "pooled").mkdir(exist_ok=True)
-    whole = np.full((means.shape[1], plan.images), np.nan, np.float16)
-    whole[:, images] = (means / scale).T
     with writing(folder / "pooled" / f"{file_name(path)}.npy") as file:
-        np.save(file, whole)
+        whole = np.lib.format.open_memmap(
+            file.name, "w+", np.dtype(np.float16), (channels, plan.images)
+        )
+        if hasattr(os, "posix_fallocate"):  # else a full disk would end the process
+            os.posix_fallocate(file.fileno(), 0, Path(file.name).stat().st_size)
+        whole[:] = np.nan
+        for images, means in _pooled_parts(folder, plan, path):
+            whole[:, images] = (means / scale).T
+        whole.flush()
     return np.array(scale)
 
 
@@ -67,6 +84,5 @@ def parts_of(folder: Path) -> Iterator[Path]:
 
 def remove_parts(folder: Path) -> None:
     """All is in the summary: the parts are no longer needed."""
-    with ExitStack():
-        for part in parts_of(folder):
-            part.unlink(missing_ok=True)
+    for part in parts_of(folder):
+        part.unlink(missing_ok=True)

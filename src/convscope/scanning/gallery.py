@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import sqlite3
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from convscope.scanning.loading import ahead, usual_workers
 from convscope.scanning.plan import Plan
 
 THUMBNAIL = 192
+ENOUGH = 64  # a crop that the thumbnail shows at so many pixels is not kept beside it
 CROP = 128
 MAP = 56
 _SHOWN = ("top.mean", "top.peak")
@@ -172,10 +174,10 @@ def _crops(
             if seen is not None:
                 boxes.add(pixels(placed.to_original(seen)))
     image = view.original.image
-    whole = (0, 0, image.height, image.width)
+    reduced = min(1.0, THUMBNAIL / max(image.size))
     for top, left, bottom, right in sorted(boxes):
-        if (top, left, bottom, right) == whole and max(whole) <= THUMBNAIL:
-            continue  # the thumbnail is all of it
+        if max(bottom - top, right - left) * reduced >= ENOUGH:
+            continue
         cut = image.crop((left, top, right, bottom))
         yield index, top, left, bottom, right, _encoded(cut, CROP)
 
@@ -209,7 +211,7 @@ def _maps(model: Model, made: list[Made], wanted: dict[int, Wanted]) -> list[tup
         size, levels, low, high = _levels(chosen)
         rows.extend(
             (path, channel, made[k].image, *size, float(low[n]), float(high[n]),
-             *levels.shape[1:], levels[n].tobytes())
+             *levels.shape[1:], zlib.compress(levels[n].tobytes(), 1))
             for n, (k, channel) in enumerate(pairs)
         )  # fmt: skip
 

@@ -30,8 +30,8 @@ class Kept:
       ``seed``.
     - ``pooled``: also the mean of every image.
     - ``labelled``: also means by class.
-    - ``limit``: images whose mixed-up index is not below this are never in the sample, so that no shard
-      keeps a sample of its own size.
+    - ``limit``: images whose mixed-up index is not below this are never in the sample, so that no
+      shard keeps a sample of its own size.
     """
 
     top: int = 9

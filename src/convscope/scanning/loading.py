@@ -34,7 +34,7 @@ class Loaded:
 
 
 def usual_workers(dataset: Dataset) -> int:
-    """Threads that decode: the cores this process may use, at most 8; one for a caller's own code."""
+    """Threads that decode: the cores it may use, at most 8; one for a caller's own code."""
     return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
                else os.cpu_count() or 1) if dataset.parallel else 1  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from math import prod
 from typing import Any
@@ -116,7 +116,7 @@ def _sized(model: Model, sides: tuple[int, int]) -> float:
 
 
 def fitting_batch(model: Model, times: float) -> int:
-    """The power of two whose two largest layers together take what the model's device has room for."""
+    """The power of two of images whose two largest layers fit where the model lives."""
     sizes = sorted(prod(layer.shape) for layer in model.layers if layer.shape)
     each = 4 * sum(sizes[-2:]) * times
     most = max(1.0, model.room() / max(each, 1))
@@ -127,19 +127,13 @@ def fitting_batch(model: Model, times: float) -> int:
 def _fitting_shard(images: int, batch: int) -> int:
     wanted = 2 ** int(np.ceil(np.log2(max(1, images / _SHARDS))))
     inside = min(max(wanted, _LEAST_IN_A_SHARD), _MOST_IN_A_SHARD)
-    return -(-inside // batch) * batch
+    return int(-(-inside // batch) * batch)
 
 
 def _sample_limit(kept: Kept, images: int) -> int:
-    """Mixed-up indices from here on cannot be in the sample, unless an eighth of it is unreadable."""
+    """Mixed-up indices from here on are not sampled, unless an eighth of it is unreadable."""
     candidates = kept.sample + kept.sample // 8 + 8
     if candidates >= images:
         return 2**64 - 1
     draws = mixed(np.arange(images), kept.seed)
     return int(np.partition(draws, candidates)[candidates])
-
-
-def plan_of(manifest: Mapping[str, Any], chosen: Plan) -> Plan:
-    """``chosen`` with the batch and the shard of a scan that has begun."""
-    settings = manifest["settings"]
-    return replace(chosen, batch=settings["batch"], shard=settings["shard"])

@@ -30,8 +30,8 @@ class Reading:
     - ``images``: int64 ``(N,)``, listing indices.
     - ``mean``, ``peak``: float32, what images are ranked by; the mean is taken in float64 and
       rounded once. NaN where the map holds a NaN (or both infinities, for the mean).
-    - ``total``, ``square``: float64, Σx and Σx² over positions; ``low``, ``high``: float32, extremes.
-      NaN values are left out of these four.
+    - ``total``, ``square``: float64, Σx and Σx² over positions; ``low``, ``high``: float32,
+      extremes. NaN values are left out of these four.
     - ``active``, ``nan``: int64 ``(C,)``, how many values are above zero, and NaN.
     - ``positions``: how many a map has.
     """
@@ -60,7 +60,7 @@ class Reading:
         flat = self.maps.reshape(images * all_channels, -1)
         which = np.asarray(rows, np.int64) * all_channels + channels
         if len(which) * 3 > len(flat):
-            return _extreme(flat, lowest)[which]
+            return np.asarray(_extreme(flat, lowest)[which])
         step = max(1, _AT_ONCE // self.positions)
         parts = [
             _extreme(flat[torch.from_numpy(which[k : k + step]).to(flat.device)], lowest)
@@ -146,9 +146,9 @@ def _extreme(flat: Tensor, lowest: bool) -> NDArray[np.int32]:
     """The first place of the highest (lowest) value in each row."""
     if flat.device.type == "cpu":  # numpy's takes an eighth of the time
         values = flat.numpy()
-        return (values.argmin(1) if lowest else values.argmax(1)).astype(np.int32)
+        return np.asarray(values.argmin(1) if lowest else values.argmax(1), np.int32)
     best = flat.amin(1, keepdim=True) if lowest else flat.amax(1, keepdim=True)
-    return _array((flat == best).to(torch.uint8).argmax(1)).astype(np.int32)
+    return np.asarray(_array((flat == best).to(torch.uint8).argmax(1)), np.int32)
 
 
 def mixed(numbers: NDArray[Any], seed: int) -> NDArray[np.uint64]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from convscope.scanning.engines import Engine, Local
 from convscope.scanning.gallery import make_gallery
 from convscope.scanning.layer import Kept
 from convscope.scanning.network import describe_layers
-from convscope.scanning.plan import Plan, make_plan, plan_of
+from convscope.scanning.plan import Plan, make_plan
 from convscope.scanning.shards import about_part
 
 _NAMED = 10_000  # skipped images that the manifest names
@@ -76,21 +77,23 @@ def scan(
 ) -> Atlas:
     """What every channel of some layers responds to in a dataset: writes an atlas into ``out``.
 
-    - ``model``: a loaded one, or anything ``cs.load`` takes; ``dataset``: anything ``open_dataset`` takes.
+    - ``model``: a loaded one, or anything ``cs.load`` takes; ``dataset``: anything
+      ``open_dataset`` takes.
     - ``layers``: which; by default every convolution.
     - ``top``: how many images each list holds.
     - ``size``: shows pictures to the network at another size than its own.
     - ``part``: ``"train"`` or ``"test"``, for data that bring both.
     - ``sample``: of so many images, drawn by ``seed``, mean and peak of every channel are kept.
     - ``pooled``: keep the means of all images too, 2 bytes a channel and image.
-    - ``batch``, ``shard``: images that enter the network together, and that are lost at most when the
-      process is killed; chosen and recorded by default.
-    - ``workers``: threads that decode. ``engine``: ``"local"``, or ``"ray"`` with the ``address`` of a cluster.
+    - ``batch``, ``shard``: images that enter the network together, and that are lost at most when
+      the process is killed; chosen and recorded by default.
+    - ``workers``: threads that decode.
+    - ``engine``: ``"local"``, or ``"ray"`` with the ``address`` of a cluster.
     - ``on_step`` is called with each ``Step``, ``on_note`` with what a user should hear.
 
-    The same call again goes on where the last one was stopped, by Ctrl-C or worse. Images that cannot
-    be read are skipped, counted and named. Raises ``AtlasError`` where ``out`` holds another scan, or
-    another process is writing there; ``DatasetError`` where no image could be read.
+    The same call again goes on where the last one was stopped, by Ctrl-C or worse. Images that
+    cannot be read are skipped, counted and named. Raises ``AtlasError`` where ``out`` holds another
+    scan, or another process is writing there; ``DatasetError`` where no image could be read.
     """
     loaded = model if isinstance(model, Model) else load(model)
     data = open_dataset(dataset, part=part)
@@ -145,13 +148,11 @@ class _Sweep:
             self._start()
             return
         self.manifest = read_manifest(self.folder)
-        begun = plan_of(self.manifest, self.plan)
-        if not fixed_batch and not fixed_shard:
-            self.plan = begun
-        elif not fixed_batch or not fixed_shard:
-            which = "batch" if not fixed_batch else "shard"
-            self.plan = plan_of({"settings": {**self.plan.settings(),
-                                              which: getattr(begun, which)}}, self.plan)  # fmt: skip
+        begun = self.manifest["settings"]
+        if not fixed_batch:
+            self.plan = replace(self.plan, batch=begun["batch"])
+        if not fixed_shard:
+            self.plan = replace(self.plan, shard=begun["shard"])
         differs = _differences(self._identity(), self.manifest)
         if differs:
             raise AtlasError(
@@ -166,8 +167,8 @@ class _Sweep:
                   if not path.name.startswith(".") and path.name not in ours]  # fmt: skip
         if others:
             raise AtlasError(
-                f"{str(self.folder)!r} holds other files ({sorted(others)[0]!r}). Give a new folder "
-                "for the atlas: -o"
+                f"{str(self.folder)!r} holds other files ({sorted(others)[0]!r}). Give a new "
+                "folder for the atlas: -o"
             )
 
     def _identity(self) -> dict[str, Any]:
@@ -205,11 +206,9 @@ class _Sweep:
             "classes": list(self.dataset.classes), "labelled": self.dataset.labels is not None,
         }  # fmt: skip
         write_listing(self.folder, self.dataset.ids, self.dataset.labels)
-        from convscope import __version__
-
         self.manifest = {
-            "convscope_atlas": FORMAT, "version": __version__, "model": model, "dataset": dataset,
-            "settings": identity["settings"],
+            "convscope_atlas": FORMAT, "version": import_module("convscope").__version__,
+            "model": model, "dataset": dataset, "settings": identity["settings"],
             "layers": describe_layers(self.model, self.plan, self.folder),
             "made_with": _made_with(),
             "state": {"complete": False, "shards": self.plan.shards, "done": 0, "images": 0,
@@ -290,8 +289,8 @@ class _Sweep:
             skipped += [(int(index), reason) for index, reason in about["skipped"]]
         if not images:
             raise DatasetError(
-                f"None of the {len(self.dataset):,} images of {self.dataset.name} could be read; the "
-                f"first: {skipped[0][1]}"
+                f"None of the {len(self.dataset):,} images of {self.dataset.name} could be read; "
+                f"the first: {skipped[0][1]}"
             )
         compact(self.folder, self.plan)
         self.manifest["state"] = {
@@ -340,5 +339,3 @@ def _differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> str:
             else:
                 told.append(f"{name} {was}, not {value}")
     return "; ".join(told)
-
-
