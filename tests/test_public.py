@@ -26,8 +26,8 @@ def test_exported_names() -> None:
     assert convscope.__all__ == [
         "Atlas", "ConvscopeError", "Fourier", "Frames", "Model", "Pixels", "Preprocess", "Recipe",
         "TensorBoard", "Transforms", "__version__", "ablate", "attribute", "between", "caricature",
-        "channel", "compare", "diagnose", "direction", "diversity", "feature_maps", "filters", "layer", "load", "logit",
-        "maximize", "neuron", "open_atlas", "open_dataset", "report", "scan", "sensitivity",
+        "channel", "compare", "diagnose", "direction", "diversity", "feature_maps", "filters",
+        "layer", "load", "logit", "maximize", "neuron", "open_atlas", "open_dataset", "report", "scan", "sensitivity",
         "train", "watch",
     ]  # fmt: skip
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from convscope.atlas import Atlas as Atlas
     from convscope.atlas import open_atlas as open_atlas
     from convscope.attribution import attribute as attribute
+    from convscope.checkup import diagnose as diagnose
     from convscope.comparison import compare as compare
     from convscope.data import open_dataset as open_dataset
     from convscope.errors import ConvscopeError as ConvscopeError
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from convscope.models import Model as Model
     from convscope.models import load as load
     from convscope.preprocess import Preprocess as Preprocess
-    from convscope.reports import diagnose as diagnose
     from convscope.reports import report as report
     from convscope.scanning import scan as scan
     from convscope.training import Recipe as Recipe
@@ -69,7 +69,7 @@ _WHERE = {
     "caricature": "ascent",
     "channel": "ascent",
     "compare": "comparison",
-    "diagnose": "reports",
+    "diagnose": "checkup",
     "direction": "ascent",
     "diversity": "ascent",
     "feature_maps": "maps",

@@ -220,7 +220,7 @@ def diagnose(
     show: opt.Show = False,
 ) -> None:
     """Where a classifier fails: accuracy, calibration, confusions, groups of errors. One page."""
-    from convscope.reports import diagnose as run
+    from convscope.checkup import diagnose as run
 
     loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
     with opt.Steps(quiet=as_json) as steps:

@@ -1,7 +1,6 @@
 """Reports: pages of one file, and the findings on a network's channels."""
 
-from convscope.reports.diagnosis import DiagnosisReport, diagnose
 from convscope.reports.findings import Report, report
 from convscope.reports.page import Page, Part
 
-__all__ = ["DiagnosisReport", "Page", "Part", "Report", "diagnose", "report"]
+__all__ = ["Page", "Part", "Report", "report"]

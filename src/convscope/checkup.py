@@ -1,4 +1,4 @@
-"""The diagnosis as a page: where a classifier fails, and what could be done about it."""
+"""A check-up: the diagnosis of a classifier, its errors explained, as a page."""
 
 from __future__ import annotations
 
