@@ -20,6 +20,9 @@ def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     data = pytest.importorskip("skimage.data", reason="scikit-image carries the photograph")
     monkeypatch.chdir(tmp_path)
     Image.fromarray(data.cat()).save("cat.jpg")
+    for k, name in enumerate(("cat", "dog")):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        Image.fromarray(data.cat()[:, 40 * k :]).save(tmp_path / "pets" / name / "1.jpg")
     (tmp_path / "photos").mkdir()
     for name in ("cat", "coffee", "rocket"):
         Image.fromarray(getattr(data, name)()).save(f"photos/{name}.jpg")
@@ -28,7 +31,8 @@ def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         exec(block, names)
     assert list((tmp_path / "frames").iterdir())
     assert {path.name for path in tmp_path.glob("*.png")} == {
-        "depths.png", "maps.png", "filters.png", "unit.png", "dream.png", "unit-top.png"
+        "depths.png", "maps.png", "filters.png", "unit.png", "dream.png", "unit-top.png",
+        "why.png"
     }  # fmt: skip
 
 

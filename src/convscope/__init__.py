@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from convscope.ablation import ablate as ablate
     from convscope.ascent import Fourier as Fourier
     from convscope.ascent import MaCo as MaCo
     from convscope.ascent import Pixels as Pixels
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from convscope.ascent import style as style
     from convscope.atlas import Atlas as Atlas
     from convscope.atlas import open_atlas as open_atlas
+    from convscope.attribution import attribute as attribute
+    from convscope.checkup import diagnose as diagnose
+    from convscope.comparison import compare as compare
     from convscope.data import open_dataset as open_dataset
     from convscope.errors import ConvscopeError as ConvscopeError
     from convscope.kernels import filters as filters
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
     from convscope.scanning import scan as scan
     from convscope.training import Recipe as Recipe
     from convscope.training import train as train
+    from convscope.tuning import sensitivity as sensitivity
     from convscope.watching import Frames as Frames
     from convscope.watching import TensorBoard as TensorBoard
     from convscope.watching import watch as watch
@@ -63,10 +68,14 @@ _WHERE = {
     "Recipe": "training",
     "TensorBoard": "watching",
     "Transforms": "ascent",
+    "ablate": "ablation",
     "activation_grid": "ascent",
+    "attribute": "attribution",
     "between": "ascent",
     "caricature": "ascent",
     "channel": "ascent",
+    "compare": "comparison",
+    "diagnose": "checkup",
     "direction": "ascent",
     "diversity": "ascent",
     "dream": "ascent",
@@ -81,6 +90,7 @@ _WHERE = {
     "open_dataset": "data",
     "report": "reports",
     "scan": "scanning",
+    "sensitivity": "tuning",
     "style": "ascent",
     "train": "training",
     "watch": "watching",
@@ -99,10 +109,14 @@ __all__ = [
     "TensorBoard",
     "Transforms",
     "__version__",
+    "ablate",
     "activation_grid",
+    "attribute",
     "between",
     "caricature",
     "channel",
+    "compare",
+    "diagnose",
     "direction",
     "diversity",
     "dream",
@@ -117,6 +131,7 @@ __all__ = [
     "open_dataset",
     "report",
     "scan",
+    "sensitivity",
     "style",
     "train",
     "watch",

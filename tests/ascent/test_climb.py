@@ -76,7 +76,7 @@ def test_everything_ascends(small: Loader, objective: Objective, param: Fourier 
 
 
 def test_a_logit_is_taken_before_the_softmax(small: Loader) -> None:
-    from convscope.ascent.outputs import output_layer
+    from convscope.models.outputs import output_layer
 
     assert output_layer(small(network())) == "8"
     assert output_layer(small(network()[:-1])) == "8"

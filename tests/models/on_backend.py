@@ -544,3 +544,83 @@ def test_a_scan_is_what_brute_force_finds(network: Any, tmp_path: Path) -> None:
         found = atlas[f"conv2:{channel}"].top("mean")
         assert [one.image for one in found] == order.indices[:3].tolist()
         assert [one.score for one in found] == pytest.approx(order.values[:3].tolist(), rel=1e-4)
+
+
+# Edits and shuffled copies
+
+
+def test_an_edit_changes_what_comes_after(network: Any, held: Any) -> None:
+    model, changed = cs.load(network, input=(3, *SIZE)), dict(held)
+    changed["conv1.kernel"], changed["conv1.bias"] = (
+        held[name].copy() for name in ("conv1.kernel", "conv1.bias")
+    )
+    changed["conv1.kernel"][2], changed["conv1.bias"][2] = 0, 0
+
+    def without(values: Tensor) -> Tensor:
+        values = values.clone()
+        values[:, 2] = 0
+        return values
+
+    truth = by_hand(images(), changed)
+    for path in ("conv1", "conv1/pre"):
+        edited = model.edited({path: without})
+        _close("maps", edited.activations(_last(images()), [path])[path], truth[path], 1e-5)
+        _close(
+            "maps", edited.activations(_last(images()), ["conv2", "fc"])["fc"], truth["fc"], 1e-5
+        )
+        _close("logits", edited.logits(_last(images())), truth["fc"], 1e-5)
+    _close("logits", model.logits(_last(images())), by_hand(images(), held)["fc"], 1e-5)
+
+
+@bridged
+def test_there_is_no_gradient_through_an_edit(network: Any) -> None:
+    model = cs.load(network, input=(3, *SIZE)).edited({"conv1": torch.zeros_like})
+    for ask in (lambda: model.logits(_last(images()), grad=True),
+                lambda: model.activations(_last(images()), "fc", grad=True)):  # fmt: skip
+        with pytest.raises(ModelError, match="no gradient through the edit at 'conv1' on"):
+            ask()
+
+
+def test_kernels_are_shuffled_in_a_copy(network: Any, held: Any) -> None:
+    model = cs.load(network, input=(3, *SIZE))
+    if network.name == "subclassed":  # Keras cannot write down a class that it does not know
+        with pytest.raises(ModelError, match="subclassed cannot be copied"):
+            model.shuffled(["fc"])
+        return
+    found = model.shuffled(["fc", "inner.a"])
+    for path in ("fc", "inner.a"):
+        mine, theirs = model.weights(path), found.weights(path)
+        assert (mine != theirs).any()
+        np.testing.assert_array_equal(np.sort(mine.ravel()), np.sort(theirs.ravel()))
+    _close("logits", model.logits(_last(images())), by_hand(images(), held)["fc"], 1e-5)
+
+
+# Attribution
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:captum")
+def test_attributions_are_captums_on_the_network_by_hand(network: Any, held: Any) -> None:
+    captum = pytest.importorskip("captum.attr")
+    model = cs.load(network, input=(3, *SIZE))
+    found = cs.attribute(
+        model, _last(images())[:1], 2, layer="inner.norm",
+        method=["integrated_gradients", "gradient_x_input", "gradcam", "occlusion"],
+    )  # fmt: skip
+    x = images()[:1].requires_grad_()
+
+    def score(x: Tensor) -> Tensor:
+        return by_hand(x, held)["fc/pre"][:, 2]
+
+    truth = captum.IntegratedGradients(score).attribute(x, n_steps=64)
+    ones = {name: torch.from_numpy(found[name].values) for name in (
+        "integrated_gradients", "gradient_x_input", "gradcam", "occlusion")}  # fmt: skip
+    _close("attributions", ones["integrated_gradients"], truth[0].sum(0).float(), 1e-4)
+    truth = captum.InputXGradient(score).attribute(x)
+    _close("attributions", ones["gradient_x_input"], truth[0].sum(0), 1e-4)
+    windows = {"sliding_window_shapes": (3, 2, 2), "strides": (3, 1, 1)}
+    truth = captum.Occlusion(score).attribute(x, **windows)
+    _close("attributions", ones["occlusion"], truth[0].mean(0), 1e-4)
+    steps = by_hand(x, held)
+    (slope,) = torch.autograd.grad(steps["fc/pre"][0, 2], steps["inner.norm"])
+    cam = (slope.mean((2, 3), keepdim=True) * steps["inner.norm"]).sum(1)
+    _close("attributions", ones["gradcam"], cam[0], 1e-4)

@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from convscope.ascent.outputs import class_index, output_layer
 from convscope.errors import UnknownLayer, UsageError
 from convscope.layers import Address
 from convscope.models import Model
+from convscope.models.outputs import class_index, output_layer
 
 Activations: TypeAlias = Mapping[str, Tensor]
 

@@ -164,3 +164,33 @@ def parse_range(text: str) -> Any:
             f"--range {text} is not understood. Write channel, layer, or two numbers: --range=-1,1"
         ) from None
     return low, high
+
+
+class Steps:
+    """What is being done, on stderr, while it is done: a spinner, or a bar where it can be told."""
+
+    def __init__(self, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+        console = Console(stderr=True, quiet=quiet)
+        self._bar = Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), console=console,
+            transient=True, disable=not console.is_terminal,
+        )  # fmt: skip
+        self._task = self._bar.add_task("loading", total=None)
+
+    def __enter__(self) -> Steps:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def say(self, what: str) -> None:
+        """Name the step."""
+        self._bar.update(self._task, description=what.replace("_", " "))
+
+    def count(self, done: int, of: int) -> None:
+        """Say how far it is."""
+        self._bar.update(self._task, completed=done, total=of)

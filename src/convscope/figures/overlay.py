@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convscope.errors import UsageError
-from convscope.figures.colours import FLAT, NAN, palette
+from convscope.figures.colours import FLAT, LEVELS, MIDDLE, NAN, palette
 from convscope.figures.quantise import quantise
 
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
@@ -24,6 +24,7 @@ def overlay(
     high: float | None = None,
     opacity: float = 0.6,
     box: tuple[int, int, int, int] | None = None,
+    fade: bool = False,
 ) -> NDArray[np.uint8]:
     """Lay the map ``values``, ``(h, w)``, over ``picture``, ``(H, W, 3)`` uint8; same shape back.
 
@@ -31,6 +32,8 @@ def overlay(
     - ``opacity``: 0 (only the picture) … 1 (only the map)
     - ``box``: left, top, right, bottom of the map in the picture's pixels (right and bottom
       excluded); the whole picture by default. Outside it the picture stays as it is.
+    - ``fade``: the nearer a value is to 0 (the middle of ``signed``, else the low end), the more of
+      the picture shows through
 
     The picture turns grey under the map, so that every hue seen is the map's. The map is enlarged
     by nearest neighbour: its positions stay countable. NaN and ±inf are opaque in their reserved
@@ -48,11 +51,20 @@ def overlay(
     colours = palette(cmap, "light").astype(np.float32)
     indices = np.asarray(Image.fromarray(indices).resize((right - left, bottom - top), 0))
     under = picture[top:bottom, left:right].astype(np.float32) @ _GREY
-    share = np.where(indices >= NAN, 1.0, np.where(indices == FLAT, 0.0, opacity))[..., None]
+    cover = opacity * _prominence(indices, cmap) if fade else opacity
+    share = np.where(indices >= NAN, 1.0, np.where(indices == FLAT, 0.0, cover))[..., None]
     mixed = (1 - share) * under[..., None] + share * colours[indices]
     result = picture.copy()
     result[top:bottom, left:right] = np.rint(mixed).astype(np.uint8)
     return result
+
+
+def _prominence(indices: NDArray[np.uint8], cmap: str) -> NDArray[np.float32]:
+    """How far colours stand out from that of 0, 0 … 1; the root lets half a value be seen."""
+    levels = indices.astype(np.float32)
+    if cmap == "signed":
+        return np.sqrt(np.minimum(np.abs(levels - MIDDLE) / MIDDLE, 1))
+    return np.sqrt(np.minimum(levels / (LEVELS - 1), 1))
 
 
 def _indices(

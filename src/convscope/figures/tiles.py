@@ -173,11 +173,14 @@ def overlay_tile(
     range: Range = "channel",
     opacity: float = 0.6,
     box: tuple[int, int, int, int] | None = None,
+    fade: bool = False,
 ) -> Tile:
     """A map ``(h, w)`` laid over a picture ``(H, W, 3)`` uint8; see ``overlay``."""
     done = quantise(np.asarray(values)[None], range, signed=cmap == "signed")
     low, high = float(done.low[0]), float(done.high[0])
-    pixels = overlay(picture, values, cmap=cmap, low=low, high=high, opacity=opacity, box=box)
+    pixels = overlay(
+        picture, values, cmap=cmap, low=low, high=high, opacity=opacity, box=box, fade=fade
+    )
     least, most = float(done.least[0]), float(done.most[0])
     return Tile(pixels, label, note, low, high, least, most, done.states[0])
 

@@ -2,6 +2,6 @@
 
 from convscope.maps.layer import LayerMaps
 from convscope.maps.recorded import FeatureMaps, feature_maps
-from convscope.maps.specimen import Specimen, picture_name
+from convscope.specimen import Specimen, picture_name
 
 __all__ = ["FeatureMaps", "LayerMaps", "Specimen", "feature_maps", "picture_name"]

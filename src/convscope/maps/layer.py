@@ -24,8 +24,8 @@ from convscope.figures import (
     picture_tile,
 )
 from convscope.layers import Layer
-from convscope.maps.specimen import Specimen
 from convscope.models import ReceptiveField
+from convscope.specimen import Specimen
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,8 +13,8 @@ from convscope.errors import UnknownLayer
 from convscope.figures import Range, Section, Sheet, Theme, map_tiles, picture_tile
 from convscope.layers import Layer
 from convscope.maps.layer import LayerMaps
-from convscope.maps.specimen import Specimen, look_at, picture_name
 from convscope.models import Batch, Model, load
+from convscope.specimen import Specimen, look_at, picture_name
 
 
 class FeatureMaps(Mapping[str, LayerMaps]):

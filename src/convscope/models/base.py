@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import copy
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -36,6 +36,9 @@ from convscope.models.batch import (
 from convscope.models.receptive import ReceptiveField
 from convscope.models.streaming import Consume
 
+Edit = Callable[[Tensor], Tensor]
+"""Given a layer's result, returns what the network goes on with; must not write into it."""
+
 
 class Model(abc.ABC):
     """A network that can be looked into. Made by ``cs.load``; never changed by convscope.
@@ -52,6 +55,7 @@ class Model(abc.ABC):
         self.weights_file = ""
         self.random_weights = False
         self.input = input
+        self._edits: Mapping[str, Edit] = {}
         self._fields_of_size: dict[tuple[int, int] | None, Mapping[str, ReceptiveField]] = {}
 
     @property
@@ -308,6 +312,27 @@ class Model(abc.ABC):
         twin.__dict__.pop("layers", None)
         return twin
 
+    def edited(self, edits: Mapping[str, Edit]) -> Self:
+        """The same network with some results changed on their way; this one stays as it is.
+
+        ``edits`` maps addresses of layers to functions from the layer's result, float32
+        ``(N, C, …)``, to one of the same shape, which the network goes on with and which is also
+        what is recorded there. Nothing is hooked between passes. Tokens that have no place on the
+        grid keep their values. Keras on TensorFlow or JAX has no gradients through an edit.
+        """
+        for path in edits:
+            self.layers[path]
+        twin = copy.copy(self)
+        twin._edits = {**self._edits, **edits}
+        return twin
+
+    @abc.abstractmethod
+    def shuffled(self, layers: Iterable[str], *, seed: int = 0) -> Self:
+        """A copy in which the kernels of some layers hold their own numbers in random order.
+
+        The network itself stays as it is. Raises ``ModelError`` where it cannot be copied.
+        """
+
     def told(self, **changes: Any) -> None:
         """Replace parts of ``input``: what the user says of the model wins."""
         self.input = replace(self.input, **changes)
@@ -328,4 +353,4 @@ def _is_many_pictures(images: Any) -> bool:
     return getattr(images, "ndim", 0) == 4 and is_picture(images)
 
 
-__all__ = ["UNKNOWN_PREPROCESS", "Batch", "Input", "Model", "probabilities"]
+__all__ = ["UNKNOWN_PREPROCESS", "Batch", "Edit", "Input", "Model", "probabilities"]

@@ -24,6 +24,7 @@ from convscope.layers import Layers
 from convscope.models.base import Input, Model
 from convscope.models.bridge import Bridge, Cut, Link, Walk
 from convscope.models.capture import Keep, Stop, lock_of, numbered, parts, replace_first
+from convscope.models.editing import apply
 from convscope.models.hooked import requiring_grad, sample
 from convscope.models.keras import KerasModel
 from convscope.models.positions import Positions
@@ -89,6 +90,8 @@ class BridgedModel(KerasModel):
     def _record(
         self, values: Tensor, paths: Sequence[str], grad: bool, raw: bool = False
     ) -> dict[str, Tensor]:
+        if grad:
+            self._check_gradient()
         nothing = [path for path in paths if self.layers[path].shape is None]
         if nothing:
             raise self._not_called(nothing[0])
@@ -102,28 +105,50 @@ class BridgedModel(KerasModel):
     def _stream(self, values: Tensor, paths: Sequence[str], consume: Consume) -> None:
         streamer = Streamer(lambda _address, array: self._standard(array), paths, consume)
 
-        def keep(address: str, result: Any) -> None:
-            array = self._first(result)
-            if array is not None:
+        def keep(address: str, result: Any) -> Any:
+            changed = self._edit(address, result)
+            array = self._first(result if changed is None else changed)
+            if array is not None and address in paths:
                 streamer.give(address, self._bridge.floats(array))
+            return changed
 
         with (
             self._alone(grad=False),
             self._in_one_line(values),
             suppress(Stop),
-            self._watching(keep, only=paths),
+            self._watching(keep, only=[*paths, *self._edits]),
         ):
             self._call(self._native(values.clone()))
         streamer.finish(self.name)
 
     def _forward(self, values: Tensor, grad: bool) -> Tensor:
+        if grad:
+            self._check_gradient()
+
         def walk(native: Any, cut: Cut | None = None) -> list[Any]:
-            output = self._first(self._call(native))
+            with self._watching(self._edit, only=self._edits) if self._edits else nullcontext():
+                output = self._first(self._call(native))
             if output is None:
                 raise ModelError(f"{self.name} returns no tensor of floats")
             return [self._bridge.floats(output)]
 
         return self._passed(values, walk, grad, cuts=0)[0]
+
+    def _check_gradient(self) -> None:
+        if self._edits:
+            raise ModelError(
+                f"{self.name} has no gradient through the edit at {min(self._edits)!r} on "
+                f"{self._bridge.framework}. Load it on torch: KERAS_BACKEND=torch"
+            )
+
+    def _edit(self, address: str, result: Any) -> Any:
+        """The result after its edit; ``None`` where there is none."""
+        array = self._first(result)
+        if address not in self._edits or array is None:
+            return None
+        changed = apply(self._edits[address], address, self._standard(array))
+        native = self._bridge.array(self._as_it_was(changed, changed))
+        return replace_first(result, array, self._bridge.cast(native, array))
 
     def _passed(self, values: Tensor, walk: Walk, grad: bool, cuts: int) -> list[Tensor]:
         """What ``walk`` records, as torch has it."""
@@ -213,17 +238,19 @@ class _Recording:
         found: dict[str, Any] = {}
 
         def keep(address: str, result: Any) -> Any:
+            changed = model._edit(address, result)
+            result = result if changed is None else changed
             array = model._first(result)
-            if array is None:
-                return None
+            if array is None or address not in self._paths:
+                return changed
             found[address] = bridge.floats(array)
             if len(found) == len(self._paths):
                 raise Stop
             if cut is None:
-                return None
+                return changed
             return replace_first(result, array, bridge.cast(cut(found[address]), array))
 
-        with suppress(Stop), model._watching(keep, only=self._paths):
+        with suppress(Stop), model._watching(keep, only=[*self._paths, *model._edits]):
             model._call(native)
         for path in self._paths:
             if path not in found:

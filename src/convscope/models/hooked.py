@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import abc
+import copy
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convscope.errors import ConvscopeError, ModelError, is_out_of_memory
+from convscope.errors import ConvscopeError, ModelError, is_out_of_memory, one_line
 from convscope.layers import Layers
 from convscope.models.base import Input, Model
-from convscope.models.capture import Keep, Stop, first_tensor, observing, undisturbed
+from convscope.models.capture import Keep, Stop, first_tensor, lock_of, observing, undisturbed
+from convscope.models.editing import editing
 from convscope.models.layouts import Layout
 from convscope.models.positions import Positions, grid
 from convscope.models.receptive import ReceptiveField, tracing_receptive_fields
@@ -208,11 +211,8 @@ class HookedModel(Model):
         arranged = self._arrangement(values, paths, raw)
         recorder = Recorder(arranged, paths, frozenset(self._fragile), grad)
         entered = requiring_grad(values) if grad else values
-        watching = observing(
-            self.modules, self.parents, recorder.keep, only=paths, fused=self._fused
-        )
         with self._alone(grad), suppress(Stop):
-            self._run(entered, watching)
+            self._run(entered, self._reported(recorder.keep, paths, values))
         overwritten = recorder.overwritten(self.name)
         if overwritten:  # known only afterwards; the next pass copies them in time
             self._fragile |= overwritten
@@ -220,14 +220,21 @@ class HookedModel(Model):
         results = recorder.complete(self.name)
         return {path: results[path] for path in paths}
 
+    def _reported(
+        self, keep: Keep, paths: Sequence[str], values: Tensor
+    ) -> AbstractContextManager[None]:
+        """Report the results of ``paths``, as they are after the edits."""
+        if self._edits:
+            arranged = self._arrangement(values, list(self._edits), raw=False)
+            keep = editing(self._edits, arranged, keep, paths)
+        only = [*paths, *self._edits]
+        return observing(self.modules, self.parents, keep, only=only, fused=self._fused)
+
     def _stream(self, values: Tensor, paths: Sequence[str], consume: Consume) -> None:
         arranged = self._arrangement(values, paths, raw=False)
         streamer = Streamer(arranged.standard, paths, consume)
-        watching = observing(
-            self.modules, self.parents, streamer.keep, only=paths, fused=self._fused
-        )
         with self._alone(grad=False), suppress(Stop):
-            self._run(values, watching)
+            self._run(values, self._reported(streamer.keep, paths, values))
         streamer.finish(self.name)
 
     def room(self) -> int:
@@ -237,11 +244,36 @@ class HookedModel(Model):
         return torch.cuda.mem_get_info(first.device)[0] // 4
 
     def _forward(self, values: Tensor, grad: bool) -> Tensor:
+        watching = self._reported(_ignore, (), values) if self._edits else None
         with self._alone(grad):
-            output = first_tensor(self._run(values))
+            output = first_tensor(self._run(values, watching))
         if output is None:
             raise ModelError(f"{self.name} returns no tensor of floats")
         return self._standard(output)
+
+    def shuffled(self, layers: Iterable[str], *, seed: int = 0) -> Self:
+        chosen = [self.layers[path].path for path in layers]
+        try:
+            with lock_of(self.module):
+                module = copy.deepcopy(self.module)
+        except Exception as error:  # whatever a class of somebody's own does not bear
+            raise ModelError(
+                f"{self.name} cannot be copied ({one_line(error, 80)}), and it is not to be changed"
+            ) from error
+        twin = type(self)(module, self.name, self.input)
+        twin.weights_file, twin._edits = self.weights_file, self._edits
+        random = np.random.default_rng(seed)
+        for path in chosen:
+            twin._shuffle(path.partition("#")[0], random)
+        return twin
+
+    @abc.abstractmethod
+    def _shuffle(self, path: str, random: np.random.Generator) -> None:
+        """Shuffle the numbers of the kernels that the layer itself holds."""
+
+
+def _ignore(address: str, result: Any) -> None:
+    """Keep nothing."""
 
 
 def sample(channels: int, height: int, width: int) -> Tensor:

@@ -110,6 +110,14 @@ class KerasModel(HookedModel):
             values = np.swapaxes(values, -1, -2)
         return np.array(np.moveaxis(values, (-1, -2), (0, 1)), order="C")  # never the live weights
 
+    def _shuffle(self, path: str, random: np.random.Generator) -> None:
+        layer: Any = self.modules.get(path)
+        if layer is None or path in self.parents:
+            return
+        for variable, values in zip(layer.weights, layer.get_weights(), strict=True):
+            if values.ndim > 1:
+                variable.assign(random.permutation(values.ravel()).reshape(values.shape))
+
     def _state(self) -> Iterator[tuple[str, NDArray[Any]]]:
         module: Any = self.module
         for variable in module.variables:

@@ -59,6 +59,16 @@ class TorchModel(HookedModel):
             values = grouped.transpose(1, 2).flatten(0, 1)
         return np.array(values.numpy(), order="C")  # never the live weights
 
+    def _shuffle(self, path: str, random: np.random.Generator) -> None:
+        held = self.modules[path].parameters(recurse=False) if path in self.modules else ()
+        for parameter in held:
+            if parameter.ndim > 1:
+                order = torch.from_numpy(random.permutation(parameter.numel()))
+                with torch.no_grad():
+                    parameter.copy_(
+                        parameter.flatten()[order.to(parameter.device)].view_as(parameter)
+                    )
+
     def _state(self) -> Iterator[tuple[str, NDArray[Any]]]:
         for name, value in self.module.state_dict().items():
             if isinstance(value, Tensor):

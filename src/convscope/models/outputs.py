@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from convscope.errors import ModelError, UsageError, closest
-from convscope.models import Batch, Model
+from convscope.models.base import Batch, Model
 
 _FALLBACK = (224, 224)
 

@@ -1,0 +1,76 @@
+"""``compare``: what changed between two networks, or two checkpoints of one?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from convscope.comparison.measured import alignment, paired, watch
+from convscope.comparison.result import Comparison
+from convscope.data import Dataset
+from convscope.errors import UsageError
+from convscope.feeding import Feed, Progress, feed
+from convscope.images import IMAGE_SUFFIXES, decode, is_picture
+from convscope.layers import Layer
+from convscope.models import Model, load
+
+
+def compare(
+    a: Any,
+    b: Any,
+    images: Any,
+    layers: str | Iterable[str] | None = None,
+    *,
+    first: int | None = 256,
+    size: int | tuple[int, int] | None = None,
+    progress: Progress = lambda done, of: None,
+) -> Comparison:
+    """What changed from one network to another: answers, layers, channels, maps.
+
+    - ``a``, ``b``: loaded models or anything ``load`` takes; each sees pictures through its own
+      preprocessing. They must take the same number of channels.
+    - ``images``: one picture, or anything ``open_dataset`` takes; ``first``: so many of it.
+    - ``layers``: of both; by default a few through the depth of each.
+
+    Raises ``UsageError`` for networks that take different inputs.
+    """
+    one, other = load(a), load(b)
+    if one.input.channels != other.input.channels:
+        raise UsageError(
+            f"{one.name} takes {one.input.channels} channels and {other.name} "
+            f"{other.input.channels}: they cannot look at the same picture. Compare networks that "
+            "take the same"
+        )
+    source = feed(one, _listed(images), first=first, size=size)
+    left = watch(one, source, _chosen(one, layers), progress)
+    right = watch(other, source, _chosen(other, layers), progress)
+    return Comparison(
+        left, right, source, alignment(left, right), tuple(paired(left, right)),
+        _labels(source, one, other),
+    )  # fmt: skip
+
+
+def _chosen(model: Model, layers: str | Iterable[str] | None) -> list[Layer]:
+    chosen = model.layers.spread() if layers is None else model.layers.select(layers)
+    return [layer for layer in chosen if layer.shape]
+
+
+def _listed(images: Any) -> Any:
+    """One picture as a dataset of one, under its name."""
+    if isinstance(images, Dataset):
+        return images
+    is_file = isinstance(images, (str, Path)) and str(images).lower().endswith(IMAGE_SUFFIXES)
+    if is_file or (not isinstance(images, (str, Path)) and is_picture(images)):
+        return [decode(images).image]
+    return images
+
+
+def _labels(source: Feed, a: Model, b: Model) -> tuple[str, ...]:
+    """True classes by name; empty where they are not labelled, or not as both networks have it."""
+    data = source.dataset
+    if data.labels is None or source.damaged:
+        return ()
+    names = [data.classes[int(data.labels[k])] for k in source.indices]
+    known = set(a.input.classes) & set(b.input.classes)
+    return tuple(names) if set(names) <= known else ()

@@ -1,0 +1,92 @@
+"""attribute, ablate, sensitivity from the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import convscope as cs
+from convscope.cli import app, main
+
+
+def _run(*words: str) -> str:
+    done = CliRunner().invoke(app, list(words), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three pictures of each of two classes that the built-in network knows."""
+    root = tmp_path_factory.mktemp("pictures")
+    shapes = cs.open_dataset("shapes,count=6,size=32")
+    for k in range(6):
+        place = root / ("cat" if k % 2 else "dog")
+        place.mkdir(exist_ok=True)
+        shapes.picture(k).save(place / f"{k}.png")
+    return root
+
+
+def test_attribute_writes_a_picture_and_says_what_was_found(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("captum")
+    monkeypatch.chdir(tmp_path)
+    picture = str(folder / "cat" / "1.png")
+    words = ["attribute", picture, "--method", "gradcam", "--method", "integrated_gradients",
+             "--channels", "3", "--target", "horse"]  # fmt: skip
+    output = _run(*words)
+    assert re.search(r"1\.png: horse \(\d+%\), score", output)
+    assert re.search(r"completeness gap \S+, [\d.]+% of the change", output)
+    assert len(re.findall(r"^stage2/add:\d+ ", output, re.MULTILINE)) == 3
+    with Image.open("1.why.horse.png") as written:
+        assert written.width > 400
+    found = json.loads(_run(*words, "--json"))
+    assert found["target"] == "horse"
+    assert [one["method"] for one in found["methods"]] == ["gradcam", "integrated_gradients"]
+
+
+def test_ablate_lists_what_it_costs(folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "cost.png"
+    output = _run(
+        "ablate", str(folder), "stage2/add:1", "stage2/add:2", "--each", "-o", str(target)
+    )
+    assert "6 pictures of" in output
+    assert "stage2/add:1: accuracy" in output
+    assert target.stat().st_size
+    found = json.loads(_run("ablate", str(folder), "stage2/add:1", "--json", "-o", str(target)))
+    assert len(found["losses"]) == 1
+
+
+def test_sensitivity_writes_a_folder(folder: Path, tmp_path: Path) -> None:
+    output = _run("sensitivity", str(folder), "-l", "stage2/add", "--change", "flip", "--unit",
+                  "stage2/add:5", "-o", str(tmp_path / "out"))  # fmt: skip
+    assert "stage2/add is the most sensitive layer" in output
+    assert re.search(r"^stage2/add:5: most sensitive to flip", output, re.MULTILINE)
+    assert (tmp_path / "out" / "stage2%2Fadd.curves.png").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["ablate", "{unlabelled}", "stem.conv:1"], "is not labelled, and ablation needs labels"),
+        (["ablate", "shapes,count=4", "stem.conv:1"], "Classes do not match: 'shapes,count=4"),
+        (["attribute", "{picture}", "-t", "99"], "No class 99 in demo: it has 10, 0 to 9"),
+        (["sensitivity", "{unlabelled}", "--change", "blurr"], "No change 'blurr'. Close: 'blur'"),
+    ],
+)
+def test_errors_are_one_line(
+    words: list[str], text: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"unlabelled": str(folder / "cat"), "picture": str(folder / "cat" / "1.png")}
+    with pytest.raises(SystemExit) as stop:
+        main([word.format(**names) for word in words])
+    assert stop.value.code == 1
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1
+    assert text in told[0]

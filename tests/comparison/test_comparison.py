@@ -1,0 +1,120 @@
+"""Planted: a permuted copy, two checkpoints that differ in one channel."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import convscope as cs
+from convscope.errors import UsageError
+
+CLASSES = ["ant", "bee", "cat"]
+ORDER = [3, 0, 5, 1, 7, 2, 6, 4]
+
+
+def _network() -> nn.Sequential:
+    torch.manual_seed(2)
+    made = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Linear(6, 3),
+    )  # fmt: skip
+    return made.eval().requires_grad_(False)
+
+
+def _load(network: nn.Module, **options: Any) -> Any:
+    return cs.load(network, preprocess=cs.Preprocess(size=(16, 16)), classes=CLASSES, **options)
+
+
+class Labelled(list[Any]):
+    classes = CLASSES
+
+
+def _pictures(count: int = 40) -> list[Image.Image]:
+    random = np.random.default_rng(6)
+    small = random.integers(0, 255, (count, 5, 5, 3), dtype=np.uint8)
+    return [Image.fromarray(one).resize((16, 16), Image.Resampling.BICUBIC) for one in small]
+
+
+def test_a_permuted_copy_is_recovered_exactly_and_sees_alike() -> None:
+    first, second = _network(), _network()
+    second[0].weight[:], second[0].bias[:] = first[0].weight[ORDER], first[0].bias[ORDER]
+    second[2].weight[:] = first[2].weight[:, ORDER]
+    found = cs.compare(_load(first), _load(second), _pictures(), ["0", "2"])
+    assert found.changed == []
+    assert found.alignment is not None
+    np.testing.assert_allclose(np.diag(found.alignment), 1, atol=1e-9)
+    pair = found.pairs[0]
+    assert pair.match is not None
+    # channel k of the copy is channel ORDER[k] of the first
+    assert [ORDER[k] for k in pair.match.right[np.argsort(pair.match.left)]] == list(range(8))
+    np.testing.assert_allclose(pair.match.correlations, 1, atol=1e-6)
+    assert pair.permuted == sum(k != o for k, o in enumerate(ORDER))
+    assert found.pairs[1].permuted == 0
+    assert "answer as before, but in another place" in found.sentences()[-1]
+
+
+def test_the_one_channel_that_differs_is_named() -> None:
+    first = _network()
+    second = copy.deepcopy(first)
+    second[2].weight[4] *= 1.5
+    found = cs.compare(_load(first), _load(second), _pictures(), ["0", "2", "6"])
+    assert [pair.changed for pair in found.pairs[:2]] == [[], [4]]
+    assert "the first layer that differs is 2: 1 of 6 (2:4)" in found.sentences()
+    assert found.alignment is not None
+    assert found.alignment[0, 0] == pytest.approx(1)
+    assert found.alignment[1, 1] < 1
+
+
+def test_equal_networks_are_said_to_be() -> None:
+    found = cs.compare(_load(_network()), _load(_network()), _pictures())
+    assert "answer differently on 0 of 40 pictures" in found.sentences()[0]
+    assert found.sentences()[-1] == "no channel that was compared answers differently"
+    assert found.names == ("Sequential (A)", "Sequential (B)")
+
+
+def test_what_was_mended_and_broken_is_counted() -> None:
+    first, second = _network(), _network()
+    second[6].weight[:] = first[6].weight.roll(1, 0)
+    second[6].bias[:] = torch.tensor([0.3, -0.2, 0.1])
+    data = Labelled((p, k % 3) for k, p in enumerate(_pictures()))
+    a, b = _load(first), _load(second)
+    found = cs.compare(a, b, data)
+    answers = [[m.predict(p, top=1)[0][0] for p, _ in data] for m in (a, b)]
+    truth = [CLASSES[label] for _, label in data]
+    changed = [k for k in range(40) if answers[0][k] != answers[1][k]]
+    assert found.changed == changed
+    mended = sum(answers[1][k] == truth[k] for k in changed)
+    broken = sum(answers[0][k] == truth[k] for k in changed)
+    assert f"{mended} mended, {broken} broken; accuracy" in found.sentences()[0]
+
+
+def test_one_picture_shows_maps_on_one_scale(tmp_path: Path) -> None:
+    first = _network()
+    second = copy.deepcopy(first)
+    second[2].weight[4] *= 1.5
+    _pictures(1)[0].save(tmp_path / "one.png")
+    found = cs.compare(_load(first), _load(second), str(tmp_path / "one.png"), ["0", "2"])
+    assert found.alignment is None
+    section = found.sheet(theme="dark").sections[2]
+    assert section.heading.startswith("2 · largest difference")
+    assert section.tiles[0].label == "A 4"
+    assert {(tile.low, tile.high) for tile in section.tiles} == {
+        (section.tiles[0].low, -section.tiles[0].low)
+    }
+    assert found.save(tmp_path / "out")[0].stat().st_size
+    many = cs.compare(_load(first), _load(second), _pictures(8), ["0", "2"])
+    assert many.sheet().sections[0].rows == ("0", "2")
+    assert many.card()["pairs"][1]["changed"] == [4]
+
+
+def test_networks_with_different_inputs_are_refused() -> None:
+    grey = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(UsageError, match="Sequential takes 3 channels and Sequential 1: they"):
+        cs.compare(_load(_network()), _load(grey, input=(1, 16, 16)), _pictures(2))

@@ -1,0 +1,205 @@
+"""Planted: a mislabelled subgroup, a known temperature, channels that go with errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+import convscope as cs
+from convscope.diagnosis import Diagnosis, examine
+from convscope.diagnosis.figures import _welch, calibration, telling
+from convscope.diagnosis.observed import Observed
+from convscope.errors import DatasetError
+
+CLASSES = ["red", "green", "blue"]
+
+
+class Seeing(nn.Module):
+    """Channels 0–2 are the colours, 3 a grey corner, 4 to 7 mixtures; the classes are colours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.conv = nn.Conv2d(3, 8, 1)
+        self.pool = nn.AdaptiveAvgPool2d(4)
+        self.head = nn.Linear(8, 3)
+        with torch.no_grad():
+            self.conv.weight.mul_(0.2)
+            self.conv.weight[:3, :, 0, 0] = torch.eye(3)
+            self.conv.weight[3] = 4.0
+            self.conv.bias[:] = torch.tensor([0.0, 0, 0, -6.0, 0, 0, 0, 0])
+            self.head.weight.zero_()
+            self.head.weight[:, :3] = 12 * torch.eye(3)
+            self.head.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.pool(self.conv(x).relu()).amax((2, 3)))
+
+
+class Labelled(list[Any]):
+    classes = CLASSES
+
+
+def _picture(random: np.random.Generator, colour: int, corner: bool) -> Image.Image:
+    pixels = random.integers(0, 60, (16, 16, 3), dtype=np.uint8)
+    pixels[..., colour] = random.integers(150, 230, (16, 16))
+    if corner:  # grey, and too dim to change the answer
+        pixels[:4, :4] = 150
+        pixels[4:, :, colour] = 250
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture(scope="module")
+def mislabelled() -> Labelled:
+    """Red pictures with a grey corner are called green; a few others are wrong at random."""
+    random, found = np.random.default_rng(8), Labelled()
+    for k in range(240):
+        colour = k % 3
+        corner = colour == 0 and k % 4 == 0
+        label = 1 if corner else colour
+        if not corner and k % 24 == 7:
+            label = int((colour + random.integers(1, 3)) % 3)
+        found.append((_picture(random, colour, corner), label))
+    return found
+
+
+@pytest.fixture(scope="module")
+def diagnosis(mislabelled: Labelled) -> Diagnosis:
+    model = cs.load(Seeing().eval(), preprocess=cs.Preprocess(size=(16, 16)), classes=CLASSES)
+    return examine(model, mislabelled, "conv")
+
+
+def test_the_mislabelled_subgroup_is_found(diagnosis: Diagnosis) -> None:
+    planted = {k for k in range(240) if k % 3 == 0 and k % 4 == 0}
+    group = diagnosis.groups[0]
+    members = set(diagnosis.seen.indices[group.members].tolist())
+    assert len(members & planted) / len(planted | members) > 0.9
+    assert (CLASSES[group.label], CLASSES[group.answer]) == ("green", "red")
+    assert group.rate > 0.9
+    assert group.channels[0].address == "conv:3"  # the corner sets it apart
+    assert group.channels[0].effect > 3
+    said = diagnosis.suggestions()[0]
+    assert said.startswith(f"Check the labels of {len(members)} pictures called green")
+
+
+def test_the_channel_that_goes_with_errors_is_named(diagnosis: Diagnosis) -> None:
+    """Among pictures called green, the red tells the wrong ones."""
+    listed = {one.address: one for one in diagnosis.telling[1]}
+    assert listed["conv:0"].effect > 2
+    assert all(one.chance < 0.05 for one in listed.values())
+
+
+def test_confusion_and_accuracy_are_counted(diagnosis: Diagnosis, mislabelled: Labelled) -> None:
+    model = diagnosis.feed.model
+    truth = np.zeros((3, 3), int)
+    for picture, label in mislabelled:
+        truth[label, CLASSES.index(model.predict(picture, top=1)[0][0])] += 1
+    np.testing.assert_array_equal(diagnosis.confusion, truth)
+    assert diagnosis.accuracy == pytest.approx(np.trace(truth) / truth.sum())
+    np.testing.assert_allclose(diagnosis.recall, np.diag(truth) / truth.sum(1))
+    np.testing.assert_allclose(diagnosis.precision, np.diag(truth) / truth.sum(0))
+    worst = diagnosis.worst(5)
+    assert all(diagnosis.seen.wrong[row] for row in worst)
+    sure = diagnosis.seen.confidence[worst]
+    assert (np.diff(sure) <= 0).all()
+    assert diagnosis.pairs()[0][:2] == (1, 0)
+
+
+# The numbers, computed another way
+
+
+def _observed(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> Observed:
+    chances = np.exp(scores - scores.max(1, keepdims=True))
+    chances /= chances.sum(1, keepdims=True)
+    return Observed(np.arange(len(labels)), labels, scores, chances, {}, "")
+
+
+def test_the_temperature_that_was_planted_is_found() -> None:
+    """Labels drawn from softmax(scores / 2.5): dividing by 2.5 makes the network honest."""
+    random = np.random.default_rng(0)
+    scores = random.normal(0, 6, (6000, 4))
+    honest = np.exp(scores / 2.5)
+    honest /= honest.sum(1, keepdims=True)
+    labels = np.array([random.choice(4, p=row) for row in honest])
+    found = calibration(_observed(scores, labels))
+    assert found.temperature == pytest.approx(2.5, rel=0.08)
+    assert found.after < 0.025 < 0.1 < found.error
+
+
+def test_the_calibration_error_is_that_of_its_definition() -> None:
+    random = np.random.default_rng(1)
+    seen = _observed(random.normal(0, 2, (500, 3)), random.integers(0, 3, 500))
+    found = calibration(seen)
+    error = 0.0
+    for low, high in zip(found.edges, found.edges[1:], strict=False):
+        inside = (seen.confidence > low) & (seen.confidence <= high)
+        if inside.any():
+            gap = abs(seen.confidence[inside].mean() - (~seen.wrong[inside]).mean())
+            error += inside.mean() * gap
+    assert found.error == pytest.approx(error)
+    assert found.counts.sum() == 500
+
+
+def test_chances_are_those_of_welchs_test() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    random = np.random.default_rng(2)
+    a = random.normal(0, 1, (12, 6)) + np.linspace(0, 2, 6)
+    b = random.normal(0, 2, (40, 6))
+    effects, chances = _welch(a, b)
+    truth = stats.ttest_ind(a, b, equal_var=False).pvalue
+    np.testing.assert_allclose(np.log10(chances), np.log10(truth), atol=0.05)
+    pooled = np.sqrt((11 * a.var(0, ddof=1) + 39 * b.var(0, ddof=1)) / 50)
+    expected = (a.mean(0) - b.mean(0)) / pooled * (1 - 3 / (4 * 50 - 1))
+    np.testing.assert_allclose(effects, expected)
+
+
+def test_nothing_is_named_where_nothing_differs() -> None:
+    """Noise, many channels: the correction lets one through in twenty such comparisons."""
+    random, named = np.random.default_rng(3), 0
+    for _ in range(40):
+        values = {"a": random.normal(size=(80, 60)), "b": random.normal(size=(80, 40))}
+        inside = random.permutation(80) < 25
+        named += bool(telling(values, inside, ~inside, 100))
+    assert named <= 6
+
+
+# The page, and what cannot be diagnosed
+
+
+def test_the_page_holds_it_all(mislabelled: Labelled, tmp_path: Path) -> None:
+    model = cs.load(Seeing().eval(), preprocess=cs.Preprocess(size=(16, 16)), classes=CLASSES)
+    made = cs.diagnose(model, mislabelled, "conv", explain=2)
+    text = made.save(tmp_path / "page.html").read_text(encoding="utf-8")
+    for part in ("What could be done", "Check the labels", "Which classes are confused",
+                 "Is it as sure as it should be?", "The most confident errors",
+                 "What the errors have in common", "green taken for red",
+                 "Reliability diagram", "conv:3"):  # fmt: skip
+        assert part in text
+    assert "http" not in text.replace("http://www.w3.org", "").replace("http-equiv", "")
+    assert made.card()["groups"][0]["label"] == "green"
+    assert len(made.explained) == 2 or "captum" in made.without
+
+
+def test_errors_are_one_line(mislabelled: Labelled) -> None:
+    model = cs.load(Seeing().eval(), preprocess=cs.Preprocess(size=(16, 16)), classes=CLASSES)
+    with pytest.raises(DatasetError, match="is not labelled, and a diagnosis needs labels"):
+        cs.diagnose(model, [picture for picture, _ in mislabelled[:4]])
+    other = Labelled(mislabelled[:6])
+    other.classes = ["red", "green", "violet"]
+    with pytest.raises(DatasetError, match="Classes do not match"):
+        cs.diagnose(model, other)
+
+
+def test_a_network_without_errors_says_so() -> None:
+    random = np.random.default_rng(5)
+    model = cs.load(Seeing().eval(), preprocess=cs.Preprocess(size=(16, 16)), classes=CLASSES)
+    made = cs.diagnose(model, Labelled((_picture(random, k % 3, False), k % 3) for k in range(12)))
+    assert made.diagnosis.suggestions()[0].startswith("There are no errors to learn from")
+    assert "There are none." in made.page.html()
