@@ -95,7 +95,8 @@ def _say(atlas: Atlas) -> None:
                  f"{'are' if skipped > 1 else 'is'} named in the manifest; the first: "
                  f"{first}")  # fmt: skip
     last = atlas.layers[-1]
-    typer.echo(f"Next: convscope top {atlas.folder} '{last.path}:0'")
+    typer.echo(f"Next: convscope report {atlas.folder}   or: "
+               f"convscope top {atlas.folder} '{last.path}:0'")  # fmt: skip
 
 
 def top(

@@ -79,7 +79,7 @@ def scan(
 
     - ``model``: a loaded one, or anything ``cs.load`` takes; ``dataset``: anything
       ``open_dataset`` takes.
-    - ``layers``: which; by default every convolution.
+    - ``layers``: which; by default every convolution, and of networks that normalise the ReLUs.
     - ``top``: how many images each list holds.
     - ``size``: shows pictures to the network at another size than its own.
     - ``part``: ``"train"`` or ``"test"``, for data that bring both.
