@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Before any test file imports Keras: other backends have their tests in processes of their own.
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
 # What is submitted is judged on the same examples each time; at a desk new ones are tried.
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):

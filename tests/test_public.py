@@ -24,11 +24,12 @@ def _loaded_by(code: str) -> set[str]:
 
 def test_exported_names() -> None:
     assert convscope.__all__ == [
-        "Atlas", "ConvscopeError", "Fourier", "Frames", "Model", "Pixels", "Preprocess", "Recipe",
-        "TensorBoard", "Transforms", "__version__", "ablate", "attribute", "between", "caricature",
-        "channel", "compare", "diagnose", "direction", "diversity", "feature_maps", "filters",
-        "layer", "load", "logit", "maximize", "neuron", "open_atlas", "open_dataset", "report", "scan", "sensitivity",
-        "train", "watch",
+        "Atlas", "ConvscopeError", "Fourier", "Frames", "MaCo", "Model", "Pixels", "Preprocess",
+        "Recipe", "TensorBoard", "Transforms", "__version__", "ablate", "activation_grid",
+        "attribute", "between", "caricature", "channel", "compare", "diagnose", "direction",
+        "diversity", "dream", "feature_maps", "filters", "layer", "load", "logit", "maximize",
+        "neuron", "open_atlas", "open_dataset", "report", "scan", "sensitivity", "style", "train",
+        "watch",
     ]  # fmt: skip
 
 

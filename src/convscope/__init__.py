@@ -18,17 +18,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convscope.ablation import ablate as ablate
     from convscope.ascent import Fourier as Fourier
+    from convscope.ascent import MaCo as MaCo
     from convscope.ascent import Pixels as Pixels
     from convscope.ascent import Transforms as Transforms
+    from convscope.ascent import activation_grid as activation_grid
     from convscope.ascent import between as between
     from convscope.ascent import caricature as caricature
     from convscope.ascent import channel as channel
     from convscope.ascent import direction as direction
     from convscope.ascent import diversity as diversity
+    from convscope.ascent import dream as dream
     from convscope.ascent import layer as layer
     from convscope.ascent import logit as logit
     from convscope.ascent import maximize as maximize
     from convscope.ascent import neuron as neuron
+    from convscope.ascent import style as style
     from convscope.atlas import Atlas as Atlas
     from convscope.atlas import open_atlas as open_atlas
     from convscope.attribution import attribute as attribute
@@ -57,6 +61,7 @@ _WHERE = {
     "ConvscopeError": "errors",
     "Fourier": "ascent",
     "Frames": "watching",
+    "MaCo": "ascent",
     "Model": "models",
     "Pixels": "ascent",
     "Preprocess": "preprocess",
@@ -64,6 +69,7 @@ _WHERE = {
     "TensorBoard": "watching",
     "Transforms": "ascent",
     "ablate": "ablation",
+    "activation_grid": "ascent",
     "attribute": "attribution",
     "between": "ascent",
     "caricature": "ascent",
@@ -72,6 +78,7 @@ _WHERE = {
     "diagnose": "checkup",
     "direction": "ascent",
     "diversity": "ascent",
+    "dream": "ascent",
     "feature_maps": "maps",
     "filters": "kernels",
     "layer": "ascent",
@@ -84,6 +91,7 @@ _WHERE = {
     "report": "reports",
     "scan": "scanning",
     "sensitivity": "tuning",
+    "style": "ascent",
     "train": "training",
     "watch": "watching",
 }
@@ -93,6 +101,7 @@ __all__ = [
     "ConvscopeError",
     "Fourier",
     "Frames",
+    "MaCo",
     "Model",
     "Pixels",
     "Preprocess",
@@ -101,6 +110,7 @@ __all__ = [
     "Transforms",
     "__version__",
     "ablate",
+    "activation_grid",
     "attribute",
     "between",
     "caricature",
@@ -109,6 +119,7 @@ __all__ = [
     "diagnose",
     "direction",
     "diversity",
+    "dream",
     "feature_maps",
     "filters",
     "layer",
@@ -121,6 +132,7 @@ __all__ = [
     "report",
     "scan",
     "sensitivity",
+    "style",
     "train",
     "watch",
 ]

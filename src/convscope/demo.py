@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from convscope.ascent import logit, maximize
 from convscope.errors import MissingDependency
 from convscope.figures import Sheet, Theme
 from convscope.images import Picture, decode
@@ -25,6 +26,8 @@ PHOTOGRAPHS = ("cat", "coffee", "rocket")
 DEPTHS = ("stem.conv", "stage1.widen.conv", "stage1/add", "stage2.widen.conv", "stage2/add")
 MAPS_SIZE = 224
 PATCHES = (192, 128, 96)  # sides of the squares that are cut from a photograph, in its pixels
+OPTIMISED = {"stem.relu": 8, "stage1/add": 16, "stage2/add": 16}  # and how many channels
+OPTIMISED_SIZE, OPTIMISED_STEPS = 48, 64
 
 
 @dataclass
@@ -64,6 +67,7 @@ def run(folder: Path) -> Iterator[str]:
     yield from _depths(page, seen)
     yield from _layers(page, seen["cat"])
     yield from _filters(page, model)
+    yield from _optimised(page, model)
     yield from _atlas(page, model, photographs)
     (folder / "index.html").write_text(_document(page.parts, _about(model)), encoding="utf-8")
     yield f"\nAll of it on one page: {folder / 'index.html'}"
@@ -188,6 +192,27 @@ def _cut(photographs: dict[str, Picture], folder: Path) -> int:
                     patch.save(folder / name / f"{side}px-{y}-{x}.png", compress_level=1)
                     count += 1
     return count
+
+
+def _optimised(page: Page, model: Model) -> Iterator[str]:
+    page.say("<h2>What its channels would like to see most</h2>")
+    page.say(
+        "<p>From noise, the picture itself is adjusted until a unit responds most strongly. Above "
+        "each picture is its activation. A picture like this shows what drives a unit, not all "
+        "that it responds to: people predict a unit better from real examples (Borowski et al., "
+        "2021).</p>"
+    )
+    yield "\nWhat its channels would like to see most:"
+    for path in OPTIMISED:
+        units = [f"{path}:{k}" for k in range(OPTIMISED[path])]
+        yield _contact_sheet(page, f"optimised.{path.replace('/', '.')}", model, units)
+    classes = [logit(k) for k in range(len(model.input.classes))]
+    yield _contact_sheet(page, "optimised.classes", model, classes)
+
+
+def _contact_sheet(page: Page, name: str, model: Model, units: list[Any]) -> str:
+    found = maximize(model, units, steps=OPTIMISED_STEPS, size=OPTIMISED_SIZE)
+    return page.show(name, found.sheet(columns=8), found.sheet(columns=8, theme="dark"))
 
 
 _STYLE = """

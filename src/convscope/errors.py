@@ -93,6 +93,25 @@ def _score(matcher: SequenceMatcher[str], name: str) -> float:
     return matcher.ratio()
 
 
+_NO_MEMORY = (
+    "out of memory",
+    "can't allocate",
+    "cannot allocate",
+    "resource_exhausted",
+    "oom when",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of any framework's says that memory did not suffice.
+
+    >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    True
+    """
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY)
+
+
 def one_line(error: BaseException, most: int = 200) -> str:
     """What an exception of somebody else's says, as part of one of our lines.
 

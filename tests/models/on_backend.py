@@ -566,3 +566,31 @@ def test_attributions_are_captums_on_the_network_by_hand(network: Any, held: Any
     (slope,) = torch.autograd.grad(steps["fc/pre"][0, 2], steps["inner.norm"])
     cam = (slope.mean((2, 3), keepdim=True) * steps["inner.norm"]).sum(1)
     _close("attributions", ones["gradcam"], cam[0], 1e-4)
+
+
+# Ascent
+
+
+def test_a_unit_climbs_and_repeats_itself(network: Any) -> None:
+    model = cs.load(network, input=(3, *SIZE), preprocess=cs.Preprocess(size=SIZE))
+    first, again = (cs.maximize(model, "conv2:1", steps=12, seed=3) for _ in range(2))
+    np.testing.assert_array_equal(first.values, again.values)
+    assert first.curve[-1] > first.curve[0]
+    values = torch.from_numpy(first.values)[None]
+    levels = by_hand((values * 255).round() / 255, numbers())["conv2"][0, 1]
+    assert first.activation == pytest.approx(float(levels.mean()), rel=1e-4)
+
+
+def test_a_flat_start_is_left_and_a_dead_unit_said_to_be() -> None:
+    """An edge that grey noise does not switch on, and one that no picture does."""
+    kernel = np.zeros((3, 3, 1, 2), np.float32)
+    kernel[:, 0], kernel[:, 2] = -1, 1
+    conv = layers.Conv2D(2, 3, activation="relu", name="edges")
+    network = keras.Sequential([keras.Input((16, 16, 1)), conv])
+    conv.set_weights([kernel, np.array([-1.0, -4.0], np.float32)])
+    model = cs.load(network, preprocess=cs.Preprocess(size=(16, 16)))
+    still = cs.Transforms(0, 0, 0, 0, 0)
+    edge, dead = cs.maximize(model, ["edges:0", "edges:1"], steps=64, transforms=still)
+    assert not edge.dead
+    assert edge.activation > 0
+    assert dead.dead

@@ -18,6 +18,7 @@ from convscope.ascent.transforms import DRAWS, Transforms
 from convscope.errors import ModelError
 
 RESCUE = 0.5  # the share of the steps in which a picture that gets no gradient is helped
+LOUDER, LOUDEST = 1.5, 256.0  # a step's factor on a start without gradient, and all of them
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,21 @@ class Plan:
 
     - ``size``: of the pictures; ``coarse``: the smaller size of the first ``coarse_steps``.
     - ``rate``: of Adam. ``start``: a picture to start from instead of noise ``(1, C, H, W)``.
+    - ``opacity``: keep count of where the gradient was; ``half``: the network in bfloat16,
+      ``None``: on GPUs.
     """
 
     size: Size
     steps: int
     param: Param
     transforms: Transforms
-    rate: float = 0.05
+    rate: float = 0.1
     coarse: Size | None = None
     coarse_steps: int = 0
     start: Tensor | None = None
+    opacity: bool = False
+    half: bool | None = None
+    begun: Callable[[Sequence[str], Tensor], object] | None = None
 
     def size_at(self, step: int) -> Size:
         return self.coarse if self.coarse and step < self.coarse_steps else self.size
@@ -77,12 +83,16 @@ Watch = Callable[[Step], object]
 
 @dataclass(frozen=True)
 class Climbed:
-    """Pictures 0…1 ``(N, C, H, W)``, the score at each step, who ever got a gradient."""
+    """Pictures 0…1 ``(N, C, H, W)``, the score at each step, who ever got a gradient.
+
+    ``weight`` ``(N, H, W)``: how much gradient each pixel got over all steps, where asked for.
+    """
 
     pictures: Tensor
     curves: Tensor
     alive: Tensor
     steps: int
+    weight: Tensor | None
 
 
 class Adam:
@@ -113,6 +123,9 @@ class Climb:
         self._marked = torch.zeros(len(self._streams), dtype=torch.bool, device=device)
         self._alive = self._marked.clone()
         self._rescue = int(RESCUE * plan.steps)
+        self._weight = (
+            torch.zeros(len(self._streams), *plan.size, device=device) if plan.opacity else None
+        )
 
     def _begin(self, device: torch.device) -> Tensor:
         plan, channels = self._plan, self._lens.model.input.channels
@@ -121,20 +134,23 @@ class Climb:
         state = plan.param.of_picture(plan.start.to(device))
         return state.repeat(len(self._streams), *[1] * (state.ndim - 1))
 
-    def run(self, watch: Watch, done: int, of: int) -> Climbed:
+    def run(self, watch: Watch) -> Climbed:
         """All steps; Ctrl-C ends them early, once there is a first."""
         scores: list[Tensor] = []
         names = tuple(str(unit.objective) for unit in self._units)
+        if self._plan.begun:
+            self._plan.begun(names, self.pictures())
         try:
             for step in range(self._plan.steps):
                 if step in (0, self._plan.coarse_steps):
                     adam = Adam(self._state.detach(), self._plan.rate)
                 scores.append(self._step(step, adam))
-                watch(Step(done + step + 1, of, names, self.pictures))
+                watch(Step(step + 1, self._plan.steps, names, self.pictures))
         except KeyboardInterrupt:
             if not scores:
                 raise
-        return Climbed(self.pictures(), torch.stack(scores, 1).cpu(), self._alive, len(scores))
+        curves = torch.stack(scores, 1).cpu()
+        return Climbed(self.pictures(), curves, self._alive, len(scores), self._weight)
 
     def pictures(self) -> Tensor:
         with torch.no_grad():
@@ -143,9 +159,11 @@ class Climb:
     def _step(self, step: int, adam: Adam) -> Tensor:
         rescuing = step < self._rescue
         helped = rescuing and bool(self._marked.any())
-        with redirected(self._marked) if helped else nullcontext():
+        with redirected(self._marked) if helped and self._lens.model.in_torch else nullcontext():
             scores, gradient = self._look(step)
         fed = gradient.flatten(1).any(1)
+        if helped and not self._lens.model.in_torch:
+            self._raise_noise(self._marked & ~fed, step)
         if rescuing:
             self._alive |= fed & ~self._marked
             self._marked |= ~fed
@@ -154,21 +172,40 @@ class Climb:
         adam.ascend(gradient)
         return scores
 
+    def _raise_noise(self, silent: Tensor, step: int) -> None:
+        """Where nothing can be redirected: a picture without gradient starts again, louder."""
+        if LOUDER**step <= LOUDEST:
+            with torch.no_grad():
+                self._state[silent] *= LOUDER
+
     def _look(self, step: int) -> tuple[Tensor, Tensor]:
         plan = self._plan
         pictures = plan.param.picture(self._state, plan.size, plan.size_at(step))
         seen = plan.transforms(pictures, self._draws[step], self._noise(pictures.shape), step)
-        activations = self._lens.model.activations(self._lens.batch(seen), self._layers, grad=True)
+        with torch.autocast(seen.device.type, torch.bfloat16, enabled=bool(plan.half)):
+            shown = self._lens.batch(seen)
+            activations = self._lens.model.activations(shown, self._layers, grad=True)
         scores = score(self._units, activations)
         if not scores.requires_grad:
             raise no_gradient(self._lens.model, self._layers)
-        return scores.detach(), torch.autograd.grad(scores.sum(), self._state)[0]
+        if self._weight is None:
+            return scores.detach(), torch.autograd.grad(scores.sum(), self._state)[0]
+        gradient, pushed = torch.autograd.grad(scores.sum(), (self._state, pictures))
+        self._weight += resized(pushed.abs().sum(1, keepdim=True), plan.size)[:, 0]
+        return scores.detach(), gradient
 
     def _noise(self, shape: Sequence[int]) -> Tensor | None:
         if not self._plan.transforms.noise:
             return None
         drawn = [torch.randn(*shape[1:], generator=g, device=g.device) for g in self._streams]
         return torch.stack(drawn)
+
+
+def resized(values: Tensor, size: Size) -> Tensor:
+    """Maps at another size."""
+    if values.shape[-2:] == torch.Size(size):
+        return values
+    return torch.nn.functional.interpolate(values, size, mode="bilinear", align_corners=False)
 
 
 def score(units: Sequence[Unit], activations: dict[str, Tensor]) -> Tensor:

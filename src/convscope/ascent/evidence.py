@@ -79,19 +79,31 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def opacity_of(weight: Tensor) -> Tensor:
+    """From the gradient that each pixel got ``(N, H, W)`` to 0…1; a tenth is fully opaque."""
+    side = max(3, min(weight.shape[1:]) // 32 | 1)
+    smooth = weight[:, None]
+    for _ in range(2):
+        smooth = F.avg_pool2d(smooth, side, 1, side // 2, count_include_pad=False)
+    flat = smooth.flatten(1)
+    full = flat.quantile(0.9, dim=1, keepdim=True).clamp_min(1e-12)
+    return (flat / full).clamp(0, 1).view_as(weight)
+
+
 def highest(lens: Lens, units: Sequence[Unit], images: Any, size: Any) -> tuple[list[float], int]:
     """The highest score of each unit over given images, and how many images there were."""
     goals = [unit.goal for unit in units]
     layers = tuple(dict.fromkeys(path for goal in goals for path in goal.layers))
     best, seen = torch.full((len(goals),), -torch.inf), 0
-    for batch in _batches(lens, images, size):
+    for batch in batches(lens, images, size):
         activations = lens.model.activations(batch, layers)
         tops = [goal.score(activations).amax() for goal in goals]
         best, seen = torch.maximum(best, torch.stack(tops).cpu()), seen + len(batch)
     return best.tolist(), seen
 
 
-def _batches(lens: Lens, images: Any, size: Any, most: int = 16) -> Iterator[Batch]:
+def batches(lens: Lens, images: Any, size: Any, most: int = 16) -> Iterator[Batch]:
+    """Given images as the model sees them, some at a time."""
     source = (
         open_dataset(images) if isinstance(images, str) or hasattr(images, "joinpath") else images
     )

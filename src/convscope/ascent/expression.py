@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from convscope.ascent.objectives import Channel, Neuron, Objective, Sum
+from convscope.ascent.objectives import Channel, Logit, Neuron, Objective, Sum
+from convscope.ascent.pictured import ActivationGrid
 from convscope.errors import UsageError
 from convscope.layers import parse_address
 from convscope.models import Model
@@ -15,7 +16,9 @@ _SHAPE = "Write PATH:CHANNEL, or sums with spaces around the signs: conv2:3 - 0.
 def objectives(model: Model, wanted: Any) -> list[Objective]:
     """What is wanted, one objective each; the address of a layer stands for all its channels."""
     if isinstance(wanted, Objective):
-        return [wanted]
+        return [wanted.on(model)]
+    if isinstance(wanted, ActivationGrid):
+        return wanted.cells(model)
     if isinstance(wanted, str):
         return _typed(model, wanted)
     if isinstance(wanted, (list, tuple)) and wanted:
@@ -29,11 +32,11 @@ def _typed(model: Model, text: str) -> list[Objective]:
     ):
         layer, _ = model.layers.at(text)
         return [Channel(layer.path, k) for k in range(layer.channels)]
-    return [parse_objective(text)]
+    return [parse_objective(text).on(model)]
 
 
 def parse_objective(text: str) -> Objective:
-    """Read a unit or a weighted sum of units.
+    """Read a unit or a weighted sum of units; ``class:3``, ``class:tabby_cat`` are class scores.
 
     >>> print(parse_objective("conv2:3 - 0.5 * conv2:7"))
     conv2:3 - 0.5 * conv2:7
@@ -61,6 +64,9 @@ def parse_objective(text: str) -> Objective:
 
 
 def _unit(word: str, text: str) -> Objective:
+    if word.startswith("class:"):
+        name = word.removeprefix("class:")
+        return Logit(int(name) if name.isdecimal() else name.replace("_", " "))
     where = parse_address(word)
     if where.channel is None:
         raise UsageError(f"{word!r} in {text!r} names no channel. {_SHAPE}")

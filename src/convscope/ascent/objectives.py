@@ -45,6 +45,10 @@ class Objective(abc.ABC):
     def bind(self, model: Model) -> Goal:
         """The same on ``model``; raises ``UnknownLayer`` where it has no such layer or channel."""
 
+    def on(self, model: Model) -> Objective:
+        """The same, named as ``model`` names it."""
+        return self
+
     @abc.abstractmethod
     def __str__(self) -> str:
         """Its name for pictures and files."""
@@ -96,6 +100,9 @@ class Sum(Objective):
 
         return Goal(tuple(layers), score, any(goal.placed for _, goal in goals))
 
+    def on(self, model: Model) -> Objective:
+        return Sum(tuple((weight, part.on(model)) for weight, part in self.terms))
+
     def __str__(self) -> str:
         words: list[str] = []
         for weight, part in self.terms:
@@ -114,7 +121,7 @@ class Channel(Objective):
 
     def bind(self, model: Model) -> Goal:
         model.layers.at(Address(self.path, self.channel))
-        return Goal((self.path,), lambda seen: _means(seen[self.path][:, self.channel]))
+        return Goal((self.path,), lambda seen: means(seen[self.path][:, self.channel]))
 
     def __str__(self) -> str:
         return f"{self.path}:{self.channel}"
@@ -135,7 +142,7 @@ class Neuron(Objective):
     def _score(self, seen: Activations) -> Tensor:
         maps = seen[self.path][:, self.channel]
         if maps.ndim < 3:
-            return _means(maps)
+            return means(maps)
         height, width = maps.shape[-2:]
         y, x = self.position or (height // 2, width // 2)
         if y >= height or x >= width:
@@ -143,7 +150,7 @@ class Neuron(Objective):
                 f"No position {y},{x} in {self.path!r}: at this size its output is "
                 f"{height}×{width}. Last: {height - 1},{width - 1}"
             )
-        return _means(maps[..., y, x])
+        return means(maps[..., y, x])
 
     def __str__(self) -> str:
         where = "middle" if self.position is None else f"{self.position[0]},{self.position[1]}"
@@ -158,7 +165,7 @@ class WholeLayer(Objective):
 
     def bind(self, model: Model) -> Goal:
         model.layers.at(Address(self.path))
-        return Goal((self.path,), lambda seen: _means(seen[self.path].square()))
+        return Goal((self.path,), lambda seen: means(seen[self.path].square()))
 
     def __str__(self) -> str:
         return f"layer {self.path}"
@@ -185,7 +192,7 @@ class Direction(Objective):
         def score(seen: Activations) -> Tensor:
             maps = seen[self.path].flatten(2) if seen[self.path].ndim > 2 else seen[self.path]
             shape = (1, -1, 1) if maps.ndim > 2 else (1, -1)
-            return _along(maps, vector.to(maps.device).view(shape), self.power)
+            return along(maps, vector.to(maps.device).view(shape), self.power)
 
         return Goal((self.path,), score)
 
@@ -198,13 +205,19 @@ class Logit(Objective):
     """The score of a class, before a softmax; by number or by name."""
 
     target: int | str
+    label: str = ""
+
+    def on(self, model: Model) -> Objective:
+        index = class_index(model, self.target)
+        name = model.input.classes[index] if index < len(model.input.classes) else ""
+        return Logit(index, f"class {index} {name}".rstrip())
 
     def bind(self, model: Model) -> Goal:
         path = output_layer(model)
         return Channel(path, class_index(model, self.target)).bind(model)
 
     def __str__(self) -> str:
-        return f"class {self.target}"
+        return self.label or f"class {self.target}"
 
 
 @dataclass(frozen=True)
@@ -252,46 +265,22 @@ class Between(Objective):
 
         return Goal(start.layers + end.layers, score, start.placed or end.placed)
 
+    def on(self, model: Model) -> Objective:
+        return Between(self.first.on(model), self.second.on(model))
+
     def __str__(self) -> str:
         return f"{self.first} to {self.second}"
 
 
-@dataclass(frozen=True, eq=False)
-class Caricature(Objective):
-    """What a layer saw in a picture, exaggerated: a direction of its own at every place."""
-
-    image: Any
-    path: str
-    power: float = 1.0
-
-    def bind(self, model: Model) -> Goal:
-        layer, _ = model.layers.at(Address(self.path))
-        if not layer.is_map:
-            raise UsageError(f"A caricature needs a layer of maps; {self.path!r} has no positions")
-        wanted = model.activations(self.image, [self.path])[self.path][:1]
-
-        def score(seen: Activations) -> Tensor:
-            maps = seen[self.path]
-            like = torch.nn.functional.interpolate(
-                wanted.to(maps.device), maps.shape[-2:], mode="bilinear", antialias=True
-            )
-            return _along(maps.flatten(2), like.flatten(2), self.power)
-
-        return Goal((self.path,), score, placed=False)
-
-    def __str__(self) -> str:
-        return f"caricature in {self.path}"
-
-
-def _means(values: Tensor) -> Tensor:
+def means(values: Tensor) -> Tensor:
     """One number an image."""
     return values.reshape(len(values), -1).mean(1)
 
 
-def _along(maps: Tensor, vector: Tensor, power: float) -> Tensor:
+def along(maps: Tensor, vector: Tensor, power: float) -> Tensor:
     """``maps`` and ``vector`` are ``(n, C[, positions])``."""
     dot = (maps * vector).sum(1)
     if power:
         lengths = maps.norm(dim=1) * vector.norm(dim=1)
         dot = dot * (dot / lengths.clamp_min(1e-8)).clamp_min(0.1) ** power
-    return _means(dot)
+    return means(dot)

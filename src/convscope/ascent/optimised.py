@@ -11,8 +11,11 @@ from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from convscope.ascent.moving import Moment, animation, tiles_of
 from convscope.figures import Section, Sheet, Theme, Tile, map_tiles, picture_tile
+from convscope.figures.output import write
 from convscope.layers import file_name
 
 
@@ -50,7 +53,7 @@ class Circumstances:
         ]
         if self.moves:
             lines.append(f"before each look: {self.moves}")
-        lines.append(f"shown to the model as it takes pictures: {self.preprocessing}")
+        lines.append(f"numbers as the model takes them: {self.preprocessing}")
         return [*lines, *filter(None, [self.coarse, self.note])]
 
 
@@ -66,6 +69,8 @@ class Optimised:
     - ``dead``: no gradient reached the picture by itself, so it shows nothing; with few steps that
       is no proof
     - ``curve``: the objective at every step, on the moved picture
+    - ``opacity``: ``(height, width)``, 0…1: where the gradient was; ``None`` unless asked for
+    - ``moments``: of the climb, where they were asked for (``animate=True``)
     """
 
     values: NDArray[np.float32]
@@ -77,11 +82,19 @@ class Optimised:
     dead: bool
     curve: NDArray[np.float32]
     about: Circumstances
+    opacity: NDArray[np.float32] | None = None
+    moments: tuple[Moment, ...] = ()
 
     @cached_property
     def picture(self) -> NDArray[np.uint8]:
-        """The pixels ``(H, W, 3)``, or ``(H, W)``: the first channel of any other number."""
-        levels = np.rint(self.values * 255).astype(np.uint8)
+        """The pixels ``(H, W, 3)``, or ``(H, W)``: the first channel of any other number.
+
+        What is see-through fades to grey.
+        """
+        shown = self.values
+        if self.opacity is not None:
+            shown = 0.5 + (shown - 0.5) * self.opacity
+        levels = np.rint(shown * 255).astype(np.uint8)
         return np.ascontiguousarray(levels.transpose(1, 2, 0)) if len(levels) == 3 else levels[0]
 
     @property
@@ -95,8 +108,8 @@ class Optimised:
         """What the picture is worth, in one line."""
         if self.dead:
             return (
-                f"dead: no gradient reached the picture in {self.about.steps} steps, and none that "
-                "was redirected around its ReLUs switched it on"
+                f"dead: nothing switched it on in {self.about.steps} steps, so no gradient reached "
+                "the picture, and it shows nothing"
             )
         parts = [f"activation {self.activation:.3g}"]
         if self.ratio is not None:
@@ -129,25 +142,40 @@ class Optimised:
     def sheet(self, *, theme: Theme = "light") -> Sheet:
         """The picture with its evidence."""
         title = f"{self.objective} · what raises it most"
-        lines = (*self.about.lines(), self.sentence())
+        faded = ["fades to grey where the gradient hardly ever was"] * (self.opacity is not None)
+        lines = (*self.about.lines(), self.sentence(), *faded)
         section = Section("", tuple(self.tiles()))
         cell = max(256, *self.about.size)
         return Sheet(title, lines, (section,), cmap="grey", theme=theme, cell=cell)
 
     def save(self, path: str | Path, *, bare: bool = False) -> Path:
-        """Write the sheet, or with ``bare`` the pixels alone; the evidence as JSON beside it."""
+        """Write the sheet, or with ``bare`` the pixels alone; the evidence as JSON beside it.
+
+        As ``.webp`` the sheet is an animation where moments were kept.
+        """
         path = Path(path)
-        written = self._bare(path) if bare else self.sheet().save(path)
+        if bare:
+            written = self._bare(path)
+        elif self.moments and path.suffix.lower() == ".webp":
+            written = write(path, lambda: animation(Gallery([self]).moving()))
+        else:
+            written = self.sheet().save(path)
         _write_json(path.with_suffix(".json"), self.card())
         return written
 
     def _bare(self, path: Path) -> Path:
-        from PIL import Image
-
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
-        Image.fromarray(self.picture).save(temporary)
+        Image.fromarray(self._pixels()).save(temporary)
         return temporary.replace(path)
+
+    def _pixels(self) -> NDArray[np.uint8]:
+        """For a file: with an alpha channel where parts are see-through."""
+        if self.opacity is None or len(self.values) != 3:
+            return self.picture
+        levels = np.concatenate([self.values, self.opacity[None]]).transpose(1, 2, 0)
+        pixels: NDArray[np.uint8] = np.rint(levels * 255).astype(np.uint8)
+        return pixels
 
     def card(self) -> dict[str, Any]:
         """Everything but the pixels, for JSON."""
@@ -168,8 +196,11 @@ class Optimised:
 class Gallery(Sequence[Optimised]):
     """Several optimised pictures; prints as a list, draws as a contact sheet."""
 
-    def __init__(self, pictures: Iterable[Optimised]) -> None:
+    def __init__(
+        self, pictures: Iterable[Optimised], *, columns: int | None = None, title: str = ""
+    ) -> None:
         self._pictures = tuple(pictures)
+        self._columns, self._named = columns, title
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -183,6 +214,7 @@ class Gallery(Sequence[Optimised]):
 
     def sheet(self, *, columns: int | None = None, theme: Theme = "light") -> Sheet:
         """All of them as one titled picture, a section for each layer."""
+        columns = columns or self._columns
         about = self[0].about
         lines = about.lines()
         dead = sum(one.dead for one in self)
@@ -194,8 +226,25 @@ class Gallery(Sequence[Optimised]):
         sections = tuple(self._sections(columns))
         return Sheet(self._title(), tuple(lines), sections, cmap="grey", theme=theme, cell=cell)
 
+    def moving(self, *, columns: int | None = None, theme: Theme = "light") -> list[Image.Image]:
+        """The moments of the climb as labelled pictures of one size."""
+        shown = [one for one in self if one.moments]
+        title = f"{self[0].label} · what raises it most" if len(self) == 1 else self._title()
+        cell = max(256, *self[0].about.size) if len(self) == 1 else 128
+        images = []
+        for k in range(min(len(one.moments) for one in shown)):
+            tiles = tuple(t for one in shown for t in tiles_of(one.moments[k].pixels, one.label))
+            lines = [f"model {self[0].about.model}", shown[0].moments[k].label]
+            lines += ["those that are dead are left out"] * (len(shown) < len(self))
+            section = Section("", tiles, columns or self._columns)
+            sheet = Sheet(title, tuple(lines), (section,), cmap="grey", theme=theme, cell=cell)
+            images.append(sheet.image)
+        return images
+
     def _title(self) -> str:
         layers = list(dict.fromkeys(_layer(one) for one in self))
+        if self._named:
+            return self._named
         if "" in layers:
             return f"{len(self)} pictures · what raises each objective most"
         named = layers[0] if len(layers) == 1 else f"{len(self)} units of {len(layers)} layers"
@@ -217,6 +266,8 @@ class Gallery(Sequence[Optimised]):
         path = Path(path)
         if path.suffix:
             _write_json(path.with_suffix(".json"), {"pictures": [one.card() for one in self]})
+            if path.suffix.lower() == ".webp" and any(one.moments for one in self):
+                return [write(path, lambda: animation(self.moving(columns=columns)))]
             return [self.sheet(columns=columns).save(path)]
         singles = [one.save(path / f"{file_name(one.label)}.png", bare=True) for one in self]
         return [self.sheet(columns=columns).save(path / "sheet.png"), *singles]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import pi
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,9 +25,15 @@ _UNMIX = torch.linalg.inv(_MIX)
 
 
 class Param(abc.ABC):
-    """How numbers become a picture. ``decorrelate``: colours vary as in photographs (RGB only)."""
+    """How numbers become a picture. ``decorrelate``: colours vary as in photographs (RGB only).
+
+    ``usual_rate`` is the step of Adam that suits the numbers; ``images``: pictures that it learns
+    from first (``fitted``), ``None`` where it learns from none.
+    """
 
     decorrelate: bool
+    images: Any = None
+    usual_rate: ClassVar[float] = 0.05
 
     @abc.abstractmethod
     def random(self, channels: int, size: Size, generators: Sequence[torch.Generator]) -> Tensor:
@@ -39,6 +47,10 @@ class Param(abc.ABC):
     def from_values(self, values: Tensor) -> Tensor:
         """The numbers that give these values at full size."""
 
+    def fitted(self, pictures: Iterable[Tensor]) -> Param:
+        """The same after a look at pictures 0…1 ``(N, C, H, W)`` of the size wanted."""
+        return self
+
     @abc.abstractmethod
     def describe(self, channels: int) -> str:
         """What is adjusted, in words."""
@@ -51,11 +63,15 @@ class Param(abc.ABC):
         return values.sigmoid()
 
     def of_picture(self, picture: Tensor) -> Tensor:
-        """The numbers of given pictures; what is nearly black or white is kept within reach."""
+        """The numbers of given pictures."""
+        return self.from_values(self.values(picture))
+
+    def values(self, picture: Tensor) -> Tensor:
+        """Before the squeeze and the colours; what is nearly black or white is kept in reach."""
         values = picture.clamp(0.01, 0.99).logit()
         if self.decorrelate and values.shape[1] == 3:
             values = _mixed(values, _UNMIX)
-        return self.from_values(values)
+        return values
 
 
 def _mixed(values: Tensor, matrix: Tensor) -> Tensor:
@@ -72,6 +88,7 @@ class Fourier(Param):
     decay: float = 1.0
     spread: float = 0.01
     decorrelate: bool = True
+    usual_rate: ClassVar[float] = 0.1
 
     def random(self, channels: int, size: Size, generators: Sequence[torch.Generator]) -> Tensor:
         shape = (channels, size[0], size[1] // 2 + 1, 2)
@@ -137,14 +154,69 @@ class Pixels(Param):
         return "pixels, sigmoid"
 
 
-NAMED: dict[str, Param] = {"fourier": Fourier(), "pixels": Pixels()}
+@dataclass(frozen=True, eq=False)
+class MaCo(Param):
+    """Phases alone: every wave keeps the mean magnitude that it has in given ``images``.
+
+    So a picture cannot gather what no photograph has (MaCo: Fel et al., NeurIPS 2023,
+    arXiv:2306.06805; there the spectrum is ImageNet's, here that of the user's own pictures).
+    """
+
+    images: Any
+    decorrelate: bool = True
+    magnitude: Tensor | None = None
+    mean: Tensor | None = None
+    count: int = 0
+    usual_rate: ClassVar[float] = 0.2
+
+    def fitted(self, pictures: Iterable[Tensor]) -> MaCo:
+        total, mean, count = None, None, 0
+        for some in pictures:
+            spectrum = torch.fft.rfft2(self.values(some))
+            sums = (spectrum.abs().sum(0).double(), spectrum[..., 0, 0].real.sum(0).double())
+            total, mean = sums if total is None else (total + sums[0], mean + sums[1])
+            count += len(some)
+        if total is None or mean is None:
+            raise UsageError("MaCo takes its spectrum from pictures, and was given none")
+        magnitude = (total / count).float()
+        magnitude[..., 0, 0] = 0  # the mean colour has no phase
+        return MaCo(self.images, self.decorrelate, magnitude, (mean / count).float(), count)
+
+    def random(self, channels: int, size: Size, generators: Sequence[torch.Generator]) -> Tensor:
+        shape = (channels, size[0], size[1] // 2 + 1)
+        drawn = [torch.rand(shape, generator=g, device=g.device) for g in generators]
+        return 2 * pi * torch.stack(drawn) - pi
+
+    def waves(self, state: Tensor, full: Size, size: Size) -> Tensor:
+        if self.magnitude is None or self.mean is None:
+            raise UsageError("MaCo has not seen its pictures yet: fitted(…)")
+        magnitude, mean = self.magnitude.to(state.device), self.mean.to(state.device)
+        if size != full:
+            state, magnitude = _low(state, size), _low(magnitude[None], size)[0]
+        area = full[0] * full[1]
+        scale = size[0] * size[1] / area
+        pictures: Tensor = torch.fft.irfft2(torch.polar(magnitude * scale, state), s=size)
+        return pictures + (mean / area)[:, None, None]
+
+    def from_values(self, values: Tensor) -> Tensor:
+        phases: Tensor = torch.fft.rfft2(values).angle()
+        return phases
+
+    def describe(self, channels: int) -> str:
+        return f"phases of waves, magnitudes of {self.count:,} given pictures (MaCo), sigmoid"
 
 
-def param_of(given: Param | str) -> Param:
-    """A parametrization by name, or as it is."""
+def param_of(given: Param | str, images: Any = None) -> Param:
+    """A parametrization by name, or as it is; ``maco`` takes its spectrum from ``images``."""
     if isinstance(given, Param):
         return given
-    if given not in NAMED:
-        near = closest(given, NAMED) or f" Known: {', '.join(NAMED)}"
+    if given == "maco":
+        if images is None:
+            raise UsageError("maco takes the spectrum of your own pictures. Give them: images=…")
+        return MaCo(images)
+    named: dict[str, Param] = {"fourier": Fourier(), "pixels": Pixels()}
+    if given not in named:
+        known = [*named, "maco"]
+        near = closest(given, known) or f" Known: {', '.join(known)}"
         raise UsageError(f"No parametrization {given!r}.{near}")
-    return NAMED[given]
+    return named[given]

@@ -1,12 +1,15 @@
-"""Dead starts: a way out for a picture that a ReLU gives no gradient at all.
+"""Dead starts: a way out for a picture that an activation function gives no gradient at all.
 
-While ``redirected`` holds, the gradient of every ReLU passes for the marked pictures that get none,
-except where it would push what is already negative further down (lucid's rule), and mostly where
-least is missing: evenly spread, the gradients of a grating's many places would cancel.
+A ReLU passes no gradient where it is off, and so do a clamp's flat ends. While ``redirected``
+holds, each of them lets one through for the marked pictures that get none, except where it would
+push what is off further off (lucid's rule), and mostly where least is missing: evenly spread, the
+gradients of a grating's many places would cancel.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any
 
 import torch
@@ -14,39 +17,71 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+Zone = tuple[float, float]
 
-class _Redirected(torch.autograd.Function):
+
+class _WayOut(torch.autograd.Function):
+    """Adds nothing; its gradient is what helps the marked pictures that get no other."""
+
     @staticmethod
-    def forward(ctx: Any, values: Tensor, top: float | None, marked: Tensor) -> Tensor:
-        ctx.save_for_backward(values, marked)
-        ctx.top = top
-        return values.clamp(0, top)
+    def forward(ctx: Any, values: Tensor, zone: Zone, marked: Tensor) -> Tensor:
+        ctx.save_for_backward(values.clone(), marked)  # what follows may write in place
+        ctx.zone = zone
+        return torch.zeros_like(values)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
         values, marked = ctx.saved_tensors
         (gradient,) = upstream
-        active = values > 0 if ctx.top is None else (values > 0) & (values < ctx.top)
-        passed = gradient * active
-        shape = (-1, *[1] * (values.ndim - 1))
+        low, high = ctx.zone
+        passed = (gradient != 0) & (values > low) & (values < high)
         starved = marked & ~passed.flatten(1).any(1)
         if not starved.any():
-            return passed, None, None
-        upward = (values > 0) | (gradient > 0)
-        helpful = gradient * upward * _nearness(values, upward & (gradient != 0)).view_as(values)
-        return torch.where(starved.view(shape), helpful, passed), None, None
+            return torch.zeros_like(gradient), None, None
+        missing = (low - values).clamp_min(0) + (values - high).clamp_min(0)
+        wanted = ((values <= low) & (gradient > 0)) | ((values >= high) & (gradient < 0))
+        wanted &= starved.view(-1, *[1] * (values.ndim - 1))
+        return gradient * wanted * _nearness(missing, wanted).view_as(values), None, None
 
 
-def _nearness(values: Tensor, where: Tensor) -> Tensor:
-    """1 for the highest of the values in question, e⁻³ one standard deviation below it."""
-    flat = values.flatten(1)
-    highest = flat.masked_fill(~where.flatten(1), -torch.inf).amax(1, keepdim=True)
+def _nearness(missing: Tensor, where: Tensor) -> Tensor:
+    """1 for the one that misses least of those in question, e⁻³ a standard deviation below it."""
+    flat = missing.flatten(1)
+    least = flat.masked_fill(~where.flatten(1), inf).amin(1, keepdim=True)
     spread = flat.std(1, keepdim=True).clamp_min(1e-12) if flat.shape[1] > 1 else 1.0
-    return (3 * (flat - highest) / spread).clamp(-30, 0).exp().nan_to_num()
+    return (3 * (least - flat) / spread).clamp(-30, 0).exp().nan_to_num()
 
 
-_RELUS = {F.relu, torch.relu, Tensor.relu}
-_RELU6 = {F.relu6}
+def _bounds(args: tuple[Any, ...], options: Mapping[str, Any], names: tuple[str, str]) -> Zone:
+    given = dict(zip(names, args[1:], strict=False)) | dict(options)
+    low, high = (given.get(name) for name in names)
+    return (
+        float(low) if isinstance(low, (int, float)) else -inf,
+        float(high) if isinstance(high, (int, float)) else inf,
+    )
+
+
+def _named(functions: str, zone: Any) -> dict[Any, Callable[..., Zone]]:
+    places = (F, torch, Tensor)
+    found = {getattr(place, name, None) for name in functions.split() for place in places}
+    return dict.fromkeys(found - {None}, zone)
+
+
+# Between which values of its input each function has a gradient that leads up (hardswish falls
+# from -3 to -1.5).
+_ZONES: dict[Any, Callable[..., Zone]] = {
+    **_named("relu relu_", lambda args, options: (0.0, inf)),
+    **_named("relu6", lambda args, options: (0.0, 6.0)),
+    **_named("hardswish hardswish_", lambda args, options: (-1.5, inf)),
+    **_named("hardsigmoid hardsigmoid_", lambda args, options: (-3.0, 3.0)),
+    **_named("threshold threshold_", lambda a, o: (_bounds(a, o, ("threshold", "value"))[0], inf)),
+    **_named("clamp clamp_ clip clip_", lambda a, o: _bounds(a, o, ("min", "max"))),
+    **_named("clamp_min clamp_min_", lambda a, o: _bounds(a, o, ("min", "max"))),
+    **_named(
+        "hardtanh hardtanh_",
+        lambda a, o: _bounds((a[0], *(a[1:3] or (-1.0, 1.0))), o, ("min_val", "max_val")),
+    ),
+}
 
 
 class redirected(TorchFunctionMode):
@@ -59,9 +94,13 @@ class redirected(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        top = 6.0 if function in _RELU6 else None
-        if function in _RELUS or top:
-            values = args[0] if args else (kwargs or {})["input"]
-            if values.requires_grad and len(values) == len(self._marked):
-                return _Redirected.apply(values, top, self._marked)
-        return function(*args, **(kwargs or {}))
+        options = kwargs or {}
+        zone = _ZONES.get(function)
+        values = (args[0] if args else options.get("input")) if zone else None
+        if not isinstance(values, Tensor) or not self._concerns(values):
+            return function(*args, **options)
+        way_out = _WayOut.apply(values, zone(args, options), self._marked)  # type: ignore[misc]
+        return function(*args, **options) + way_out
+
+    def _concerns(self, values: Tensor) -> bool:
+        return values.requires_grad and values.ndim > 1 and len(values) == len(self._marked)

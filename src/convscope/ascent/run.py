@@ -8,21 +8,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from convscope.ascent.climb import Climb, Climbed, Plan, Step, Unit, Watch, no_gradient, score
-from convscope.ascent.evidence import activation, highest, kept, rounded
+from convscope.ascent.chunks import climb_all
+from convscope.ascent.climb import Climbed, Plan, Step, Unit, Watch
+from convscope.ascent.evidence import activation, batches, highest, kept, opacity_of, rounded
 from convscope.ascent.expression import objectives
 from convscope.ascent.lens import Lens
+from convscope.ascent.moving import Film
 from convscope.ascent.optimised import Circumstances, Gallery, Optimised
 from convscope.ascent.params import Param, Size, param_of
+from convscope.ascent.pictured import ActivationGrid
 from convscope.ascent.transforms import Transforms
-from convscope.errors import ModelError, UsageError
+from convscope.errors import UsageError
 from convscope.models import Model, load
 
 _FALLBACK = (224, 224)
-_COARSE, _COARSE_SHARE, _COARSE_LEAST = 0.58, 0.6, 48
-_CPU_BATCH, _CPU_BYTES = 16, 1 << 30
+_COARSE, _COARSE_SHARE = 0.58, 0.6
 
 
 def maximize(
@@ -37,8 +38,11 @@ def maximize(
     count: int = 1,
     start: Any = None,
     images: Any = None,
-    rate: float = 0.05,
+    rate: float | None = None,
+    opacity: bool = False,
     batch: int | None = None,
+    half: bool | None = None,
+    animate: bool = False,
     on_step: Callable[[Step], object] | None = None,
 ) -> Any:
     """The picture that raises a unit most: gradient ascent on the input, weights fixed.
@@ -47,12 +51,16 @@ def maximize(
     - ``what``: ``"PATH:CHANNEL"``, a sum (``"conv2:3 - 0.5 * conv2:7"``), an objective, or a list
       of these; a layer's path stands for all its channels.
     - ``steps``, ``rate``: of Adam; ``size``: a side or ``(height, width)``, by default the model's.
-    - ``param``: ``"fourier"``, ``"pixels"``, or a ``Fourier``, a ``Pixels``.
+    - ``param``: ``"fourier"``, ``"pixels"``, ``"maco"`` (the spectrum of ``images``), or a
+      ``Fourier``, ``Pixels``, ``MaCo``.
     - ``transforms``: how the picture is moved before each look; ``Transforms(0, 0, 0, 0, 0)``: not.
     - ``seed``: the same one gives the same picture; ``count``: pictures of each objective.
     - ``start``: a picture to start from.
     - ``images``: a dataset or pictures to compare activations with.
+    - ``opacity``: see through what the gradient never cared for.
     - ``batch``: pictures side by side; by default what memory allows.
+    - ``half``: run the network in bfloat16; by default on GPUs.
+    - ``animate``: keep moments of the climb, for ``.save("x.webp")``.
     - ``on_step``: called after every step.
 
     One objective gives an ``Optimised``; several, or ``count`` pictures, a ``Gallery``. Ctrl-C ends
@@ -64,35 +72,63 @@ def maximize(
     units = [Unit(one, one.bind(loaded), seed, count) for one in wanted]
     with loaded.at_rest():
         lens = Lens(loaded)
-        plan = _plan(loaded, steps, size, param_of(param), transforms, rate, start)
-        pictures = list(_climb_all(lens, units, plan, batch, on_step or (lambda _step: None)))
+        form = param_of(param, images)
+        plan = _plan(lens, steps, size, form, transforms, rate, start)
+        plan = replace(plan, opacity=opacity, half=half)
+        film = Film(steps, len(units) * count, easing=2.0) if animate else None
+        plan = replace(plan, begun=film.start if film else None)
+        climbed = climb_all(lens, units, plan, batch, _both(film, on_step))
+        pictures = [one for each in climbed for one in _judged(lens, *each)]
         pictures = _compared(lens, units, pictures, images, plan.size)
+        if film:
+            pictures = [
+                one if one.dead else replace(one, moments=film.of(one.objective, one.index))
+                for one in pictures
+            ]
+    if isinstance(what, ActivationGrid):
+        return Gallery(pictures, columns=what.columns(wanted), title=what.title(loaded))
     several = len(wanted) > 1 or count > 1 or isinstance(what, (list, tuple))
     return Gallery(pictures) if several else pictures[0]
 
 
-def _check(steps: int, count: int, rate: float) -> None:
+def _both(film: Film | None, on_step: Watch | None) -> Watch:
+    """What is called after every step."""
+
+    def watch(step: Step) -> None:
+        for told in (film, on_step):
+            if told is not None:
+                told(step)
+
+    return watch
+
+
+def _check(steps: int, count: int, rate: float | None) -> None:
     for name, value in (("steps", steps), ("count", count)):
         if value < 1:
             raise UsageError(f"{name}={value} makes no picture. Nearest: 1")
-    if not rate > 0:
-        raise UsageError(f"rate={rate} does not climb. Usual: 0.05")
+    if rate is not None and not rate > 0:
+        raise UsageError(f"rate={rate} does not climb. Usual: 0.1")
 
 
 def _plan(
-    model: Model, steps: int, size: Any, param: Param, transforms: Transforms | None, rate: float,
-    start: Any,
+    lens: Lens, steps: int, size: Any, param: Param, transforms: Transforms | None,
+    rate: float | None, start: Any,
 ) -> Plan:  # fmt: skip
-    sides = (size, size) if isinstance(size, int) else size
-    picture = None
+    model, sides, picture = lens.model, (size, size) if isinstance(size, int) else size, None
     if start is not None:
         batch = model.prepare(start, size=sides)
-        picture, sides = Lens(model).picture(batch.values[:1]), batch.size
+        picture, sides = lens.picture(batch.values[:1]), batch.size
     sides = sides or model.input.size or _FALLBACK
     if min(sides) < 2:
         raise UsageError(f"A picture of {sides[0]}×{sides[1]} is too small. Nearest: 2×2")
-    moves = suited(sides) if transforms is None else transforms
-    return Plan(sides, steps, param, moves, rate, start=picture)
+    if param.images is not None:
+        shown = batches(lens, param.images, sides)
+        param = param.fitted(lens.picture(batch.values) for batch in shown)
+    return Plan(
+        sides, steps, param, suited(sides) if transforms is None else transforms,
+        rate or param.usual_rate, start=picture, coarse_steps=round(steps * _COARSE_SHARE),
+        coarse=(round(sides[0] * _COARSE / 2) * 2, round(sides[1] * _COARSE / 2) * 2),
+    )  # fmt: skip
 
 
 def suited(size: Size) -> Transforms:
@@ -100,92 +136,12 @@ def suited(size: Size) -> Transforms:
     return Transforms() if min(size) >= 96 else replace(Transforms(), blur=0)
 
 
-def _coarse(lens: Lens, units: Sequence[Unit], plan: Plan) -> Plan:
-    """The first steps at a smaller size, where the network takes one and no position is named."""
-    small = (round(plan.size[0] * _COARSE / 2) * 2, round(plan.size[1] * _COARSE / 2) * 2)
-    if (
-        min(small) < _COARSE_LEAST
-        or any(unit.goal.placed for unit in units)
-        or plan.start is not None
-    ):
-        return plan
-    try:
-        probe(lens, units[:1], small)
-    except ModelError:
-        return plan
-    return replace(plan, coarse=small, coarse_steps=round(plan.steps * _COARSE_SHARE))
-
-
-def probe(lens: Lens, units: Sequence[Unit], size: Size) -> tuple[torch.device, int]:
-    """One look at grey: does it run, is it a number, is there a gradient? Its device and bytes."""
-    counted: dict[int, int] = {}
-
-    def count(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        counted[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    grey = torch.full((1, lens.model.input.channels, *size), 0.5, requires_grad=True)
-    unit = replace(units[0], count=1)
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        activations = lens.model.activations(lens.batch(grey), unit.goal.layers, grad=True)
-        value = score([unit], activations)
-    if not value.requires_grad:
-        raise no_gradient(lens.model, unit.goal.layers)
-    if not bool(torch.isfinite(value).all()):
-        raise ModelError(
-            f"{unit.objective} of {lens.model.name} is {value.item():g} on a grey picture. Its "
-            "weights may hold NaN or infinity: load others, or take an earlier layer"
-        )
-    return value.device, sum(counted.values())
-
-
-def _chunks(units: Sequence[Unit], most: int) -> Iterator[list[Unit]]:
-    """Units side by side: at most so many pictures, and of the same layers."""
-    waiting: list[Unit] = []
-    for unit in units:
-        full = sum(u.count for u in waiting) + unit.count > most
-        if waiting and (full or unit.goal.layers != waiting[0].goal.layers):
-            yield waiting
-            waiting = []
-        waiting.append(unit)
-    if waiting:
-        yield waiting
-
-
-def _room(device: torch.device, each: int, batch: int | None) -> int:
-    """How many pictures fit side by side."""
-    if batch is not None:
-        return max(1, batch)
-    if device.type == "cuda":
-        return max(1, int(torch.cuda.mem_get_info(device)[0] * 0.5) // max(each, 1))
-    return max(1, min(_CPU_BATCH, _CPU_BYTES // max(each, 1)))
-
-
-def _climb_all(
-    lens: Lens, units: Sequence[Unit], plan: Plan, batch: int | None, watch: Watch
-) -> Iterator[Optimised]:
-    tried = [probe(lens, [one], plan.size) for one in {u.goal.layers: u for u in units}.values()]
-    chunks = list(_chunks(units, _room(tried[0][0], max(each for _, each in tried), batch)))
-    for k, chunk in enumerate(chunks):
-        own = _coarse(lens, chunk, plan)
-        try:
-            climb = Climb(lens, chunk, own, tried[0][0])
-            climbed = climb.run(watch, k * plan.steps, len(chunks) * plan.steps)
-        except KeyboardInterrupt:
-            if k == 0:
-                raise
-            return
-        yield from _judged(lens, chunk, own, climbed)
-        if climbed.steps < plan.steps:
-            return
-
-
 def _judged(lens: Lens, units: Sequence[Unit], plan: Plan, climbed: Climbed) -> Iterator[Optimised]:
     pictures = rounded(climbed.pictures)
     found = activation(lens, units, pictures)
     changed = kept(lens, units, pictures)
     about = _about(lens.model, plan, units[0].seed, climbed.steps)
+    opacity = None if climbed.weight is None else opacity_of(climbed.weight).cpu().numpy()
     owners = [(unit, k) for unit in units for k in range(unit.count)]
     for i, (unit, k) in enumerate(owners):
         level, dead = float(found[i]), not bool(climbed.alive[i])
@@ -195,16 +151,18 @@ def _judged(lens: Lens, units: Sequence[Unit], plan: Plan, climbed: Climbed) -> 
             objective=str(unit.objective), index=k, activation=level,
             kept={name: float(v[i]) / level for name, v in changed.items()} if level > 0 else {},
             highest=None, dead=dead, curve=climbed.curves[i].numpy(), about=about,
+            opacity=None if opacity is None else opacity[i],
         )  # fmt: skip
 
 
 def _about(model: Model, plan: Plan, seed: int, steps: int) -> Circumstances:
     untrained = model.looks_untrained()
+    numbers = replace(model.input.preprocess, size=None, resize=None)
     coarse = plan.coarse and f"first {plan.coarse_steps} steps at {plan.coarse[1]}×{plan.coarse[0]}"
     return Circumstances(
         model=model.title, size=plan.size, steps=steps, wanted=plan.steps, seed=seed,
         pixels=plan.param.describe(model.input.channels), moves=plan.transforms.describe(),
-        coarse=coarse or "", preprocessing=model.input.preprocess.describe(),
+        coarse=coarse or "", preprocessing=numbers.describe(),
         note=f"this network looks untrained: {untrained}" if untrained else "",
     )  # fmt: skip
 

@@ -18,6 +18,7 @@ class Transforms:
 
     - ``turn``: up to so many degrees either way; ``zoom``: up to ×e^±zoom.
     - ``shift``: up to this share of its height and width; mirrored where the picture ends.
+    - ``pad``: so much grey at each side, as a share of it, so that nothing hangs on an edge.
     - ``noise``: standard deviation, of pictures 0…1.
     - ``blur``: a 3×3 blur at every ``blur``-th look; 0 for none.
     """
@@ -25,12 +26,13 @@ class Transforms:
     turn: float = 15.0
     zoom: float = 0.25
     shift: float = 0.1
-    noise: float = 0.04
+    noise: float = 0.0
     blur: int = 2
+    pad: float = 0.0
 
     @property
     def moves(self) -> bool:
-        return bool(self.turn or self.zoom or self.shift)
+        return bool(self.turn or self.zoom or self.shift or self.pad)
 
     def __call__(self, pictures: Tensor, draws: Tensor, noise: Tensor | None, step: int) -> Tensor:
         """One look: ``draws`` ``(N, 4)`` are uniform in 0…1, ``noise`` is normal."""
@@ -42,7 +44,11 @@ class Transforms:
 
     def _moved(self, pictures: Tensor, draws: Tensor) -> Tensor:
         angle, zoom = draws[:, 0] * (self.turn * pi / 180), (draws[:, 1] * self.zoom).exp()
-        return moved(pictures, angle, zoom, 2 * self.shift * draws[:, 2:])
+        shift = 2 * self.shift * draws[:, 2:]
+        if not self.pad:
+            return moved(pictures, angle, zoom, shift)
+        zoom = zoom / (1 + 2 * self.pad)
+        return moved(pictures - 0.5, angle, zoom, shift, beyond="zeros") + 0.5
 
     def describe(self) -> str:
         """The same in words; empty where nothing is done."""
@@ -50,6 +56,7 @@ class Transforms:
             f"turned ±{self.turn:g}°": self.turn,
             f"zoomed ×e^±{self.zoom:g}": self.zoom,
             f"shifted ±{self.shift:.0%}": self.shift,
+            f"padded {self.pad:.0%} with grey": self.pad,
             f"noise {self.noise:g}": self.noise,
             f"blurred every {self.blur}. look": self.blur,
         }
@@ -59,7 +66,9 @@ class Transforms:
 STILL = Transforms(0, 0, 0, 0, 0)
 
 
-def moved(pictures: Tensor, angle: Tensor, zoom: Tensor, shift: Tensor) -> Tensor:
+def moved(
+    pictures: Tensor, angle: Tensor, zoom: Tensor, shift: Tensor, beyond: str = "reflection"
+) -> Tensor:
     """Turned (radians), zoomed and shifted (``(N, 2)``: y, x; 2 is a whole side); mirrored edges.
 
     The same as an affine grid, from two vectors instead of a matrix product a pixel.
@@ -76,7 +85,7 @@ def moved(pictures: Tensor, angle: Tensor, zoom: Tensor, shift: Tensor) -> Tenso
         ],
         dim=-1,
     )
-    return F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+    return F.grid_sample(pictures, grid, padding_mode=beyond, align_corners=False)
 
 
 def _centres(count: int, like: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from convscope.ascent.objectives import (
     Between,
-    Caricature,
     Channel,
     Direction,
     Diversity,
@@ -19,6 +18,7 @@ from convscope.ascent.objectives import (
     Objective,
     WholeLayer,
 )
+from convscope.ascent.pictured import ActivationGrid, Caricature
 
 
 def channel(layer: str, channel: int) -> Objective:
@@ -51,6 +51,11 @@ def logit(target: int | str) -> Objective:
 def diversity(layer: str) -> Objective:
     """How unlike the ``count`` images are; to be added: ``channel(…) + 2 * diversity(…)``."""
     return Diversity(layer)
+
+
+def activation_grid(image: Any, layer: str, *, side: int = 7) -> ActivationGrid:
+    """What ``layer`` saw in ``image`` at each of ``side``² places, a picture each."""
+    return ActivationGrid(image, layer, side)
 
 
 def between(first: Objective, second: Objective) -> Objective:

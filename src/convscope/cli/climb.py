@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from convscope.cli import options as opt
+from convscope.cli.progress import Bar
+from convscope.errors import UsageError
 
 if TYPE_CHECKING:
     from convscope.ascent import Gallery, Optimised, Step
@@ -31,7 +34,9 @@ def maximize(
         str | None, typer.Option(metavar="N|HxW", help="Of the picture; by default the model's.")
     ] = None,
     param: Annotated[
-        str, typer.Option(help="What is adjusted: fourier (waves) or pixels.")
+        str,
+        typer.Option(help="What is adjusted: fourier (waves), pixels, or maco (the phases of "
+                     "waves as strong as those of --images)."),
     ] = "fourier",
     seed: Annotated[int, typer.Option(help="The same seed gives the same picture.")] = 0,
     count: Annotated[int, typer.Option(min=1, help="Pictures of each, from other starts.")] = 1,
@@ -39,6 +44,22 @@ def maximize(
         Path | None,
         typer.Option(metavar="DATASET", help="Pictures to compare the activations with."),
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option(metavar="IMAGE", help="Start from it instead of from noise.")
+    ] = None,
+    grid: Annotated[
+        Path | None,
+        typer.Option(metavar="IMAGE", help="What each layer saw in it, place by place."),
+    ] = None,
+    like: Annotated[
+        Path | None, typer.Option(metavar="IMAGE", help="What each layer saw in it, exaggerated.")
+    ] = None,
+    opacity: Annotated[
+        bool, typer.Option("--opacity", help="See through what the gradient never cared for.")
+    ] = False,
+    animate: Annotated[
+        bool, typer.Option("--animate", help="Also the climb, as an animated WebP.")
+    ] = False,
     columns: opt.Columns = None,
     weights: opt.Weights = None,
     preprocess: opt.Preprocessing = None,
@@ -58,61 +79,61 @@ def maximize(
     from convscope.ascent import maximize as run
 
     loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
-    with _Bar(quiet=as_json) as bar:
+    with Bar("climbing", quiet=as_json) as bar:
         found = run(
-            loaded, addresses, steps=steps, size=opt.parse_size(size), param=param, seed=seed,
-            count=count, images=None if images is None else str(images), on_step=bar.step,
+            loaded, _wanted(addresses, grid, like), steps=steps, size=opt.parse_size(size),
+            param=param, seed=seed, count=count, start=None if start is None else str(start),
+            images=None if images is None else str(images), opacity=opacity,
+            animate=animate,
+            on_step=telling(bar),
         )  # fmt: skip
-    written = _save(found, output, columns)
+    name = f"{addresses[0]}.grid" if grid else _common(found)
+    written = _save(found, output, columns, name)
+    films = [found.save(written.with_suffix(".webp"), columns=columns)[0]] if animate else []
     if as_json:
         print(json.dumps([one.card() for one in found], indent=1, ensure_ascii=False))
         return
     for one in found:
         typer.echo(f"{one.label}: {one.sentence()}")
-    typer.echo(written)
+    for file in dict.fromkeys([written, *films]):
+        typer.echo(file)
 
 
-def _save(found: Gallery, output: Path | None, columns: int | None) -> Path:
+def _wanted(addresses: list[str], grid: Path | None, like: Path | None) -> Any:
+    """Units and layers as typed, or what layers saw in a picture."""
+    from convscope.ascent import activation_grid, caricature
+
+    if grid and (like or len(addresses) > 1):
+        raise UsageError("--grid draws one layer of one picture. Leave out the other")
+    if grid:
+        return activation_grid(str(grid), addresses[0])
+    return [caricature(str(like), path) for path in addresses] if like else addresses
+
+
+def _save(found: Gallery, output: Path | None, columns: int | None, name: str) -> Path:
     """A single picture as its own sheet, several as a contact sheet; a folder holds all."""
     from convscope.layers import file_name
 
     first: Optimised = found[0]
     if output is not None and not output.suffix:
         return found.save(output, columns=columns)[0]
-    name = first.objective if len(found) == 1 else _common(found)
     target = output or Path(f"{file_name(name)}.maximize.png")
     return first.save(target) if len(found) == 1 else found.save(target, columns=columns)[0]
 
 
 def _common(found: Gallery) -> str:
-    """The layer of all units, or how many there are."""
+    """The unit, the layer of all units, or how many there are."""
+    if len(found) == 1:
+        return found[0].objective
     paths = {one.objective.rpartition(":")[0] for one in found}
     return paths.pop() if len(paths) == 1 else f"{len(found)}-pictures"
 
 
-class _Bar:
-    """Progress on stderr."""
+def telling(bar: Bar) -> Callable[[Step], None]:
+    """What shows each step of a climb on a bar."""
 
-    def __init__(self, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True, quiet=quiet)
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-            TimeRemainingColumn(), console=console, transient=True,
-            disable=not console.is_terminal,
-        )  # fmt: skip
-        self._task = self._bar.add_task("climbing", total=None)
-
-    def __enter__(self) -> _Bar:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def step(self, step: Step) -> None:
+    def step(step: Step) -> None:
         first, *others = step.units
-        text = f"{first} and {len(others)} more" if others else first
-        self._bar.update(self._task, completed=step.done, total=step.of, description=text)
+        bar.show(step.done, step.of, f"{first} and {len(others)} more" if others else first)
+
+    return step

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convscope.cli import options as opt
+from convscope.cli.progress import Bar
 from convscope.errors import UsageError
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def train(
     watch, frames = _watch(watched, watch_image, output.with_suffix(".watch"))
     recipe = Recipe(epochs=epochs, batch=batch, rate=rate, shift=shift, flip=flip,
                     precision=precision, seed=seed, patience=patience)  # fmt: skip
-    with _Progress(quiet=as_json) as progress:
+    with _Progress("reading pictures", quiet=as_json) as progress:
         trained = run(
             dataset, output, architecture=architecture, size=opt.parse_size(size), recipe=recipe,
             resume=resume, command=shlex.join(["convscope", *sys.argv[1:]]), watch=watch,
@@ -134,38 +135,19 @@ def _say(trained: Trained, pictures: list[Path]) -> None:
     typer.echo(f"Next: convscope maps IMAGE -m {trained.path}")
 
 
-class _Progress:
-    """A bar on stderr, and a line for each epoch."""
+class _Progress(Bar):
+    """The bar of a training, and a line for each epoch."""
 
-    def __init__(self, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True, quiet=quiet)
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-            TimeRemainingColumn(), console=console, transient=True,
-            disable=not console.is_terminal,
-        )  # fmt: skip
-        self._task = self._bar.add_task("reading pictures", total=None)
-        self._begun = False
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+    _begun = False
 
     def batch(self, done: int, of: int) -> None:
         if done > 1 and not self._begun:
-            text = f"going on at {done / of:.0%}, where it was interrupted"
-            self._bar.console.print(text, highlight=False)
+            self.say(f"going on at {done / of:.0%}, where it was interrupted")
         self._begun = True
-        self._bar.update(self._task, completed=done, total=of, description="training")
+        self.show(done, of, "training")
 
     def epoch(self, epoch: Epoch) -> None:
-        self._bar.console.print(
+        self.say(
             f"epoch {epoch.number:>3} of {epoch.of}   loss {epoch.loss:.3f}   "
-            f"accuracy {epoch.accuracy:.2%}", highlight=False,
-        )  # fmt: skip
+            f"accuracy {epoch.accuracy:.2%}"
+        )

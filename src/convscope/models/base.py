@@ -48,6 +48,8 @@ class Model(abc.ABC):
     - ``input``: what it takes.
     """
 
+    in_torch = True  # whether a pass is made of torch operations, which torch's modes see
+
     def __init__(self, name: str, input: Input) -> None:
         self.name = name
         self.weights_file = ""

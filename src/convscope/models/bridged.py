@@ -41,6 +41,8 @@ class BridgedModel(KerasModel):
     Results of functions have addresses where the model is functional: there Keras knows of them.
     """
 
+    in_torch = False
+
     def __init__(self, module: Any, name: str, input: Input) -> None:
         super().__init__(module, name, input)
         self._bridge = _bridge(module)

