@@ -20,6 +20,7 @@ from convscope.specimen import Specimen, look_at
 
 _MILLISECONDS = 600
 _SHOWN = 8
+_RANGES = "colours: each channel from its lowest (0) to its highest value (1) over all states"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ class Checkpoints:
         lines = (
             *self.specimen.lines,
             self.sentence(),
-            "one range for each channel over all states",
+            _RANGES,
         )
         title = f"{self.specimen.name} · {len(self.names)} states of {self.specimen.model}"
         return Sheet(title, lines, tuple(sections), theme=theme)
@@ -70,9 +71,10 @@ class Checkpoints:
         return [int(k) for k in np.argsort(-moves, kind="stable")[:most]]
 
     def _row(self, values: NDArray[np.float32], channel: int) -> list[Tile]:
-        low, high = float(values[:, channel].min()), float(values[:, channel].max())
-        span = (low, high if high > low else low + 1)
-        return map_tiles(values[:, channel], range=span)
+        """From 0, the channel's lowest value over all states, to 1, its highest."""
+        maps = values[:, channel]
+        low, high = float(maps.min()), float(maps.max())
+        return map_tiles((maps - low) / ((high - low) or 1.0), range=(0.0, 1.0))
 
     def _frame(self, state: int, theme: Theme) -> Image.Image:
         """All shown channels in one state, on the ranges of all states."""
@@ -81,7 +83,7 @@ class Checkpoints:
             tiles = [self._row(values, k)[state] for k in self._moving(values, _SHOWN)]
             sections.append(Section(path, tuple(tiles), _SHOWN))
         name = f"{state + 1} of {len(self.names)}: {self.names[state]} · {self.answers[state]}"
-        sheet = Sheet(name, ("one range for each channel over all states",), tuple(sections),
+        sheet = Sheet(name, (_RANGES,), tuple(sections),
                       theme=theme, cell=112)  # fmt: skip
         return sheet.image.convert("RGB")
 
