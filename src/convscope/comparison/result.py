@@ -89,8 +89,8 @@ class Comparison:
         moved = next((p for p in self.pairs if 2 * p.permuted > p.left.channels), None)
         if moved:
             return (
-                f"{moved.permuted} of {moved.left.channels} channels of {moved.left.path} answer as "
-                "before, but in another place: see the match"
+                f"{moved.permuted} of {moved.left.channels} channels of {moved.left.path} answer "
+                "as before, but in another place: see the match"
             )
         if first is None:
             same = all(pair.moved is not None for pair in self.pairs)
