@@ -28,9 +28,8 @@ def test_exported_names() -> None:
         "Recipe", "TensorBoard", "Transforms", "__version__", "ablate", "activation_grid",
         "attribute", "between", "caricature", "channel", "checkpoints", "compare", "diagnose",
         "direction", "diversity", "dream", "feature_maps", "filters", "layer", "load", "logit",
-        "maximize",
-        "neuron", "open_atlas", "open_dataset", "report", "scan", "sensitivity", "style", "train",
-        "watch",
+        "maximize", "neuron", "open_atlas", "open_dataset", "report", "scan", "sensitivity",
+        "style", "train", "watch",
     ]  # fmt: skip
 
 

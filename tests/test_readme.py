@@ -31,7 +31,8 @@ def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         exec(block, names)
     assert list((tmp_path / "frames").iterdir())
     assert {path.name for path in tmp_path.glob("*.png")} == {
-        "depths.png", "maps.png", "filters.png", "unit.png", "dream.png", "unit-top.png", "why.png"
+        "depths.png", "maps.png", "filters.png", "unit.png", "dream.png", "unit-top.png",
+        "why.png"
     }  # fmt: skip
 
 

@@ -25,9 +25,9 @@ from convscope.scanning import scan
 PHOTOGRAPHS = ("cat", "coffee", "rocket")
 DEPTHS = ("stem.conv", "stage1.widen.conv", "stage1/add", "stage2.widen.conv", "stage2/add")
 MAPS_SIZE = 224
-PATCHES = (192, 128, 96)  # sides of the squares that are cut from a photograph, in its pixels
 OPTIMISED = {"stem.relu": 8, "stage1/add": 16, "stage2/add": 16}  # and how many channels
 OPTIMISED_SIZE, OPTIMISED_STEPS = 48, 64
+PATCHES = (192, 128, 96)  # sides of the squares that are cut from a photograph, in its pixels
 
 
 @dataclass
@@ -161,6 +161,27 @@ def _filters(page: Page, model: Model) -> Iterator[str]:
         yield page.show(f"filters.{path}", found.grid(), found.grid(theme="dark"))
 
 
+def _optimised(page: Page, model: Model) -> Iterator[str]:
+    page.say("<h2>What its channels would like to see most</h2>")
+    page.say(
+        "<p>From noise, the picture itself is adjusted until a unit responds most strongly. Above "
+        "each picture is its activation. A picture like this shows what drives a unit, not all "
+        "that it responds to: people predict a unit better from real examples (Borowski et al., "
+        "2021).</p>"
+    )
+    yield "\nWhat its channels would like to see most:"
+    for path in OPTIMISED:
+        units = [f"{path}:{k}" for k in range(OPTIMISED[path])]
+        yield _contact_sheet(page, f"optimised.{path.replace('/', '.')}", model, units)
+    classes = [logit(k) for k in range(len(model.input.classes))]
+    yield _contact_sheet(page, "optimised.classes", model, classes)
+
+
+def _contact_sheet(page: Page, name: str, model: Model, units: list[Any]) -> str:
+    found = maximize(model, units, steps=OPTIMISED_STEPS, size=OPTIMISED_SIZE)
+    return page.show(name, found.sheet(columns=8), found.sheet(columns=8, theme="dark"))
+
+
 def _atlas(page: Page, model: Model, photographs: dict[str, Picture]) -> Iterator[str]:
     count = _cut(photographs, page.folder / "patches")
     page.say("<h2>What each channel answers to</h2>")
@@ -192,27 +213,6 @@ def _cut(photographs: dict[str, Picture], folder: Path) -> int:
                     patch.save(folder / name / f"{side}px-{y}-{x}.png", compress_level=1)
                     count += 1
     return count
-
-
-def _optimised(page: Page, model: Model) -> Iterator[str]:
-    page.say("<h2>What its channels would like to see most</h2>")
-    page.say(
-        "<p>From noise, the picture itself is adjusted until a unit responds most strongly. Above "
-        "each picture is its activation. A picture like this shows what drives a unit, not all "
-        "that it responds to: people predict a unit better from real examples (Borowski et al., "
-        "2021).</p>"
-    )
-    yield "\nWhat its channels would like to see most:"
-    for path in OPTIMISED:
-        units = [f"{path}:{k}" for k in range(OPTIMISED[path])]
-        yield _contact_sheet(page, f"optimised.{path.replace('/', '.')}", model, units)
-    classes = [logit(k) for k in range(len(model.input.classes))]
-    yield _contact_sheet(page, "optimised.classes", model, classes)
-
-
-def _contact_sheet(page: Page, name: str, model: Model, units: list[Any]) -> str:
-    found = maximize(model, units, steps=OPTIMISED_STEPS, size=OPTIMISED_SIZE)
-    return page.show(name, found.sheet(columns=8), found.sheet(columns=8, theme="dark"))
 
 
 _STYLE = """

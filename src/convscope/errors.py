@@ -95,21 +95,25 @@ def _score(matcher: SequenceMatcher[str], name: str) -> float:
 
 _NO_MEMORY = (
     "out of memory",
-    "can't allocate",
-    "cannot allocate",
+    "can't allocate memory",
+    "oom when allocating",
+    "resource exhausted",
     "resource_exhausted",
-    "oom when",
 )
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception of any framework's says that memory did not suffice.
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an exception of any framework's, or one that it was made of, says so.
 
     >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
     True
     """
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY)
+    while error is not None:
+        said = str(error).lower() if isinstance(error, Exception) else ""
+        if isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def one_line(error: BaseException, most: int = 200) -> str:

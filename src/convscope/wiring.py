@@ -70,7 +70,7 @@ def _gated(before: Tensor, after: Tensor) -> bool:
 
 def _next_relu(steps: list[Layer], path: str) -> str | None:
     for step in _after(steps, path):
-        if _perhaps_relu(step):
+        if perhaps_relu(step):
             return step.path
         if not step.kind.lower().startswith(_PASSED):
             return None
@@ -98,11 +98,11 @@ def _kernel(steps: list[Layer], path: str) -> str | None:
             return None
         if step.parameters and {*step.families, step.kind.lower()} & {"conv", "linear", "dense"}:
             return step.path
-        if not set(step.families) & set(_PER_CHANNEL) and not _perhaps_relu(step):
+        if not set(step.families) & set(_PER_CHANNEL) and not perhaps_relu(step):
             return None
     return None
 
 
-def _perhaps_relu(step: Layer) -> bool:
+def perhaps_relu(step: Layer) -> bool:
     """By its name; Keras's ``Activation`` does not say which."""
     return "relu" in step.families or step.kind.lower() in ("relu", "relu6", "activation")

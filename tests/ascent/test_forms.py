@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from convscope.ascent import MaCo, Step, activation_grid, logit, maximize
+import convscope as cs
+from convscope.ascent import MaCo, Step, activation_grid, channel, logit, maximize
 from convscope.errors import ModelError, UsageError
 from convscope.models import Model
 
@@ -178,3 +180,22 @@ def test_classes_are_named(small: Loader) -> None:
         "class 2 tabby cat", "class 2 tabby cat - 0.5 * class 1 b"
     ]  # fmt: skip
     np.testing.assert_array_equal(by[0].values, by[1].values)
+
+
+def test_an_atlas_knows_the_highest_activation(small: Loader, tmp_path: Path) -> None:
+    model = small(network())
+    for k, picture in enumerate(PHOTOGRAPHS):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / "photos" / f"{k}.png")
+    cs.scan(model, tmp_path / "photos", tmp_path / "atlas", "2", top=2)
+    units = ["2:1", channel("2", 1) - channel("2", 2)]
+    by_atlas = maximize(model, units, steps=2, images=str(tmp_path / "atlas"))
+    by_images = maximize(model, units, steps=2, images=PHOTOGRAPHS)
+    assert by_atlas[0].highest == pytest.approx(by_images[0].highest, rel=1e-4)
+    assert by_atlas[0].about.compared == 5
+    assert by_atlas[1].highest is None
+    with pytest.raises(UsageError, match="holds no whole pictures"):
+        maximize(model, "2:1", steps=2, param="maco", images=str(tmp_path / "atlas"))
+    other = cs.load(Corner(), input=(3, 24, 24), preprocess=cs.Preprocess(size=(24, 24)))
+    with pytest.raises(UsageError, match="The atlas is of Sequential, not of Corner"):
+        maximize(other, "conv:1", steps=2, images=str(tmp_path / "atlas"))

@@ -488,6 +488,64 @@ def test_memory_is_shared_where_it_can_be_and_copied_where_not(
     assert bridge.tensor(array).data_ptr() != bridge.tensor(array).data_ptr()
 
 
+# Ascent
+
+
+def test_a_unit_climbs_and_repeats_itself(network: Any) -> None:
+    model = cs.load(network, input=(3, *SIZE), preprocess=cs.Preprocess(size=SIZE))
+    first, again = (cs.maximize(model, "conv2:1", steps=12, seed=3) for _ in range(2))
+    np.testing.assert_array_equal(first.values, again.values)
+    assert first.curve[-1] > first.curve[0]
+    values = torch.from_numpy(first.values)[None]
+    levels = by_hand((values * 255).round() / 255, numbers())["conv2"][0, 1]
+    assert first.activation == pytest.approx(float(levels.mean()), rel=1e-4)
+
+
+def test_a_flat_start_is_left_and_a_dead_unit_said_to_be() -> None:
+    """An edge that grey noise does not switch on, and one that no picture does."""
+    kernel = np.zeros((3, 3, 1, 2), np.float32)
+    kernel[:, 0], kernel[:, 2] = -1, 1
+    conv = layers.Conv2D(2, 3, activation="relu", name="edges")
+    network = keras.Sequential([keras.Input((16, 16, 1)), conv])
+    conv.set_weights([kernel, np.array([-1.0, -4.0], np.float32)])
+    model = cs.load(network, preprocess=cs.Preprocess(size=(16, 16)))
+    still = cs.Transforms(0, 0, 0, 0, 0)
+    edge, dead = cs.maximize(model, ["edges:0", "edges:1"], steps=64, transforms=still)
+    assert not edge.dead
+    assert edge.activation > 0
+    assert dead.dead
+
+
+# Streaming
+
+
+def test_what_is_streamed_is_what_is_recorded(network: Any) -> None:
+    """As each layer has run, in order, and nothing after the deepest."""
+    model = cs.load(network, input=(3, *SIZE))
+    paths = ["conv1", "pool", "conv2/pre", "inner.norm", "pool#2"]
+    expected = model.activations(_last(images()), paths)
+    seen: list[str] = []
+
+    def consume(path: str, activation: Tensor) -> None:
+        seen.append(path)
+        torch.testing.assert_close(activation, expected[path], rtol=0, atol=1e-6)
+
+    model.stream(_last(images()), paths, consume)
+    assert seen == [path for path in ORDER if path in paths]
+
+
+def test_a_scan_is_what_brute_force_finds(network: Any, tmp_path: Path) -> None:
+    pictures = [np.random.default_rng(k).integers(0, 255, (*SIZE, 3), np.uint8) for k in range(7)]
+    model = cs.load(network, input=(3, *SIZE), preprocess=cs.Preprocess(size=SIZE))
+    atlas = cs.scan(model, pictures, tmp_path / "atlas", ["conv2"], top=3, batch=7)
+    maps = model.activations(pictures, ["conv2"])["conv2"]
+    for channel in range(maps.shape[1]):
+        order = torch.sort(maps[:, channel].mean((1, 2)), descending=True, stable=True)
+        found = atlas[f"conv2:{channel}"].top("mean")
+        assert [one.image for one in found] == order.indices[:3].tolist()
+        assert [one.score for one in found] == pytest.approx(order.values[:3].tolist(), rel=1e-4)
+
+
 # Edits and shuffled copies
 
 
@@ -566,31 +624,3 @@ def test_attributions_are_captums_on_the_network_by_hand(network: Any, held: Any
     (slope,) = torch.autograd.grad(steps["fc/pre"][0, 2], steps["inner.norm"])
     cam = (slope.mean((2, 3), keepdim=True) * steps["inner.norm"]).sum(1)
     _close("attributions", ones["gradcam"], cam[0], 1e-4)
-
-
-# Ascent
-
-
-def test_a_unit_climbs_and_repeats_itself(network: Any) -> None:
-    model = cs.load(network, input=(3, *SIZE), preprocess=cs.Preprocess(size=SIZE))
-    first, again = (cs.maximize(model, "conv2:1", steps=12, seed=3) for _ in range(2))
-    np.testing.assert_array_equal(first.values, again.values)
-    assert first.curve[-1] > first.curve[0]
-    values = torch.from_numpy(first.values)[None]
-    levels = by_hand((values * 255).round() / 255, numbers())["conv2"][0, 1]
-    assert first.activation == pytest.approx(float(levels.mean()), rel=1e-4)
-
-
-def test_a_flat_start_is_left_and_a_dead_unit_said_to_be() -> None:
-    """An edge that grey noise does not switch on, and one that no picture does."""
-    kernel = np.zeros((3, 3, 1, 2), np.float32)
-    kernel[:, 0], kernel[:, 2] = -1, 1
-    conv = layers.Conv2D(2, 3, activation="relu", name="edges")
-    network = keras.Sequential([keras.Input((16, 16, 1)), conv])
-    conv.set_weights([kernel, np.array([-1.0, -4.0], np.float32)])
-    model = cs.load(network, preprocess=cs.Preprocess(size=(16, 16)))
-    still = cs.Transforms(0, 0, 0, 0, 0)
-    edge, dead = cs.maximize(model, ["edges:0", "edges:1"], steps=64, transforms=still)
-    assert not edge.dead
-    assert edge.activation > 0
-    assert dead.dead

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import convscope as cs
-from convscope.errors import ModelError, UnknownLayer
-from convscope.models import out_of_memory
+from convscope.errors import ModelError, UnknownLayer, is_out_of_memory
 
 
 class Overwriting(nn.Module):
@@ -91,10 +90,10 @@ def test_a_fingerprint_is_that_of_the_numbers() -> None:
 def test_running_out_of_memory_is_recognised_inside_other_errors(
     error: Exception, expected: bool
 ) -> None:
-    assert out_of_memory(error) is expected
+    assert is_out_of_memory(error) is expected
     with pytest.raises(ModelError) as raised:
         raise ModelError("failed") from error
-    assert out_of_memory(raised.value) is expected
+    assert is_out_of_memory(raised.value) is expected
 
 
 def test_a_keras_model_streams_too() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Sequence
 from math import pi
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from torch.nn import functional as F
 from convscope.ascent.climb import Unit, score
 from convscope.ascent.lens import Lens
 from convscope.ascent.transforms import moved
+from convscope.atlas import Atlas, open_atlas
+from convscope.atlas import Unit as AtlasUnit
 from convscope.data import Dataset, open_dataset
-from convscope.errors import ImageError
+from convscope.errors import ConvscopeError, ImageError, UsageError
 from convscope.models import Batch
 
 
@@ -90,8 +93,16 @@ def opacity_of(weight: Tensor) -> Tensor:
     return (flat / full).clamp(0, 1).view_as(weight)
 
 
-def highest(lens: Lens, units: Sequence[Unit], images: Any, size: Any) -> tuple[list[float], int]:
-    """The highest score of each unit over given images, and how many images there were."""
+def highest(
+    lens: Lens, units: Sequence[Unit], images: Any, size: Any
+) -> tuple[list[float | None], int]:
+    """The highest score of each unit over given images, and how many images there were.
+
+    An atlas knows it of every unit that it has, at the size it was made at.
+    """
+    atlas = atlas_of(images)
+    if atlas is not None:
+        return [_in_atlas(lens, atlas, unit) for unit in units], atlas.images
     goals = [unit.goal for unit in units]
     layers = tuple(dict.fromkeys(path for goal in goals for path in goal.layers))
     best, seen = torch.full((len(goals),), -torch.inf), 0
@@ -99,11 +110,32 @@ def highest(lens: Lens, units: Sequence[Unit], images: Any, size: Any) -> tuple[
         activations = lens.model.activations(batch, layers)
         tops = [goal.score(activations).amax() for goal in goals]
         best, seen = torch.maximum(best, torch.stack(tops).cpu()), seen + len(batch)
-    return best.tolist(), seen
+    return list(best.tolist()), seen
+
+
+def atlas_of(images: Any) -> Atlas | None:
+    """The atlas that ``images`` is, or names."""
+    if isinstance(images, Atlas):
+        return images
+    named = isinstance(images, (str, Path)) and (Path(images) / "manifest.json").is_file()
+    return open_atlas(images) if named else None
+
+
+def _in_atlas(lens: Lens, atlas: Atlas, unit: Unit) -> float | None:
+    if atlas.model != lens.model.title:
+        raise UsageError(f"The atlas is of {atlas.model}, not of {lens.model.title}")
+    try:
+        found = atlas[str(unit.objective)]
+    except ConvscopeError:  # a sum, or a layer that it does not have
+        return None
+    top = found.top("mean", 1) if isinstance(found, AtlasUnit) else None
+    return float(top[0].score) if top else None
 
 
 def batches(lens: Lens, images: Any, size: Any, most: int = 16) -> Iterator[Batch]:
     """Given images as the model sees them, some at a time."""
+    if atlas_of(images) is not None:
+        raise UsageError("An atlas holds no whole pictures. Give the dataset it was made of")
     source = (
         open_dataset(images) if isinstance(images, str) or hasattr(images, "joinpath") else images
     )

@@ -56,7 +56,7 @@ def maximize(
     - ``transforms``: how the picture is moved before each look; ``Transforms(0, 0, 0, 0, 0)``: not.
     - ``seed``: the same one gives the same picture; ``count``: pictures of each objective.
     - ``start``: a picture to start from.
-    - ``images``: a dataset or pictures to compare activations with.
+    - ``images``: a dataset, pictures or an atlas to compare activations with.
     - ``opacity``: see through what the gradient never cared for.
     - ``batch``: pictures side by side; by default what memory allows.
     - ``half``: run the network in bfloat16; by default on GPUs.

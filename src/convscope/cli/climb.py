@@ -42,7 +42,7 @@ def maximize(
     count: Annotated[int, typer.Option(min=1, help="Pictures of each, from other starts.")] = 1,
     images: Annotated[
         Path | None,
-        typer.Option(metavar="DATASET", help="Pictures to compare the activations with."),
+        typer.Option(metavar="DATASET|ATLAS", help="To compare the activations with."),
     ] = None,
     start: Annotated[
         Path | None, typer.Option(metavar="IMAGE", help="Start from it instead of from noise.")

@@ -18,10 +18,10 @@ class Bar:
         console = Console(stderr=True, quiet=quiet)
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-            TimeRemainingColumn(), console=console, transient=True,
-            disable=not console.is_terminal,
+            TextColumn("{task.fields[speed]}"), TimeRemainingColumn(), console=console,
+            transient=True, disable=not console.is_terminal,
         )  # fmt: skip
-        self._task = self._bar.add_task(doing, total=None)
+        self._task = self._bar.add_task(doing, total=None, speed="")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -30,9 +30,15 @@ class Bar:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def show(self, done: int, of: int, doing: str) -> None:
-        """So much is done."""
-        self._bar.update(self._task, completed=done, total=of, description=doing)
+    def show(self, done: int, of: int, doing: str, what: str = "") -> None:
+        """So much is done; ``what`` it is, where it is worth saying how many a second."""
+        speed = self._bar.tasks[0].speed if what else None
+        text = f"{speed:,.0f} {what}/s" if speed else ""
+        self._bar.update(self._task, completed=done, total=of, description=doing, speed=text)
+
+    def restart(self) -> None:
+        """Another stage begins: times are counted from now."""
+        self._bar.reset(self._task, speed="")
 
     def say(self, line: str) -> None:
         """A line that stays, above the bar."""

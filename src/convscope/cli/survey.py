@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convscope.cli import options as opt
+from convscope.cli.progress import Bar
 from convscope.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def scan(
 
     loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
     try:
-        with _Bar(quiet=as_json) as bar:
+        with _Progress("opening", quiet=as_json) as bar:
             atlas = run(
                 loaded, dataset, output, layers, top=top, part=part, size=opt.parse_size(size),
                 pooled=pooled, sample=sample, seed=seed, batch=batch, shard=shard, workers=workers,
@@ -94,7 +95,8 @@ def _say(atlas: Atlas) -> None:
                  f"{'are' if skipped > 1 else 'is'} named in the manifest; the first: "
                  f"{first}")  # fmt: skip
     last = atlas.layers[-1]
-    typer.echo(f"Next: convscope top {atlas.folder} '{last.path}:0'")
+    typer.echo(f"Next: convscope report {atlas.folder}   or: "
+               f"convscope top {atlas.folder} '{last.path}:0'")  # fmt: skip
 
 
 def top(
@@ -146,38 +148,16 @@ def _as_json(one: Exemplar) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class _Bar:
-    """Progress on stderr: images a second and the time that is left."""
+class _Progress(Bar):
+    """Its stages, with images a second."""
 
-    def __init__(self, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True, quiet=quiet)
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-            TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), console=console,
-            transient=True, disable=not console.is_terminal,
-        )  # fmt: skip
-        self._task = self._bar.add_task("opening", total=None, rate="")
-        self._stage = ""
-
-    def __enter__(self) -> _Bar:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+    _stage = ""
 
     def step(self, step: Step) -> None:
         if step.stage != self._stage:
             self._stage = step.stage
-            self._bar.reset(self._task, total=step.of, completed=step.done, rate="",
-                            description=step.stage)  # fmt: skip
+            self.restart()
             if step.stage == "scanning" and step.done:
-                text = f"going on after {step.done:,} of {step.of:,} images"
-                self._bar.console.print(text, highlight=False)
-        speed = self._bar.tasks[0].speed
+                self.say(f"going on after {step.done:,} of {step.of:,} images")
         skipped = f", {step.skipped:,} skipped" if step.skipped else ""
-        rate = f"{speed:,.0f} images/s{skipped}" if speed else skipped.strip(", ")
-        self._bar.update(self._task, completed=step.done, total=step.of, rate=rate)
+        self.show(step.done, step.of, f"{step.stage}{skipped}", "images")

@@ -2,7 +2,6 @@
 
 from convscope.models.base import Batch, Edit, Input, Model, probabilities
 from convscope.models.receptive import ReceptiveField
-from convscope.models.streaming import out_of_memory
 from convscope.models.zoo import load
 
 __all__ = [
@@ -12,6 +11,5 @@ __all__ = [
     "Model",
     "ReceptiveField",
     "load",
-    "out_of_memory",
     "probabilities",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -58,21 +58,3 @@ class Streamer:
                 f"Layer {min(self._missing)!r} of {model} was not called, or gave no floats, for "
                 "this input"
             )
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error, or one that it was made of, says that memory has run out."""
-    return any(map(_says_so, _chain(error)))
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _says_so(error: BaseException) -> bool:
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    words = ("can't allocate memory", "out of memory", "oom when allocating", "resource exhausted")
-    return isinstance(error, Exception) and any(word in str(error).lower() for word in words)

@@ -15,6 +15,7 @@ from convscope.errors import UsageError
 from convscope.models import Model
 from convscope.scanning.layer import Kept
 from convscope.scanning.readings import mixed
+from convscope.wiring import perhaps_relu
 
 _MOST_IN_A_BATCH = 64
 _SHARDS = 128  # about so many, of a power of two images each
@@ -103,10 +104,18 @@ def make_plan(
 
 
 def _usual(model: Model) -> Any:
-    """Every convolution; where there is none, some layers through the depth."""
-    if any("conv" in layer.families for layer in model.layers):
-        return "kind=conv"
-    return [layer.path for layer in model.layers.spread(12)]
+    """Every convolution; where there is none, some layers through the depth.
+
+    Of networks that normalise, the ReLUs too: only behind them it shows whether a channel is on.
+    """
+    leaves = [layer for layer in model.layers if not layer.container]
+    normalised = any("norm" in layer.families for layer in leaves)
+    chosen = [
+        layer.path
+        for layer in leaves
+        if "conv" in layer.families or (normalised and perhaps_relu(layer) and layer.is_map)
+    ]
+    return chosen or [layer.path for layer in model.layers.spread(12)]
 
 
 def _sized(model: Model, sides: tuple[int, int]) -> float:

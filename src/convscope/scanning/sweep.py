@@ -26,8 +26,8 @@ from convscope.atlas.folder import (
 )
 from convscope.atlas.listing import write_listing
 from convscope.data import Dataset, open_dataset
-from convscope.errors import AtlasError, DatasetError, UsageError
-from convscope.models import Model, load, out_of_memory
+from convscope.errors import AtlasError, DatasetError, UsageError, is_out_of_memory
+from convscope.models import Model, load
 from convscope.scanning.compaction import compact, parts_of, remove_parts
 from convscope.scanning.engines import Engine, Local
 from convscope.scanning.gallery import make_gallery
@@ -79,7 +79,7 @@ def scan(
 
     - ``model``: a loaded one, or anything ``cs.load`` takes; ``dataset``: anything
       ``open_dataset`` takes.
-    - ``layers``: which; by default every convolution.
+    - ``layers``: which; by default every convolution, and of networks that normalise the ReLUs.
     - ``top``: how many images each list holds.
     - ``size``: shows pictures to the network at another size than its own.
     - ``part``: ``"train"`` or ``"test"``, for data that bring both.
@@ -239,7 +239,7 @@ class _Sweep:
                 for part in parts:
                     part.save(self.folder)
         except Exception as error:
-            if not out_of_memory(error) or self.plan.batch == 1:
+            if not is_out_of_memory(error) or self.plan.batch == 1:
                 raise
             self._shrink()
             return False
