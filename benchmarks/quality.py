@@ -165,7 +165,11 @@ def rows(options: argparse.Namespace) -> Iterator[tuple[str, str, dict[str, Any]
     best = best_photographs(model)
     units = chosen(best, options.units)
     for path, channels in units.items():
-        makers = {"convscope": lambda p=path, c=channels: ours(model, p, c, options.steps)}
+        makers = {
+            "convscope": lambda p=path, c=channels: ours(
+                model, p, c, options.steps, rate=options.rate
+            )
+        }
         if options.only != "ours":
             bare = Judge()._net.requires_grad_(True)
             make = lambda p=path, c=channels, n=bare: lucents(n, p, c, options.steps, options.side)  # noqa: E731
@@ -199,6 +203,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peers", type=Path, help="where lucent and EfficientNet-Lite0 are")
     parser.add_argument("--steps", type=int, default=256)
+    parser.add_argument("--rate", type=float, help="of ours")
     parser.add_argument("--only", choices=["ours"])
     parser.add_argument("--units", type=int, default=7, help="the seed that draws the units")
     parser.add_argument("--side", type=int, default=128, help="of lucent's pictures")
