@@ -26,10 +26,10 @@ def test_exported_names() -> None:
     assert convscope.__all__ == [
         "Atlas", "ConvscopeError", "Fourier", "Frames", "MaCo", "Model", "Pixels", "Preprocess",
         "Recipe", "TensorBoard", "Transforms", "__version__", "ablate", "activation_grid",
-        "attribute", "between", "caricature", "channel", "compare", "diagnose", "direction",
-        "diversity", "dream", "feature_maps", "filters", "layer", "load", "logit", "maximize",
-        "neuron", "open_atlas", "open_dataset", "report", "scan", "sensitivity", "style", "train",
-        "watch",
+        "attribute", "between", "caricature", "channel", "checkpoints", "compare", "diagnose",
+        "direction", "diversity", "dream", "feature_maps", "filters", "layer", "load", "logit",
+        "maximize", "neuron", "open_atlas", "open_dataset", "report", "scan", "sensitivity",
+        "style", "train", "watch",
     ]  # fmt: skip
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from convscope.atlas import open_atlas as open_atlas
     from convscope.attribution import attribute as attribute
     from convscope.checkup import diagnose as diagnose
+    from convscope.comparison import checkpoints as checkpoints
     from convscope.comparison import compare as compare
     from convscope.data import open_dataset as open_dataset
     from convscope.errors import ConvscopeError as ConvscopeError
@@ -74,6 +75,7 @@ _WHERE = {
     "between": "ascent",
     "caricature": "ascent",
     "channel": "ascent",
+    "checkpoints": "comparison",
     "compare": "comparison",
     "diagnose": "checkup",
     "direction": "ascent",
@@ -115,6 +117,7 @@ __all__ = [
     "between",
     "caricature",
     "channel",
+    "checkpoints",
     "compare",
     "diagnose",
     "direction",

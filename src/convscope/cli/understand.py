@@ -245,7 +245,7 @@ def compare(
     ],
     models: Annotated[
         list[str],
-        typer.Option("--model", "-m", metavar="MODEL", help="Two networks: -m A -m B."),
+        typer.Option("--model", "-m", metavar="MODEL", help="Two networks, -m A -m B, or more."),
     ],
     layers: opt.Layers = None,
     first: First = None,
@@ -260,13 +260,19 @@ def compare(
     ] = Path("comparison"),
     as_json: opt.Json = False,
 ) -> None:  # fmt: skip
-    """What changed between two networks: answers, layers, channels, maps."""
+    """What changed between two networks: answers, layers, channels, maps.
+
+    More than two are checkpoints: a strip of their maps of one picture, and an animation.
+    """
     from convscope.comparison import compare as run
     from convscope.errors import UsageError
 
-    if len(models) != 2:
-        raise UsageError(f"{len(models)} networks were named; two are compared: -m A -m B")
-    a, b = (opt.load_model(name, None, preprocess, classes, input_shape) for name in models)
+    if len(models) < 2:
+        raise UsageError("One network was named; two are compared: -m A -m B")
+    a, b, *more = [opt.load_model(m, None, preprocess, classes, input_shape) for m in models]
+    if more:
+        _strip([a, b, *more], images, layers, opt.parse_size(size), output, theme)
+        return
     with opt.Steps(quiet=as_json) as steps:
         found = run(a, b, images, layers, first=first or 256, size=opt.parse_size(size),
                     progress=steps.count)  # fmt: skip
@@ -278,6 +284,17 @@ def compare(
         typer.echo(sentence)
     for path in written:
         typer.echo(path)
+
+
+def _strip(
+    states: list[Any], image: str, layers: list[str] | None, size: Any, output: Path, theme: Any
+) -> None:
+    from convscope.comparison import checkpoints
+
+    found = checkpoints(states, image, layers, size=size)
+    typer.echo(found.sentence())
+    for suffix in (".png", ".webp"):
+        typer.echo(found.save(output.with_suffix(suffix), theme=theme))
 
 
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

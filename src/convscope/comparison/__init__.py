@@ -2,5 +2,6 @@
 
 from convscope.comparison.result import Comparison
 from convscope.comparison.run import compare
+from convscope.comparison.sequence import Checkpoints, checkpoints
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Checkpoints", "Comparison", "checkpoints", "compare"]

@@ -86,9 +86,12 @@ class Comparison:
 
     def _channels(self) -> str:
         first = next((pair for pair in self.pairs if pair.changed), None)
-        moved = sum(pair.permuted for pair in self.pairs)
+        moved = next((p for p in self.pairs if 2 * p.permuted > p.left.channels), None)
         if moved:
-            return f"{moved:,} channels answer as before, but in another place: see the match"
+            return (
+                f"{moved.permuted} of {moved.left.channels} channels of {moved.left.path} answer "
+                "as before, but in another place: see the match"
+            )
         if first is None:
             same = all(pair.moved is not None for pair in self.pairs)
             return "no channel that was compared answers differently" if same else ""
