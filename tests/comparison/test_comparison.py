@@ -118,3 +118,42 @@ def test_networks_with_different_inputs_are_refused() -> None:
     grey = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with pytest.raises(UsageError, match="Sequential takes 3 channels and Sequential 1: they"):
         cs.compare(_load(_network()), _load(grey, input=(1, 16, 16)), _pictures(2))
+
+
+class Renamed(nn.Module):
+    """The same network under other names, with one convolution before it."""
+
+    def __init__(self, inner: nn.Sequential) -> None:
+        super().__init__()
+        self.eyes = nn.Conv2d(3, 3, 1)
+        self.first, self.second = inner[0], inner[2]
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.eyes(x)
+        return self.head(self.second(self.first(x).relu()).relu().mean((2, 3)))
+
+
+def test_layers_of_other_names_are_paired_by_what_they_see() -> None:
+    first = _network()
+    other = _load(Renamed(_network()).eval())
+    found = cs.compare(_load(first), other, _pictures(), "kind=conv")
+    assert [(pair.left.path, pair.right.path) for pair in found.pairs] == [
+        ("0", "first"), ("2", "second")
+    ]  # fmt: skip
+    assert all(pair.moved is None and pair.match is not None for pair in found.pairs)
+    assert not any("the first layer that differs" in said for said in found.sentences())
+    maps = found.maps()
+    assert "the 8 channels that go together best" in maps.description
+    assert len(maps.sections) == 3
+    alone = cs.compare(_load(first), other, _pictures(1)[0], "kind=conv")
+    assert "too few pictures" in alone.maps().description
+
+
+def test_files_are_named_without_their_folders(tmp_path: Path) -> None:
+    found = cs.compare(_load(_network()), _load(_network()), _pictures(4), ["0"])
+    for side, name in ((found.a, "runs/one/best.pth"), (found.b, "runs/one/last.pth")):
+        side.model.name = name
+    assert found.names == ("best.pth", "last.pth")
+    found.b.model.name = "runs/two/best.pth"
+    assert found.names == ("runs/one/best.pth", "runs/two/best.pth")

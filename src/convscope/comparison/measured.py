@@ -57,7 +57,7 @@ class Pair:
     - ``match``: which channel goes with which, by correlation over the pictures; ``None`` where
       there are too few of them
     - ``moved``: by channel of the same number, the largest difference over the pictures as a share
-      of the layer's largest value; ``None`` where the layers have different numbers of channels
+      of the layer's largest value; ``None`` for layers that are not the same one of both networks
     """
 
     left: Layer
@@ -82,19 +82,20 @@ class Pair:
         return int((close & (self.match.left != self.match.right)).sum())
 
 
-def paired(a: Side, b: Side) -> list[Pair]:
-    """Layers of the same path; where hardly any are, layers in their order."""
+def paired(a: Side, b: Side, alike: NDArray[np.float64] | None) -> list[Pair]:
+    """Layers of the same path; where hardly any are, each with the one most ``alike``."""
     shared = [la for la in a.layers if la.path in b.pooled]
     partners = [(la, next(lb for lb in b.layers if lb.path == la.path)) for la in shared]
     if len(partners) < min(len(a.layers), len(b.layers)) / 2:
-        partners = list(zip(a.layers, b.layers, strict=False))
+        best = [] if alike is None else np.nan_to_num(alike, nan=-1).argmax(1)
+        partners = [(la, b.layers[k]) for la, k in zip(a.layers, best, strict=False)]
     return [_pair(a, b, left, right) for left, right in partners]
 
 
 def _pair(a: Side, b: Side, left: Layer, right: Layer) -> Pair:
     rows, others = a.pooled[left.path], b.pooled[right.path]
     moved = None
-    if rows.shape == others.shape:
+    if left.path == right.path and rows.shape == others.shape:
         scale = max(float(np.abs(rows).max()), float(np.abs(others).max()), 1e-30)
         moved = np.abs(rows - others).max(1) / scale
     found = match(rows, others) if rows.shape[1] >= 3 else None

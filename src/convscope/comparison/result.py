@@ -38,6 +38,9 @@ class Comparison:
     def names(self) -> tuple[str, str]:
         """The two networks', told apart where they bear one name."""
         one, other = self.a.model.title, self.b.model.title
+        short = one.rpartition("/")[2], other.rpartition("/")[2]
+        if Path(one).suffix and Path(other).suffix and short[0] != short[1]:
+            return short  # files of different names: where they lie says nothing
         return (one, other) if one != other else (f"{one} (A)", f"{other} (B)")
 
     @property
@@ -132,19 +135,32 @@ class Comparison:
         lines = (
             f"A {self.names[0]} · B {self.names[1]} · input {name}",
             *self.sentences(),
-            f"for each layer the {most} channels that differ most here: A, B, B − A, all three on "
-            "one scale around 0",
+            *self._legend(most, drawn=len(sections) > 1),
         )
         title = f"{self.names[0]} against {self.names[1]} · maps of {name}"
         return Sheet(title, lines, tuple(sections), cmap="signed", theme=theme, cell=88)
 
+    def _legend(self, most: int, drawn: bool) -> tuple[str, ...]:
+        if not drawn:
+            return ("no layer of the one is a layer of the other, and there were too few pictures "
+                    "to tell which channels go together: give three or more",)  # fmt: skip
+        lines = []
+        if any(pair.moved is not None for pair in self.pairs):
+            lines.append(f"for each layer the {most} channels that differ most here: A, B, B − A, "
+                         "all three on one scale around 0")  # fmt: skip
+        if any(pair.moved is None for pair in self.pairs):
+            lines.append(f"of layers that are not the same, the {most} channels that go together "
+                         "best over all pictures, r their correlation; each network on its own "
+                         "scale around 0")  # fmt: skip
+        return tuple(lines)
+
     def _side_by_side(self, pair: Pair, picture: Any, most: int) -> list[Section]:
-        if not (pair.left.is_map and pair.right.is_map) or pair.moved is None:
+        if not (pair.left.is_map and pair.right.is_map):
             return []
         one, other = (self._values(side, layer.path, picture)
                       for side, layer in ((self.a, pair.left), (self.b, pair.right)))  # fmt: skip
-        if one.shape != other.shape:
-            return []
+        if pair.moved is None or one.shape != other.shape:
+            return _matched(pair, one, other, most)
         gap = other - one
         order = np.argsort(-np.abs(gap).max((1, 2)), kind="stable")[:most]
         reach = float(max(np.abs(one[order]).max(), np.abs(other[order]).max(), np.abs(gap).max()))
@@ -194,3 +210,26 @@ class Comparison:
 
     def __repr__(self) -> str:
         return f"Comparison({'; '.join(self.sentences())})"
+
+
+def _matched(
+    pair: Pair, one: NDArray[np.float32], other: NDArray[np.float32], most: int
+) -> list[Section]:
+    """The channels of two different layers that go together best, each network on its own scale."""
+    if pair.match is None:
+        return []
+    best = np.argsort(-pair.match.correlations, kind="stable")[:most]
+    tiles: list[Tile] = []
+    heads = []
+    for mark, values, which, path in (
+        ("A", one, pair.match.left, pair.left.path),
+        ("B", other, pair.match.right, pair.right.path),
+    ):
+        shown = which[best].tolist()
+        reach = float(np.abs(values[shown]).max()) or 1.0
+        close = [f" · r {pair.match.correlations[k]:.2f}" if mark == "B" else "" for k in best]
+        labels = [f"{mark} {int(k)}{r}" for k, r in zip(shown, close, strict=True)]
+        tiles += map_tiles(values, channels=shown, range=(-reach, reach), signed=True,
+                           labels=labels)  # fmt: skip
+        heads.append(f"{mark} {path}, {number(-reach)}…{number(reach)}")
+    return [Section(" · ".join(heads), tuple(tiles), len(best))]

@@ -45,10 +45,10 @@ def compare(
     source = feed(one, _listed(images), first=first, size=size)
     left = watch(one, source, _chosen(one, layers), progress)
     right = watch(other, source, _chosen(other, layers), progress)
+    alike = alignment(left, right)
     return Comparison(
-        left, right, source, alignment(left, right), tuple(paired(left, right)),
-        _labels(source, one, other),
-    )  # fmt: skip
+        left, right, source, alike, tuple(paired(left, right, alike)), _labels(source, one, other)
+    )
 
 
 def _chosen(model: Model, layers: str | Iterable[str] | None) -> list[Layer]:
