@@ -305,3 +305,33 @@ def test_ranks_share_ties() -> None:
     assert alike(one, 10 * one) == pytest.approx(1)
     assert alike(one, -one) == pytest.approx(-1)
     assert alike(one, np.ones_like(one)) == 0
+
+
+# With an atlas
+
+
+def test_an_atlas_shows_what_the_channels_respond_to(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    (tmp_path / "photos").mkdir()
+    for k in range(9):
+        pixels = random.integers(0, 255, (*SIZE, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{k}.png")
+    model = cs.load(Smooth(), preprocess=cs.Preprocess(size=SIZE))
+    cs.scan(model, tmp_path / "photos", tmp_path / "atlas", "conv1", top=8)
+    picture = tmp_path / "photos" / "3.png"
+    found = cs.attribute(model, picture, 2, method="gradcam", channels=2, atlas=tmp_path / "atlas")
+    assert found.layer == "conv1"  # the deepest that the atlas has
+    sheet = found.sheet()
+    headings = [section.heading for section in sheet.sections]
+    named = [one.address for one in found.channels.listed]  # type: ignore[union-attr]
+    assert headings[-2:] == [f"{unit} is highest on these of 9 images" for unit in named]
+    atlas = cs.open_atlas(tmp_path / "atlas")
+    best = atlas[named[0]].top("mean")
+    labels = [tile.label for tile in sheet.sections[-2].tiles]
+    assert labels == [Path(one.id).stem for one in best]
+    elsewhere = cs.attribute(model, picture, 2, method="gradcam", layer="conv2", channels=2,
+                             atlas=atlas)  # fmt: skip
+    assert not any("is highest on" in section.heading for section in elsewhere.sheet().sections)
+    other = cs.load(Patch(), input=(3, 16, 24), preprocess=cs.Preprocess(size=(16, 24)))
+    with pytest.raises(UsageError, match="The atlas is of Smooth, not of Patch"):
+        cs.attribute(other, picture, 1, channels=1, atlas=atlas)

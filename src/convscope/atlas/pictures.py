@@ -31,7 +31,7 @@ def exemplar_sheet(
     """
     if not found:
         raise AtlasError(f"No image is ranked for {unit.address}: all its maps hold NaN")
-    crops = [tile for one in found if (tile := _crop(one)) is not None]
+    crops = [tile for one in found if (tile := crop_tile(one)) is not None]
     if not crops:
         raise AtlasError(
             f"{str(unit.layer.atlas.folder)!r} has no pictures of {unit.address}. Run its scan "
@@ -64,7 +64,8 @@ def _lines(unit: Unit, found: Exemplars) -> list[str]:
     return lines + ([found.sentence()] if found.arbitrary else [])
 
 
-def _crop(one: Exemplar) -> Tile | None:
+def crop_tile(one: Exemplar) -> Tile | None:
+    """What the position looks at, with image and score; ``None`` without its picture."""
     crop = one.crop()
     if crop is None:
         return None

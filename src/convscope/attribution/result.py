@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from convscope.atlas import Atlas
+from convscope.atlas.pictures import crop_tile
 from convscope.attribution.channels import ChannelShares
 from convscope.attribution.evidence import COVERED, Covered, Sanity
 from convscope.attribution.methods import TITLES, Found
@@ -72,7 +74,8 @@ class Attribution:
     - ``maps``: one for each method; ``target``: what is explained; ``score``: its value;
       ``probability``: of a class, else ``None``
     - ``layer``: where Grad-CAM looked; ``baseline``: what stands for "nothing", in words
-    - ``channels``: which channels carried it, where that was asked for
+    - ``channels``: which channels carried it, where that was asked for; ``atlas``: what they
+      respond to most, where it has their layer
     """
 
     maps: tuple[AttributionMap, ...]
@@ -83,6 +86,7 @@ class Attribution:
     baseline: str
     specimen: Specimen
     channels: ChannelShares | None = None
+    atlas: Atlas | None = None
 
     def __getitem__(self, method: str) -> AttributionMap:
         return next(one for one in self.maps if one.method == method)
@@ -115,6 +119,7 @@ class Attribution:
         sections = [Section("", tuple(tiles), min(len(tiles), 3))]
         if self.channels:
             sections.append(self._channel_section(self.channels))
+            sections += self._exemplar_sections(self.channels)
         sections += self._sanity_sections()
         lines = [*self._lines(), *self.sentences()]
         title = f"{self.specimen.name} · why {self.target}"
@@ -132,6 +137,18 @@ class Attribution:
             for one in found.listed
         ]  # fmt: skip
         return Section(f"channels of {found.layer}, gradient × activation", tuple(tiles), 5)
+
+    def _exemplar_sections(self, found: ChannelShares) -> list[Section]:
+        """For each listed channel the images that it responds to most."""
+        if self.atlas is None or found.layer not in [la.path for la in self.atlas.layers]:
+            return []
+        sections = []
+        for one in found.listed:
+            tiles = [crop_tile(exemplar) for exemplar in self.atlas[one.address].top("mean", 8)]
+            shown = tuple(tile for tile in tiles if tile)
+            heading = f"{one.address} is highest on these of {self.atlas.images:,} images"
+            sections += [Section(heading, shown, len(shown))] if shown else []
+        return sections
 
     def _sanity_sections(self) -> list[Section]:
         sections = []

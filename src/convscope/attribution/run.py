@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+from convscope.atlas import Atlas, open_atlas
 from convscope.attribution.channels import carriers
 from convscope.attribution.evidence import cover, sanity
 from convscope.attribution.methods import METHODS, asked
@@ -27,6 +29,7 @@ def attribute(
     sanity: bool = False,
     baseline: str = "black",
     size: int | tuple[int, int] | None = None,
+    atlas: str | Path | Atlas | None = None,
     seed: int = 0,
     on_step: Callable[[str], None] = lambda what: None,
 ) -> Attribution:
@@ -42,6 +45,7 @@ def attribute(
     - ``sanity``: also ask copies of the network with shuffled weights (Adebayo et al., 2018).
     - ``baseline``: what stands for "nothing": ``black``, ``grey`` or ``blurred``.
     - ``size``: show the picture at another size than the model's own.
+    - ``atlas``: of a scan of this model: shows what the listed channels respond to most.
 
     Gradients come through captum. The same call gives the same numbers. Raises ``UsageError`` for
     a target out of range, ``ModelError`` where the network has no gradient,
@@ -53,7 +57,10 @@ def attribute(
     if len(batch) != 1:
         raise UsageError(f"{len(batch)} images were given; one answer is explained at a time")
     wanted = resolve(loaded, target, batch)
-    question, words = _question(loaded, batch, wanted, layer, baseline, seed)
+    known = _atlas(loaded, atlas)
+    question, words = _question(
+        loaded, batch, wanted, layer or _scanned(loaded, wanted, known), baseline, seed
+    )
     maps = _maps(question, names, sanity, on_step)
     found = None
     if channels:
@@ -62,7 +69,24 @@ def attribute(
     score = float(question.score(batch.values))
     specimen = look_at(loaded, batch)
     sure = _probability(loaded, batch, wanted)
-    return Attribution(maps, wanted.name, score, sure, question.layer, words, specimen, found)
+    return Attribution(
+        maps, wanted.name, score, sure, question.layer, words, specimen, found, known
+    )
+
+
+def _atlas(model: Model, atlas: str | Path | Atlas | None) -> Atlas | None:
+    found = open_atlas(atlas) if isinstance(atlas, (str, Path)) else atlas
+    if found is not None and found.model != model.title:
+        raise UsageError(f"The atlas is of {found.model}, not of {model.title}")
+    return found
+
+
+def _scanned(model: Model, target: Target, atlas: Atlas | None) -> str | None:
+    """The last layer of maps before the target that an atlas knows."""
+    paths = [layer.path for layer in model.layers]
+    before = paths[: paths.index(target.path)]
+    known = [layer.path for layer in atlas.layers] if atlas else []
+    return next((path for path in reversed(before) if path in known), None)
 
 
 def _methods(method: str | Sequence[str]) -> list[str]:

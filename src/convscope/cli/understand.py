@@ -59,6 +59,10 @@ def attribute(
     baseline: Annotated[
         str, typer.Option(help="What shows nothing: black, grey or blurred.")
     ] = "black",
+    atlas: Annotated[
+        Path | None,
+        typer.Option(metavar="ATLAS", help="Show what the --channels respond to most in it."),
+    ] = None,
     theme: opt.Theme = "light",
     size: opt.Size = None,
     weights: opt.Weights = None,
@@ -77,7 +81,8 @@ def attribute(
     with opt.Steps(quiet=as_json) as steps:
         found = run(
             loaded, image, target, method=method or tuple(METHODS), layer=layer, channels=channels,
-            sanity=sanity, baseline=baseline, size=opt.parse_size(size), on_step=steps.say,
+            sanity=sanity, baseline=baseline, size=opt.parse_size(size), atlas=atlas,
+            on_step=steps.say,
         )  # fmt: skip
     name = picture_name(image.name, f"why.{found.target.replace(' ', '-')}", ".png")
     written = found.save(output or Path(name), theme=theme)  # type: ignore[arg-type]
