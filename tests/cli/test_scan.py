@@ -50,7 +50,7 @@ def test_scan_and_look(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
     told = capsys.readouterr()
     assert told.out.splitlines() == [
         "atlas: 10 units in 2 layers, over 12 images of photos",
-        "Next: convscope top atlas '2:0'",
+        "Next: convscope report atlas   or: convscope top atlas '2:0'",
     ]
     assert "1 image could not be read and is named in the manifest" in told.err
     assert run("top", "atlas", "2:3", "--by", "peak") == 0

@@ -11,7 +11,7 @@ import warnings
 
 import typer
 
-from convscope.cli import climb, look, make, repaint, survey, tell, understand
+from convscope.cli import climb, judge, look, make, repaint, survey, tell, understand
 from convscope.errors import ConvscopeError
 
 app = typer.Typer(
@@ -36,8 +36,8 @@ app.command()(repaint.style)
 app.command()(understand.attribute)
 app.command()(understand.ablate)
 app.command()(understand.sensitivity)
-app.command()(understand.diagnose)
-app.command()(understand.compare)
+app.command()(judge.diagnose)
+app.command()(judge.compare)
 app.command()(survey.scan)
 app.command()(survey.top)
 app.command()(tell.report)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
 
 from convscope.atlas import Atlas
 from convscope.atlas.folder import (
@@ -31,6 +28,7 @@ from convscope.models import Model, load
 from convscope.scanning.compaction import compact, parts_of, remove_parts
 from convscope.scanning.engines import Engine, Local
 from convscope.scanning.gallery import make_gallery
+from convscope.scanning.identity import differences, made_with
 from convscope.scanning.layer import Kept
 from convscope.scanning.network import describe_layers
 from convscope.scanning.plan import Plan, make_plan
@@ -153,7 +151,7 @@ class _Sweep:
             self.plan = replace(self.plan, batch=begun["batch"])
         if not fixed_shard:
             self.plan = replace(self.plan, shard=begun["shard"])
-        differs = _differences(self._identity(), self.manifest)
+        differs = differences(self._identity(), self.manifest)
         if differs:
             raise AtlasError(
                 f"{str(self.folder)!r} holds another scan: {differs}. Give another folder (-o), or "
@@ -186,13 +184,13 @@ class _Sweep:
             "settings": self.plan.settings(),
         }  # fmt: skip
 
-    @property
+    @cached_property
     def _model_checksum(self) -> str:
-        return _once(self, "_model_sum", self.model.fingerprint)
+        return self.model.fingerprint()
 
-    @property
+    @cached_property
     def _data_checksum(self) -> str:
-        return _once(self, "_data_sum", self.dataset.fingerprint)
+        return self.dataset.fingerprint()
 
     def _start(self) -> None:
         """A new manifest, the listing, and what is known of the network."""
@@ -210,7 +208,7 @@ class _Sweep:
             "convscope_atlas": FORMAT, "version": import_module("convscope").__version__,
             "model": model, "dataset": dataset, "settings": identity["settings"],
             "layers": describe_layers(self.model, self.plan, self.folder),
-            "made_with": _made_with(),
+            "made_with": made_with(),
             "state": {"complete": False, "shards": self.plan.shards, "done": 0, "images": 0,
                       "skipped": 0},
             "skipped": [],
@@ -302,40 +300,3 @@ class _Sweep:
             for index, reason in skipped[:_NAMED]
         ]
         write_manifest(self.folder, self.manifest)
-
-
-def _once(holder: Any, name: str, make: Callable[[], str]) -> str:
-    if not hasattr(holder, name):
-        setattr(holder, name, make())
-    return str(getattr(holder, name))
-
-
-def _made_with() -> dict[str, Any]:
-    return {"python": platform.python_version(), "torch": torch.__version__,
-            "numpy": np.__version__, "threads": torch.get_num_threads(),
-            "machine": platform.machine()}  # fmt: skip
-
-
-_TOLD = {
-    "name": "the {what}'s name", "title": "the {what}", "fingerprint": "the {what}'s contents",
-    "preprocess": "the preprocessing", "images": "the number of images",
-}  # fmt: skip
-
-
-def _differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> str:
-    """``top 9, not 5; the model's contents 1f…, not 2e…``: what was, and what is asked for."""
-    told = []
-    for what in ("model", "dataset", "settings"):
-        for key, value in now[what].items():
-            was = then.get(what, {}).get(key)
-            if was == value:
-                continue
-            if key == "name" and what == "dataset":
-                continue  # a folder may be reached by another path: its contents decide
-            name = _TOLD.get(key, key).format(what=what)
-            if key == "layers":
-                told.append(f"{len(was or ())} layers, not the {len(value)} asked for now"
-                            if len(was or ()) != len(value) else "other layers")  # fmt: skip
-            else:
-                told.append(f"{name} {was}, not {value}")
-    return "; ".join(told)
