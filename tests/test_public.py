@@ -27,8 +27,9 @@ def test_exported_names() -> None:
         "Atlas", "ConvscopeError", "Fourier", "Frames", "MaCo", "Model", "Pixels", "Preprocess",
         "Recipe", "TensorBoard", "Transforms", "__version__", "ablate", "activation_grid",
         "attribute", "between", "caricature", "channel", "compare", "diagnose", "direction",
-        "diversity", "dream", "feature_maps", "filters", "layer", "load", "logit", "maximize",
-        "neuron", "open_atlas", "open_dataset", "report", "scan", "sensitivity", "style", "train",
+        "diversity", "dream", "export", "feature_maps", "filters", "layer", "load", "logit",
+        "maximize", "neuron", "open_atlas", "open_dataset", "report", "scan", "sensitivity",
+        "serve", "show", "style", "train",
         "watch",
     ]  # fmt: skip
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from convscope.attribution.channels import carriers
 from convscope.attribution.evidence import cover, sanity
-from convscope.attribution.methods import METHODS, asked
+from convscope.attribution.methods import METHODS, asked, shares
 from convscope.attribution.question import Question, baseline
 from convscope.attribution.result import Attribution, AttributionMap
 from convscope.attribution.target import Target, resolve
@@ -63,6 +66,20 @@ def attribute(
     specimen = look_at(loaded, batch)
     sure = _probability(loaded, batch, wanted)
     return Attribution(maps, wanted.name, score, sure, question.layer, words, specimen, found)
+
+
+def channel_shares(
+    model: Any, image: Any, layer: str, target: int | str | None = None
+) -> tuple[str, NDArray[np.float32]]:
+    """What each channel of ``layer`` brings to a score: gradient × activation, summed, ``(C,)``.
+
+    Also the target's name. Arguments and errors are those of ``attribute``.
+    """
+    loaded = load(model)
+    batch = loaded.prepare(image)
+    wanted = resolve(loaded, target, batch)
+    question, _ = _question(loaded, batch, wanted, layer, "black", 0)
+    return wanted.name, shares(question, question.layer).sum((1, 2))
 
 
 def _methods(method: str | Sequence[str]) -> list[str]:
