@@ -68,7 +68,7 @@ async function mapOf(room, layer, c, one) {
     oninput: (/** @type {any} */ e) => (over.style.opacity = String(e.target.value / 100)) });
   room.append(controls, words,
     h("div.stages", null, h("div.stage", null, h("h2", null, "Map", h("span.soft.small", null, `${H}×${W}`)), plate),
-      h("div.stage", null, h("h2", null, "Over the picture", opacity), picture)), readout, strongest);
+      h("div.stage", null, h("h2", null, "Over the picture", opacity), picture), readout), strongest);
   if (!map.exact && (map.height !== H || map.width !== W)) words.append(h("p.small.soft", null, ""));
 
   const look = () => {

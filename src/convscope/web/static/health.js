@@ -1,6 +1,6 @@
 /** Health: what the atlas says is wrong, or remarkable, each finding with a way to its units. */
 
-import { fill, h, notice, plural } from "convscope/dom";
+import { fill, h, notice, number, plural } from "convscope/dom";
 import { json, session } from "convscope/model";
 import { link } from "convscope/state";
 
@@ -34,7 +34,8 @@ export async function health(room) {
       kinds.map((kind) => h("button.button", { type: "button", "aria-pressed": String(chosen === kind), onclick: () => { chosen = kind; draw(); } }, found.titles[kind], h("b", null, found.counts[kind]))));
     fill(list, found.findings.filter((/** @type {any} */ f) => !chosen || f.kind === chosen).slice(0, 120).map((/** @type {any} */ f) => h("article.finding", null,
       h("h2", null, found.titles[f.kind] ?? f.kind, f.layer && h("span.soft.small", null, "  "), f.layer && h("a.small", { href: link({ screen: "layer", layer: f.layer, channel: null, position: null, tab: "maps" }), style: { "font-weight": 400 } }, f.layer)),
-      h("p", null, f.sentence), f.meaning && h("p.soft", null, f.meaning), f.advice && h("p.soft", null, f.advice),
+      h("p", null, f.sentence), f.advice && h("p.soft", null, f.advice),
+      f.meaning && f.number !== null && f.number !== undefined && h("p.small.soft", null, `${f.meaning}: ${number(f.number)}`),
       f.units?.length > 0 && h("ul.units", null, f.units.slice(0, 24).map((/** @type {string} */ address) => h("li", null, unit(address))), f.units.length > 24 && h("li.small.soft", null, `and ${f.units.length - 24} more`)))),
       found.not_judged?.length > 0 && h("p.small.soft", { style: { "margin-top": "1.5rem" } }, `Not judged: ${found.not_judged.join("; ")}`));
   }

@@ -50,7 +50,7 @@ export async function home(room) {
   const of = new Map(states.layers.map((/** @type {any} */ s) => [s.index, s]));
   /** @type {[HTMLCanvasElement, any][]} */
   const drawn = [];
-  room.append(h("ul.cards", null, telling().filter((layer) => maps.has(layer.index)).map((layer) => {
+  room.append(h("ul.cards", null, telling().filter((layer) => (maps.get(layer.index)?.levels.length ?? 0) > 1).map((layer) => {
     const canvas = h("canvas");
     drawn.push([canvas, maps.get(layer.index)]);
     const state = of.get(layer.index);

@@ -53,7 +53,7 @@ export function addBox() {
   }
   const file = h("input", { type: "file", accept: "image/*", hidden: true, id: "file",
     onchange: (/** @type {any} */ e) => { take(e.target.files[0]); e.target.value = ""; } });
-  return h("div.drop.add", null, "Drop or paste a picture anywhere, or",
+  return h("div.drop.add", null, h("span.hint", null, "Drop or paste a picture anywhere, or"),
     h("div.row", null,
       h("button.button", { type: "button", id: "choose", onclick: () => file.click() }, "Choose a file"),
       navigator.mediaDevices && h("button.button", { type: "button", onclick: camera }, "Camera"),

@@ -28,7 +28,7 @@ export function layerOf() {
 
 /** @param {import("convscope/model").Layer} layer @param {any} [channel] */
 export function crumbs(layer, channel) {
-  const parts = [h("a", { href: link({ screen: "home", layer: null, channel: null, position: null }) }, session.model.title || session.model.name)];
+  const parts = [h("a", { href: link({ screen: "home", layer: null, channel: null, position: null }) }, "All layers")];
   if (channel !== undefined) parts.push(h("span", { "aria-hidden": "true" }, "›"), h("a", { href: link({ screen: "layer", channel: null, position: null }) }, layer.path));
   return h("nav.crumbs", { "aria-label": "Where you are" }, parts);
 }
@@ -64,7 +64,7 @@ function walkTabs(event) {
 export function cellSize(full) {
   const side = Math.max(...full);
   const phone = innerWidth < 500;
-  if (side === 1) return phone ? 52 : 58;
+  if (side === 1) return phone ? 88 : 96;
   return side >= 28 ? (phone ? 100 : 116) : side >= 12 ? (phone ? 76 : 92) : phone ? 64 : 78;
 }
 
@@ -116,6 +116,15 @@ function wanted(text, layer, count) {
   return chosen;
 }
 
+/** One value stands on the page as a patch, not as a pixel. @param {import("convscope/maps").Block} block */
+function widened(block) {
+  if (!isVector(block)) return block;
+  const [height, width] = [5, 8];
+  const levels = new Uint8Array(block.channels * height * width);
+  block.levels.forEach((level, c) => levels.fill(level, c * height * width, (c + 1) * height * width));
+  return { ...block, height, width, levels };
+}
+
 /** @param {HTMLElement} room @param {any} layer @param {HTMLElement} facts */
 async function mapsTab(room, layer, facts) {
   const one = input(view.input);
@@ -125,7 +134,7 @@ async function mapsTab(room, layer, facts) {
   }
   let block;
   try {
-    block = await maps(one.id, layer.index);
+    block = widened(await maps(one.id, layer.index));
   } catch (error) {
     room.append(notice(layer.maps ? "These maps cannot be shown." : "This layer has no feature maps.", /** @type {Error} */ (error).message));
     return {};
@@ -164,7 +173,7 @@ async function mapsTab(room, layer, facts) {
         const key = found.keys && found.keys[c] !== null ? number(found.keys[c]) : isVector(block) ? number(block.high[c]) : "";
         return { href: link({ screen: "channel", channel: c, position: null }), still: isFlat(block, c) && !isVector(block),
           text: `Channel ${c}${classes ? `, ${classes[c]}` : ""}: ${number(block.low[c])} to ${number(block.high[c])}${mark ? `, ${/** @type {any} */ (SAID)[state]}` : ""}`,
-          label: [h("b", null, c), mark && !isVector(block) ? h("span.tag", null, mark) : h("span", null, key)] };
+          label: [h("b", null, classes ? classes[c] : c), mark && !isVector(block) ? h("span.tag", null, mark) : h("span", null, key)] };
       },
       hover: (_, y, x) => point({ layer: layer.index, y: Math.floor(y * block.full[0]), x: Math.floor(x * block.full[1]) }),
       leave: () => point(null) });

@@ -66,7 +66,7 @@ async function answers(id) {
 /** Names, shares of the row, and words. @param {[string, number, string][]} rows */
 export function bars(rows) {
   return h("div.bars", { role: "list" }, rows.map(([name, share, words]) => h("div", { role: "listitem", style: { display: "contents" } },
-    h("span.who", { title: name }, name), h("span.nowrap", { style: { order: "0" } }, words),
+    h("span.who", { title: name }, name), h("span.nowrap.n", null, words),
     h("span.meter", { "aria-hidden": "true" }, h("i", { style: { width: `${Math.max(0, Math.min(1, share)) * 100}%` } })))));
 }
 

@@ -76,7 +76,7 @@ async function picture() {
       const row = rows.get(session.layers[state.index]?.path);
       if (!row) continue;
       const map = maps.get(state.index);
-      if (map) {
+      if (map && map.levels.length > 1) {
         const canvas = h("canvas", { "aria-hidden": "true" });
         drawThumbnail(canvas, map);
         row.slot.replaceWith(canvas);
