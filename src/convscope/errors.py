@@ -108,7 +108,9 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
     True
     """
-    while error is not None:
+    seen: set[int] = set()  # an exception that is raised twice may come round to itself
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         said = str(error).lower() if isinstance(error, Exception) else ""
         if isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY):
             return True

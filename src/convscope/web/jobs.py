@@ -183,6 +183,7 @@ class Jobs:
             except _Cancelled:
                 job.end("cancelled")
             except BaseException as error:  # the code of a model may raise anything
+                self._twin = None  # whatever state it was left in
                 known = isinstance(error, ConvscopeError)
                 job.end("failed", str(error) if known else one_line(error))
 

@@ -139,6 +139,7 @@ def _listen(port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(("127.0.0.1", port))
+        listening.listen(128)  # from here on a browser waits instead of being turned away
     except (OSError, OverflowError):
         listening.close()
         raise UsageError(
