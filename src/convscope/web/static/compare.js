@@ -23,7 +23,7 @@ async function side(one, name) {
   const src = await source.imageUrl(`api/inputs/${one.id}/image?view=model`).catch(() => "");
   const answer = await json(`api/inputs/${one.id}/predictions`).catch(() => ({ predictions: [] }));
   const best = answer.predictions[0];
-  return h("figure", null, src && h("img", { src, alt: one.name }), h("figcaption", null, h("h3", null, name), h("b", null, one.name), h("br"), best && `${best.class} ${percent(best.probability)}`));
+  return h("figure", null, src && h("img", { src, alt: one.name }), h("figcaption", null, h("h2.small.soft", null, name), h("b", null, one.name), h("br"), best && `${best.class} ${percent(best.probability)}`));
 }
 
 /** @param {HTMLElement} room */

@@ -41,7 +41,7 @@ export function fail(error, place) {
   const box = notice("This cannot be shown.", detail,
     h("button.button", { type: "button", onclick: () => show(true) }, "Try again"));
   box.classList.add("error");
-  fill(place, box);
+  fill(place, h("h1", null, "Not here"), box);
 }
 
 /** Show the screen of the address anew. */
@@ -52,17 +52,19 @@ async function show(fresh = false) {
   point(null);
   if (fresh) main.scrollTop = 0;
   title();
+  let slow = 0;
   try {
     // a screen draws into a room of its own, so that a slow one cannot draw over the next
     const room = h("div");
-    const slow = setTimeout(() => own === turn && fill(main, h("p.busy", null, "Looking …")), 120);
+    slow = window.setTimeout(() => own === turn && fill(main, h("p.busy", null, "Looking …")), 120);
     const made = await SCREENS[view.screen](room);
-    clearTimeout(slow);
+    window.clearTimeout(slow);
     if (own !== turn) return made.close?.();
     shown = made;
     fill(main, room);
     shown.update?.(view, null);
   } catch (error) {
+    window.clearTimeout(slow);
     if (own === turn) fail(error, main);
   }
   document.documentElement.dataset.ready = String(own);

@@ -1,6 +1,6 @@
 /** Optimised images: what a unit would like to see, as a job with preview and cancel. */
 
-import { fill, h, notice, number, plural } from "convscope/dom";
+import { fill, h, notice, plural } from "convscope/dom";
 import { layerOf } from "convscope/layer";
 import { maps, session } from "convscope/model";
 import { send, source } from "convscope/source";
@@ -32,7 +32,6 @@ function words(job) {
   if (job.state === "cancelled") return [h("p", null, `Stopped at step ${job.done} of ${job.of}.`)];
   const card = job.result ?? {};
   return [h("p", null, card.sentence), card.dead && h("p.warn", null, "Nothing makes this channel active: it looks dead."),
-    h("p", null, h("b", null, number(card.activation)), h("span.soft", null, card.ratio === null || card.ratio === undefined ? " activation" : ` activation, ${number(card.ratio)} × the greatest in the dataset`)),
     h("details", null, h("summary", null, "How it was made"), h("ul.prov", null, (card.lines ?? []).map((/** @type {string} */ line) => h("li", null, line)), h("li", null, `seed ${card.seed}, ${plural(card.steps ?? 0, "step")}, ${(card.size ?? []).join("×")}`)))];
 }
 

@@ -63,11 +63,13 @@ async function answers(id) {
   }
 }
 
-/** Names, shares of the row, and words. @param {[string, number, string][]} rows */
-export function bars(rows) {
-  return h("div.bars", { role: "list" }, rows.map(([name, share, words]) => h("div", { role: "listitem", style: { display: "contents" } },
-    h("span.who", { title: name }, name), h("span.nowrap.n", null, words),
-    h("span.meter", { "aria-hidden": "true" }, h("i", { style: { width: `${Math.max(0, Math.min(1, share)) * 100}%` } })))));
+/** Names, shares of the row, and words; `between`: the meter stands between them. @param {[string, number, string][]} rows */
+export function bars(rows, between = false) {
+  return h("div.bars", { role: "list" }, rows.map(([name, share, words]) => {
+    const parts = [h("span.nowrap.n", null, words),
+      h("span.meter", { "aria-hidden": "true" }, h("i", { style: { width: `${Math.max(0, Math.min(1, share)) * 100}%` } }))];
+    return h("div", { role: "listitem", style: { display: "contents" } }, h("span.who", { title: name }, name), between ? parts.reverse() : parts);
+  }));
 }
 
 /** A field as a box: rows[y] × columns[x]. @param {{rows: any, columns: any}} field @param {number} y @param {number} x */

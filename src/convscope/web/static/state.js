@@ -137,6 +137,11 @@ addEventListener("popstate", follow);
 
 function follow() {
   const next = read(location.hash);
+  if (!next.input && view.input) {
+    // an address written by hand: the picture stays
+    next.input = view.input;
+    history.replaceState(null, "", write(next));
+  }
   if (write(next) === write(view)) return;
   const before = view;
   view = next;

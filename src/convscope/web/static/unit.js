@@ -86,5 +86,5 @@ function histogram(unit) {
 /** @param {any[]} rows */
 function classes(rows) {
   const most = Math.max(...rows.map((row) => Math.abs(row.mean)), 1e-12);
-  return bars(rows.map((row) => [row.class, Math.max(0, row.mean) / most, `${number(row.mean)} · ${row.images}`]));
+  return bars(rows.map((row) => [row.class, Math.max(0, row.mean) / most, `${number(row.mean)} · ${row.images}`]), true);
 }
