@@ -71,6 +71,14 @@ def of(view: str, shown: list[dict[str, Any]]) -> str:
     return f"{view}{joint}in={shown[0]['id']}{other}"
 
 
+def dead_channels(photos: Path) -> list[int]:
+    values = cs.feature_maps(loaded(), str(photos / "dark/1.png"), layers=["1"])["1"].values
+    dead = [c for c in range(len(values)) if not values[c].any()]
+    assert 2 in dead
+    assert len(dead) < len(values)
+    return dead
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_no_violation_on_any_screen(chromium, address, shown, theme):
     with visit.page(chromium, theme=theme) as page:
@@ -99,7 +107,8 @@ def test_axe_finds_no_violation_on_a_phone_or_in_the_sheet_of_keys(chromium, add
         assert not visit.violations(page)
 
 
-def test_a_whole_visit_by_keyboard_alone(chromium, address, shown):
+def test_a_whole_visit_by_keyboard_alone(chromium, address, shown, photos):
+    dead = dead_channels(photos)
     with visit.page(chromium) as page:
         visit.open_view(page, address, of("#/", shown))
         press = page.keyboard.press

@@ -74,7 +74,7 @@ def settled(page: Any) -> None:
 
 
 def until(page: Any, condition: str) -> None:
-    """Wait for a condition; Playwright's own waiting is an eval, which the page's policy forbids."""
+    """Wait for a condition: Playwright's own way is an eval, which the page forbids."""
     for _ in range(200):
         if page.evaluate(condition):
             return
@@ -96,9 +96,10 @@ def violations(page: Any) -> list[str]:
     page.evaluate(source)
     found = page.evaluate("axe.run()")["violations"]
     return [
-        f"{one['id']}: {one['help']}: {node['html'][:160]} {node['any'] and node['any'][0]['message']}"
-        for one in found for node in one["nodes"][:3]
-    ]  # fmt: skip
+        f"{one['id']}: {one['help']}: {node['html'][:150]} {[a['message'] for a in node['any']]}"
+        for one in found
+        for node in one["nodes"][:3]
+    ]
 
 
 def pixels(page: Any, selector: str) -> Any:

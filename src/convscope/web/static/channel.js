@@ -19,7 +19,7 @@ export async function channel(room) {
   const c = /** @type {number} */ (view.channel);
   const count = layer.shape?.[0] ?? 0;
   if (count && c >= count) throw new Error(`No channel ${c} in ${layer.path}: it has ${count} (0–${count - 1}).`);
-  const name = layer.shape?.length === 1 && session.model.classes?.length === count ? session.model.classes[c] : "";
+  const name = (layer.shape?.length === 1 || (layer.shape?.[1] === 1 && layer.shape?.[2] === 1)) && session.model.classes?.length === count ? session.model.classes[c] : "";
   const step = (/** @type {number} */ to, /** @type {string} */ text, /** @type {string} */ label) => to >= 0 && to < count
     ? h("a.button", { href: link({ channel: to, position: null }), "aria-label": label, id: to < c ? "previous" : "next" }, text) : null;
   room.append(crumbs(layer, c), h("div.head", null, h("h1", null, breakable(layer.path), h("span.soft", null, ` : ${c}`), name && h("span.soft", null, ` ${name}`)),
@@ -69,7 +69,6 @@ async function mapOf(room, layer, c, one) {
   room.append(controls, words,
     h("div.stages", null, h("div.stage", null, h("h2", null, "Map", h("span.soft.small", null, `${H}×${W}`)), plate),
       h("div.stage", null, h("h2", null, "Over the picture", opacity), picture), readout), strongest);
-  if (!map.exact && (map.height !== H || map.width !== W)) words.append(h("p.small.soft", null, ""));
 
   const look = () => {
     let span_ = view.range === "layer" || (view.range === "channel" && H * W === 1) ? extent(block) : view.range === "fixed" ? [view.low, view.high] : [low, high];

@@ -62,7 +62,7 @@ export function legend(block, what) {
   const own = view.range === "channel" && !isVector(block);
   const still = !isVector(block) && block.states.some((state) => state === "zero" || state === "constant");
   const odd = block.states.some((state) => state === "nan" || state === "inf");
-  const pooled = !isVector(block) && block.full[0] !== block.height || block.full[1] !== block.width;
+  const pooled = !isVector(block) && (block.full[0] !== block.height || block.full[1] !== block.width);
   return h("div.legend", null,
     own ? ramp(view.cmap === "signed" ? "−own" : "own min", view.cmap === "signed" ? "+own" : "own max") : ramp(number(low), number(high)),
     h("span", null, `${what} · ${view.cmap}, ${rangeWords(block)}`),

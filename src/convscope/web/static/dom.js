@@ -1,6 +1,6 @@
 /** Building the page: elements, and the few ways in which a number is written. */
 
-/** @typedef {Node | string | number | null | undefined | false} Child */
+/** @typedef {Node | string | number | null | undefined | false | any[]} Child */
 
 const SVG = new Set(["svg", "g", "path", "rect", "line", "circle", "polyline", "text", "title"]);
 

@@ -108,7 +108,7 @@ export function grid(canvas, cells) {
   });
   if (cells.hover) {
     element.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => {
-      const link = /** @type {HTMLElement} */ (event.target).closest("[data-k]");
+      const link = /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest("[data-k]"));
       if (!link) return;
       const box = link.getBoundingClientRect();
       const y = (event.clientY - box.top) / (cells.cellHeight * scale);

@@ -107,7 +107,7 @@ async function ordered(layer, block) {
 /** `3, 7, 12-20`, or a class where the layer has one channel for each. @param {string} text @param {any} layer @param {number} count */
 function wanted(text, layer, count) {
   const chosen = new Set();
-  const classes = session.model.classes?.length === count && layer.shape?.length === 1 ? session.model.classes : [];
+  const classes = session.model.classes?.length === count && (layer.shape?.length === 1 || layer.shape?.[1] === 1) ? session.model.classes : [];
   for (const part of text.split(",").map((p) => p.trim()).filter(Boolean)) {
     const range = /^(\d+)(?:\s*[-–]\s*(\d+))?$/.exec(part);
     if (range) for (let c = Number(range[1]); c <= Math.min(count, Number(range[2] ?? range[1])); c++) chosen.add(c);
@@ -164,7 +164,7 @@ async function mapsTab(room, layer, facts) {
       return;
     }
     paint(canvas, block, order, layout, look(), theme());
-    const classes = layer.shape?.length === 1 && session.model.classes?.length === block.channels ? session.model.classes : null;
+    const classes = isVector(block) && session.model.classes?.length === block.channels ? session.model.classes : null;
     cells = grid(canvas, { name: `Channels of ${layer.path} on ${one?.name}`, count: order.length, layout, cellHeight: block.height, cellWidth: block.width,
       cell: (k) => {
         const c = order[k];
