@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from convscope.web.answers import Answer
 from convscope.web.evidence import Evidence
 from convscope.web.session import Session
 
-MOST_BYTES = 15 << 20
+MOST_BYTES = 15_000_000
 """What a page weighs at most, unless told otherwise."""
 _SMALL_KERNEL = 256 << 10
 _SIDES = (answers.THUMB, 28, 14)  # maps are pooled further where a page would grow too large
@@ -126,6 +127,7 @@ class _Collected:
         self._session, self._most, self._tell = session, most, on_step
         self._evidence = Evidence(session)
         self._found: dict[str, Answer] = {}
+        self._held: set[bytes] = set()
         self._left_out: dict[str, None] = {}
         self._bytes = sum(len(file.body) * 4 // 3 for file in page.static().values())
 
@@ -146,10 +148,12 @@ class _Collected:
 
     def _put(self, path: str, answer: Answer) -> bool:
         """Add an answer where there is room for it."""
-        need = len(page.packed(answer)) + len(path) + 120
+        digest = hashlib.sha256(answer.body).digest()
+        need = len(path) + 120 + (0 if digest in self._held else len(page.packed(answer)))
         if self._bytes + need > self._most:
             return False
         self._found[path], self._bytes = answer, self._bytes + need
+        self._held.add(digest)  # equal bodies are written once
         return True
 
     def _need(self, path: str, answer: Answer) -> None:
@@ -214,30 +218,36 @@ class _Collected:
             self._left_out["some filters"] = None
 
     def _maps(self) -> None:
-        """Maps of every picture: as large as leaves a third of the room to the atlas."""
+        """Maps of every picture, those that say most first; a third of the room is the atlas's."""
         slides, session = self._session.slides(), self._session
         if not slides:
             return
         self._tell("drawing maps")
+        first, then = _by_weight(session)
         room = (self._most - self._bytes) * (2 / 3 if session.atlas is not None else 1)
-        side = self._side(room)
+        side = self._side(room, first)
         if side < answers.THUMB:
             self._left_out[f"maps larger than {side}×{side}"] = None
-        for slide in slides:
-            for k in session.mapped:
+        end = self._bytes + room
+        for k in (*first, *then):
+            for slide in slides:
+                if k in then and self._bytes > end:
+                    self._left_out["maps of some layers"] = None
+                    continue
                 path = f"api/inputs/{slide.id}/maps/{k}?max={answers.THUMB}"
                 self._try(path, "maps of some layers",
                           partial(answers.maps, session, slide.id, k, side))  # fmt: skip
 
-    def _side(self, room: float) -> int:
-        """The largest side at which all maps are likely to fit: 8 bits hardly shrink."""
+    def _side(self, room: float, layers: Sequence[int]) -> int:
+        """The largest side at which these maps are likely to fit: 8 bits hardly shrink."""
         for side in _SIDES:
             cells = sum(
                 one.shape[0] * (min(one.shape[1], side) * min(one.shape[2], side) + 13)
                 for slide in self._session.slides()
                 for one in self._session.glances(slide)
+                if one.layer in layers
             )
-            if cells * 1.1 < room:
+            if cells * 4 / 3 < room:
                 return side
         return _SIDES[-1]
 
@@ -271,3 +281,15 @@ class _Collected:
             return []
         known = {layer.path for layer in self._session.atlas.layers}
         return [k for k, la in enumerate(self._session.layers) if la.path in known]
+
+
+def _by_weight(session: Session) -> tuple[list[int], list[int]]:
+    """Layers with maps: convolutions, what the atlas has and sums of branches; then the rest."""
+    scanned = {la.path for la in session.atlas.layers} if session.atlas is not None else set()
+    first, then = list[int](), list[int]()
+    for k in session.mapped:
+        layer = session.layers[k]
+        joins = layer.function and not layer.path.endswith("/relu")
+        weighty = "conv" in layer.families or layer.path in scanned or joins
+        (first if weighty else then).append(k)
+    return first, then
