@@ -138,10 +138,9 @@ def test_a_whole_visit_by_keyboard_alone(chromium, address, shown, photos):
         press("Escape")
         page.wait_for_selector("[role=tablist]")
         press("x")
-        visit.until(page, "document.querySelectorAll('a.cell').length === 1")
-        assert page.get_attribute("a.cell", "aria-label").startswith(
-            "Channel 2: 0 to 0, zero every"
-        )
+        visit.until(page, f"document.querySelectorAll('a.cell').length === {len(dead)}")
+        labels = [cell.get_attribute("aria-label") for cell in page.locator("a.cell").all()]
+        assert labels == [f"Channel {c}: 0 to 0, zero everywhere on this picture" for c in dead]
         press("x")
         press("/")
         page.keyboard.type("1, 4-5")

@@ -37,15 +37,19 @@ export async function compare(room) {
   }
   const others = session.inputs.filter((other) => other.id !== one.id);
   const two = input(view.other);
+  if (!two && others.length) {
+    go({ other: others[0].id }, true); // shows this screen again
+    return {};
+  }
   const drawn = session.layers.filter((other) => other.maps);
   room.append(h("p.facts", null, h("span", null, breakable(layer.path)), h("span", null, layer.shape?.join("×"))),
     h("div.row.tools", { style: { "margin-top": "1rem" } },
       choice("Layer", Object.fromEntries(drawn.map((other) => [other.path, other.path])), layer.path, (path) => go({ layer: path }), "compare-layer"),
-      others.length > 0 && choice("With", Object.fromEntries([["", "choose …"], ...others.map((other) => [other.id, other.name])]), two?.id ?? "", (id) => go({ other: id }), "with"),
+      others.length > 0 && choice("With", Object.fromEntries(others.map((other) => [other.id, other.name])), two?.id ?? "", (id) => go({ other: id }), "with"),
       two && h("button.button", { type: "button", onclick: () => go({ input: two.id, other: one.id }) }, "Swap")));
   if (!two) {
-    room.append(notice(others.length ? "Choose the second picture." : "A second picture is needed.",
-      others.length ? "Pick one above: its maps are drawn beside these, on the same scale, with the difference." : session.model.can?.upload ? "Drop another one on this page, or take a demo picture; then come back here." : "This page holds one picture only."));
+    room.append(notice("A second picture is needed.",
+      session.model.can?.upload ? "Drop another one on this page, or take a demo picture; then come back here." : "This page holds one picture only."));
     return {};
   }
   const [a, b] = await Promise.all([maps(one.id, layer.index), maps(two.id, layer.index)]);
