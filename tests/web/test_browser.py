@@ -201,6 +201,24 @@ def test_a_views_address_opened_afresh_shows_the_same_view(chromium, address, sh
             np.testing.assert_array_equal(visit.pixels(page, "main canvas"), first[1])
 
 
+def test_channels_stand_in_the_order_of_their_attribution_and_are_saved(
+    chromium, address, shown, tmp_path
+):
+    with visit.page(chromium) as page:
+        visit.open_view(page, address, of("#/layer/3?sort=attribution", shown))
+        page.wait_for_selector("a.cell")
+        asked = f"{address}api/inputs/{shown[0]['id']}/attribution/3"
+        values = page.request.get(asked).json()["channels"]
+        order = sorted(range(len(values)), key=lambda c: (-values[c], c))
+        assert [int(text) for text in page.locator("a.cell b").all_inner_texts()] == order
+        with page.expect_download() as saved:
+            page.keyboard.press("p")
+        saved.value.save_as(tmp_path / "saved.png")
+        assert saved.value.suggested_filename == "dark-1.3.png"
+        with Image.open(tmp_path / "saved.png") as picture:
+            assert picture.width > 400
+
+
 def test_a_dead_channel_looks_dead(chromium, address, shown):
     with visit.page(chromium) as page:
         visit.open_view(page, address, of("#/layer/1?find=2", shown))

@@ -5,7 +5,7 @@ import { pixels } from "convscope/colours";
 import { breakable, fill, h, notice, number, percent } from "convscope/dom";
 import { grid } from "convscope/grid";
 import { cellSize, crumbs } from "convscope/layer";
-import { extent, layOut } from "convscope/maps";
+import { extent, labelsOf, layOut } from "convscope/maps";
 import { input, json, maps, session } from "convscope/model";
 import { source } from "convscope/source";
 import { go, link, theme, view } from "convscope/state";
@@ -79,6 +79,7 @@ function draw(room, layer, one, two, a, b) {
   const place = h("div");
   room.append(legend, place);
   /** @type {any} */ let cells = null;
+  /** @type {any} */ let standing = null;
   const [[la, ha], [lb, hb]] = [extent(a), extent(b)];
   const [low, high] = [Math.min(la, lb), Math.max(ha, hb)];
   const most = Math.max(high - low, 1e-30);
@@ -87,6 +88,7 @@ function draw(room, layer, one, two, a, b) {
     cells?.close();
     const cell = Math.min((place.clientWidth || 900), 3 * (cellSize(a.full) * 0.86));
     const layout = layOut(size, channels, place.clientWidth || 900, cell, 20);
+    standing = layout;
     canvas.width = layout.width;
     canvas.height = layout.height;
     const context = canvas.getContext("2d");
@@ -118,5 +120,5 @@ function draw(room, layer, one, two, a, b) {
       h("span", null, `${stating(layer.path, `A ${one.name}, B ${two.name}`)} · channels by the difference of their means${a.full[0] !== height ? ` · drawn from maxima of patches, ${height}×${width} of ${a.full.join("×")}` : ""} · differences from 253 levels`));
     return true;
   }
-  return { update, picture: () => canvas, close: () => cells?.close(), focus: () => cells?.focus() };
+  return { update, picture: () => canvas, labels: () => labelsOf(standing, height, order.map((c) => `${c}   A, B, A − B`)), close: () => cells?.close(), focus: () => cells?.focus() };
 }

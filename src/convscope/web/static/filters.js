@@ -5,7 +5,7 @@ import { h, notice, plural } from "convscope/dom";
 import { grid } from "convscope/grid";
 import { pixels } from "convscope/colours";
 import { kernels } from "convscope/model";
-import { layOut } from "convscope/maps";
+import { labelsOf, layOut } from "convscope/maps";
 import { link, theme } from "convscope/state";
 
 /**
@@ -62,12 +62,14 @@ export async function filters(room, layer) {
   const place = h("div");
   room.append(place);
   /** @type {any} */ let cells = null;
+  /** @type {any} */ let standing = null;
   /** @type {any[]} */ let shown = [];
   function update() {
     const colours = pixels("signed", theme());
     shown = Array.from({ length: count }, (_, o) => filterPixels(all, o, colours));
     const size = /** @type {any} */ ({ height: one.height, width: one.width });
     const layout = layOut(size, count, place.clientWidth || 900, Math.max(60, Math.min(92, one.width * 10)), 20);
+    standing = layout;
     canvas.width = layout.width;
     canvas.height = layout.height;
     const context = canvas.getContext("2d");
@@ -86,5 +88,5 @@ export async function filters(room, layer) {
     place.replaceChildren(cells.element);
     return true;
   }
-  return { update, picture: () => canvas, close: () => cells?.close(), focus: () => cells?.focus() };
+  return { update, picture: () => canvas, labels: () => labelsOf(standing, one.height, shown.map((_, k) => String(k))), close: () => cells?.close(), focus: () => cells?.focus() };
 }

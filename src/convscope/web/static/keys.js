@@ -48,7 +48,7 @@ export function bar() {
     h("a.brand", { href: home(), "aria-label": "convscope" }, LOGO(), h("span", null, "convscope")),
     about && h("span.about", { title: about }, about),
     h("nav", { "aria-label": "Screens" }, Object.values(to)),
-    h("button.button.bare.wide", { type: "button", id: "save", onclick: () => void download(current().picture?.() ?? null) }, "Save PNG"), theming,
+    h("button.button.bare.wide", { type: "button", id: "save", onclick: () => void download(current().picture?.() ?? null, current().labels?.()) }, "Save PNG"), theming,
     h("button.button.bare.icon", { type: "button", "aria-label": "Keys and help", onclick: help }, "?"));
 }
 
@@ -113,7 +113,7 @@ const KEYS = {
   u: () => document.getElementById("choose")?.click(),
   b: () => { const other = after(session.inputs, input(view.input), 1); go({ screen: "compare", other: view.other || (other?.id !== view.input ? other?.id : "") || "", channel: null, position: null }); },
   h: () => go({ screen: "health", channel: null, position: null }),
-  p: () => void download(current().picture?.() ?? null),
+  p: () => void download(current().picture?.() ?? null, current().labels?.()),
   y: () => void navigator.clipboard?.writeText(location.href).then(() => say("The link to this view is copied."), () => say("Copy it from the address bar.")),
   t: toggleTheme,
   l: () => /** @type {HTMLElement | null} */ (document.querySelector("#tree a[aria-current]") ?? document.querySelector("#tree a"))?.focus(),

@@ -6,7 +6,7 @@ import { breakable, fill, h, notice, number, plural } from "convscope/dom";
 import { examples } from "convscope/examples";
 import { filters } from "convscope/filters";
 import { grid } from "convscope/grid";
-import { extent, isFlat, isVector, layOut, paint, span } from "convscope/maps";
+import { extent, isFlat, isVector, labelsOf, layOut, paint, span } from "convscope/maps";
 import { input, json, maps, session } from "convscope/model";
 import { optimisedTab } from "convscope/optimise";
 import { source } from "convscope/source";
@@ -209,7 +209,7 @@ async function mapsTab(room, layer, facts) {
     if (now) width = now;
   });
   resized.observe(place);
-  return { update, picture: () => canvas, focus: () => cells?.focus(),
+  return { update, picture: () => canvas, labels: () => labelsOf(layout, block.height, order.map((c) => `${c} ${/** @type {any} */ (MARKS)[block.states[c]] && !isVector(block) ? /** @type {any} */ (MARKS)[block.states[c]] : ""}`)), focus: () => cells?.focus(),
     close: () => { resized.disconnect(); cells?.close(); point(null); } };
 }
 

@@ -22,6 +22,7 @@ import { tree } from "convscope/tree";
  * @property {(view: any, before: any) => boolean} [update]
  * @property {() => void} [close]
  * @property {() => HTMLCanvasElement | null} [picture]
+ * @property {() => {x: number, y: number, room: number, text: string}[]} [labels] names on it
  * @property {(key: string) => boolean} [key]
  * @property {() => void} [focus]
  */

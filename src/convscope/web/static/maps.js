@@ -107,6 +107,14 @@ export function layOut(block, count, room, cell, label) {
 }
 
 /**
+ * Where the names of maps stand, in canvas pixels: below each.
+ * @param {Layout} layout @param {number} height of a map @param {string[]} names
+ */
+export const labelsOf = (layout, height, names) => names.map((text, k) => ({
+  x: (k % layout.columns) * layout.across, y: Math.floor(k / layout.columns) * layout.down + height,
+  room: layout.down - height, text }));
+
+/**
  * Paint the maps of `order` into one canvas.
  * @param {HTMLCanvasElement} canvas @param {Block} block @param {number[]} order
  * @param {Layout} layout @param {Look} look @param {"light" | "dark"} theme

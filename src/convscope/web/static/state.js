@@ -29,7 +29,7 @@ const CHOICES = {
   tab: ["maps", "filters", "optimised", "examples"],
   range: ["channel", "layer", "fixed"],
   cmap: ["viridis", "magma", "grey", "signed"],
-  sort: ["channel", "peak", "mean", "spread", "active", "selectivity", "exemplar"],
+  sort: ["channel", "peak", "mean", "spread", "active", "selectivity", "exemplar", "attribution"],
   seen: ["model", "original"],
 };
 
