@@ -64,6 +64,8 @@ def test_it_carries_what_the_server_would_answer(made: Microscope, atlas: cs.Atl
         assert f"api/atlas/layers/1/channels/{channel}" in found
         assert f"api/atlas/layers/1/channels/{channel}/sprite?list=top.mean&view=crop" in found
     assert made.left_out == ()
+    assert about["atlas"]["dataset"] == Path(atlas.dataset).name  # a page is handed on
+    assert not any(atlas.dataset.encode() in body for body in found.values())
 
 
 def test_it_names_no_file_and_no_host(made: Microscope) -> None:
@@ -92,8 +94,10 @@ def test_an_atlas_alone_is_a_page(atlas: cs.Atlas) -> None:
     assert not any("/maps/" in path for path in found)
 
 
-def test_a_page_stays_below_its_bound_and_says_what_it_left_out(atlas: cs.Atlas) -> None:
-    bound = 330_000
+def test_a_page_stays_below_its_bound_and_says_what_it_left_out(
+    made: Microscope, atlas: cs.Atlas
+) -> None:
+    bound = made.size - 30_000
     small = cs.export(atlas, model=loaded(), images=[picture()], most=bound)
     assert small.size <= bound
     assert small.left_out

@@ -6,8 +6,11 @@ import asyncio
 import io
 import json
 import pickle
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -360,6 +363,27 @@ def test_a_raw_traversal_reaches_no_file(address: tuple[str, int]) -> None:
         assert status == 404
         assert b"root:" not in body
         assert b"import" not in body
+
+
+def test_ctrl_c_ends_it_in_the_middle_of_a_job() -> None:
+    """A process of its own: a stream is open and the network computes when it is told to end."""
+    code = "import convscope as cs; cs.serve('demo', port=0)"
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )  # fmt: skip
+    assert process.stdout
+    port = int(process.stdout.readline().rstrip("/\n").rpartition(":")[2])
+    there = ("127.0.0.1", port)
+    ready(there)
+    wish = {"kind": "maximize", "layer": 33, "channel": 2, "steps": 2000, "size": 128}
+    job = json.loads(whole(there, "POST /api/jobs", json.dumps(wish).encode())[1])["id"]
+    with ask(there, f"GET /api/jobs/{job}/events") as stream:
+        assert stream.recv(20).startswith(b"HTTP/1.1 200")
+        while not json.loads(whole(there, f"GET /api/jobs/{job}")[1])["preview"]:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (0, "")
 
 
 # Models that misbehave

@@ -12,6 +12,7 @@ import json
 import math
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def picture(image: Image.Image, kind: str = PNG) -> Answer:
     if kind == PNG:
         image.save(stream, "png", compress_level=1)
     else:
-        image.save(stream, "webp", quality=82, method=2)
+        image.save(stream, "webp", quality=75, method=2)
     return Answer(stream.getvalue(), kind, lasting=True)
 
 
@@ -113,10 +114,15 @@ def _atlas(session: Session) -> dict[str, Any] | None:
     if atlas is None:
         return None
     return {
-        "model": atlas.model, "dataset": atlas.dataset, "images": atlas.images,
+        "model": atlas.model, "dataset": short(atlas.dataset), "images": atlas.images,
         "classes": list(atlas.classes), "labelled": atlas.labelled,
         "skipped": len(atlas.skipped), "note": session.note,
     }  # fmt: skip
+
+
+def short(dataset: str) -> str:
+    """A dataset without the folders it lies in: pages are handed on."""
+    return PurePath(dataset).name if "/" in dataset or "\\" in dataset else dataset
 
 
 def layers(session: Session) -> Answer:

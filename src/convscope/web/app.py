@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -60,6 +61,7 @@ def make_app(session: Session, *, hosts: Iterable[str] = ()) -> Starlette:
         exception_handlers={HTTPException: _http_problem, Exception: _unforeseen,
                             **{kind: _problem for kind, _ in _STATUS}},
     )  # fmt: skip
+    app.state.leaving = told.leaving
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=1)
     app.add_middleware(_Headers, policy=page.policy())
     app.add_middleware(safety.Gate, refuse=_refusal, hosts=tuple(hosts))
@@ -72,6 +74,7 @@ class _Told:
     def __init__(self, session: Session) -> None:
         self.session, self.jobs = session, Jobs(session)
         self.evidence = Evidence(session)
+        self.leaving = threading.Event()  # set when the server is to end: streams must not hold it
 
     def routes(self) -> list[Route]:
         s, atlas = self.session, self.evidence
@@ -179,7 +182,7 @@ class _Told:
 
         async def stream() -> AsyncIterator[bytes]:
             told, quiet = -1, 0.0
-            while True:
+            while not self.leaving.is_set():
                 if job.changes != told:
                     told, quiet, over = job.changes, 0.0, job.over
                     yield b"event: job\ndata: " + answers.as_json(job.card()).body + b"\n\n"

@@ -14,7 +14,7 @@ from convscope.errors import AtlasError, UnknownLayer, UsageError
 from convscope.figures import table
 from convscope.findings import KINDS, REMARKS, Examination, examine
 from convscope.similarity.selectivity import effect_sizes
-from convscope.web.answers import WEBP, Answer, as_json, picture
+from convscope.web.answers import WEBP, Answer, as_json, picture, short
 from convscope.web.session import Session
 
 CELL, ICON, ICONS_IN_ROW = 112, 48, 32
@@ -97,7 +97,7 @@ class Evidence:
             "percentiles": {str(k): value for k, value in percentiles},
             "histogram": _histogram(unit), "classes": _classes(unit),
             "lists": {name: _list(unit, name) for name in LISTS},
-            "provenance": f"{self.atlas.images:,} images of {self.atlas.dataset}",
+            "provenance": f"{self.atlas.images:,} images of {short(self.atlas.dataset)}",
         })  # fmt: skip
 
     def findings(self) -> Answer:

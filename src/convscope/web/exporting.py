@@ -126,14 +126,16 @@ class _Collected:
     def __init__(self, session: Session, most: int, on_step: Callable[[str], object]) -> None:
         self._session, self._most, self._tell = session, most, on_step
         self._evidence = Evidence(session)
-        self._found: dict[str, Answer] = {}
-        self._held: set[bytes] = set()
+        self._found: dict[str, page.Block] = {}
+        self._held: dict[bytes, page.Block] = {}
+        self._drawn = answers.THUMB
         self._left_out: dict[str, None] = {}
         self._bytes = sum(len(file.body) * 4 // 3 for file in page.static().values())
 
     def microscope(self) -> Microscope:
         title = f"{self._title()} · convscope"
-        for step in (self._basics, self._pictures, self._layers, self._maps, self._channels):
+        steps = (self._basics, self._pictures, self._layers, self._maps, self._channels, self._rest)
+        for step in steps:
             step()
         self._tell("writing")
         return Microscope(title, page.inlined(self._found, title), tuple(self._left_out))
@@ -149,11 +151,13 @@ class _Collected:
     def _put(self, path: str, answer: Answer) -> bool:
         """Add an answer where there is room for it."""
         digest = hashlib.sha256(answer.body).digest()
-        need = len(path) + 120 + (0 if digest in self._held else len(page.packed(answer)))
+        known = self._held.get(digest)  # equal bodies are written once
+        block = known or page.block(answer)
+        need = len(path) + 120 + (0 if known else len(block.text))
         if self._bytes + need > self._most:
             return False
-        self._found[path], self._bytes = answer, self._bytes + need
-        self._held.add(digest)  # equal bodies are written once
+        self._found[path] = self._held[digest] = block
+        self._bytes += need
         return True
 
     def _need(self, path: str, answer: Answer) -> None:
@@ -218,25 +222,30 @@ class _Collected:
             self._left_out["some filters"] = None
 
     def _maps(self) -> None:
-        """Maps of every picture, those that say most first; a third of the room is the atlas's."""
-        slides, session = self._session.slides(), self._session
-        if not slides:
+        """Maps of the layers that say most; a third of the room is left to the atlas."""
+        session = self._session
+        if not session.slides():
             return
         self._tell("drawing maps")
-        first, then = _by_weight(session)
         room = (self._most - self._bytes) * (2 / 3 if session.atlas is not None else 1)
-        side = self._side(room, first)
-        if side < answers.THUMB:
-            self._left_out[f"maps larger than {side}×{side}"] = None
-        end = self._bytes + room
-        for k in (*first, *then):
-            for slide in slides:
-                if k in then and self._bytes > end:
-                    self._left_out["maps of some layers"] = None
-                    continue
+        first, _ = _by_weight(session)
+        self._drawn = self._side(room, first)
+        if self._drawn < answers.THUMB:
+            self._left_out[f"maps larger than {self._drawn}×{self._drawn}"] = None
+        self._draw(first)
+
+    def _rest(self) -> None:
+        """Maps of the other layers, where there is room."""
+        if self._session.slides():
+            self._draw(_by_weight(self._session)[1])
+
+    def _draw(self, layers: Sequence[int]) -> None:
+        session = self._session
+        for k in layers:
+            for slide in session.slides():
                 path = f"api/inputs/{slide.id}/maps/{k}?max={answers.THUMB}"
                 self._try(path, "maps of some layers",
-                          partial(answers.maps, session, slide.id, k, side))  # fmt: skip
+                          partial(answers.maps, session, slide.id, k, self._drawn))  # fmt: skip
 
     def _side(self, room: float, layers: Sequence[int]) -> int:
         """The largest side at which these maps are likely to fit: 8 bits hardly shrink."""

@@ -21,7 +21,7 @@ from convscope.web.session import Session
 
 WAITING, KEPT = 8, 64
 _MOST_STEPS, _LARGEST = 2048, 512
-_PREVIEW_EVERY = 0.5  # seconds
+_PREVIEW_EVERY, _PATIENCE = 0.5, 10.0  # seconds
 _OVER = frozenset({"done", "failed", "cancelled"})
 
 
@@ -134,10 +134,12 @@ class Jobs:
         return job
 
     def close(self) -> None:
-        """Cancel all, and let the thread end."""
+        """Cancel all, and see the thread off: torch does not bear to be left in mid-step."""
         for job in self.all():
             job.cancel()
         self._waiting.put(None)
+        if self._worker is not None:
+            self._worker.join(_PATIENCE)
 
     def _wish(self, told: Any) -> Wish:
         if not isinstance(told, Mapping) or told.get("kind") != "maximize":

@@ -14,6 +14,7 @@ import html
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
@@ -65,7 +66,7 @@ def policy() -> str:
     )
 
 
-def inlined(answers: Mapping[str, Answer], title: str) -> str:
+def inlined(answers: Mapping[str, Block], title: str) -> str:
     """The page as one file that asks nobody: answers by the path that they answer."""
     text = index().decode()
     text = _STYLE.sub(lambda m: f"<style>{_file(m[1]).body.decode()}</style>", text)
@@ -94,31 +95,36 @@ def _data_url(file: Answer) -> str:
     return f"data:{file.type};base64,{base64.b64encode(file.body).decode()}"
 
 
-def _bundled(answers: Mapping[str, Answer]) -> str:
-    """Answers as elements; equal bodies once."""
-    entries, blocks = dict[str, dict[str, object]](), list[str]()
-    known: dict[bytes, int] = {}
-    for path, answer in answers.items():
-        digest = hashlib.sha256(answer.body).digest()
-        squeezed = not answer.type.startswith("image/")
-        if digest not in known:
-            known[digest] = len(blocks)
-            blocks.append(_block(len(blocks), packed(answer)))
-        entries[path] = {"n": known[digest], "type": answer.type, "gzip": squeezed}
-    listed = json.dumps({"version": 1, "entries": entries}, ensure_ascii=True)
-    head = f'<script type="application/json" id="convscope-index">{_unclosed(listed)}</script>'
-    return "\n".join([head, *blocks])
+@dataclass(frozen=True, eq=False)
+class Block:
+    """An answer as it stands in a page: base64, numbers and words squeezed first."""
+
+    type: str
+    squeezed: bool
+    text: str
 
 
-def _block(number: int, text: str) -> str:
-    return f'<script type="text/plain" id="convscope-{number}">{text}</script>'
+def block(answer: Answer) -> Block:
+    """An answer made ready for a page."""
+    squeezed = not answer.type.startswith("image/")
+    body = gzip.compress(answer.body, 6, mtime=0) if squeezed else answer.body
+    return Block(answer.type, squeezed, base64.b64encode(body).decode())
 
 
-def packed(answer: Answer) -> str:
-    """A body as base64, numbers and words squeezed first."""
-    if answer.type.startswith("image/"):
-        return base64.b64encode(answer.body).decode()
-    return base64.b64encode(gzip.compress(answer.body, 6, mtime=0)).decode()
+def _bundled(blocks: Mapping[str, Block]) -> str:
+    """Answers as elements, one that stands at several addresses once."""
+    numbers = {one: k for k, one in enumerate(dict.fromkeys(blocks.values()))}
+    entries = {
+        path: {"n": numbers[one], "type": one.type, "gzip": one.squeezed}
+        for path, one in blocks.items()
+    }
+    listed = _unclosed(json.dumps({"version": 1, "entries": entries}))
+    head = f'<script type="application/json" id="convscope-index">{listed}</script>'
+    elements = (
+        f'<script type="text/plain" id="convscope-{k}">{one.text}</script>'
+        for one, k in numbers.items()
+    )
+    return "\n".join([head, *elements])
 
 
 def _unclosed(text: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from convscope.atlas import Atlas, open_atlas
@@ -59,8 +61,20 @@ def serve(
         import webbrowser
 
         webbrowser.open(address)
-    with listening:
-        uvicorn.Server(config).run(sockets=[listening])
+    server = uvicorn.Server(config)
+    server.handle_exit = _parting(server.handle_exit, app.state.leaving)
+    with listening, suppress(KeyboardInterrupt):  # that is how it ends
+        server.run(sockets=[listening])
+
+
+def _parting(leave: Callable[..., None], leaving: Event) -> Callable[..., None]:
+    """What a signal calls: streams end by themselves, then the server."""
+
+    def handle(*told: Any) -> None:
+        leaving.set()
+        leave(*told)
+
+    return handle
 
 
 def make_session(
