@@ -369,7 +369,8 @@ def test_ctrl_c_ends_it_in_the_middle_of_a_job() -> None:
     """A process of its own: a stream is open and the network computes when it is told to end."""
     code = "import convscope as cs; cs.serve('demo', port=0)"
     process = subprocess.Popen(
-        [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
     )  # fmt: skip
     assert process.stdout
     port = int(process.stdout.readline().rstrip("/\n").rpartition(":")[2])
