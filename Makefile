@@ -4,13 +4,15 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # The built-in network needs torch alone; tests also need the frameworks that convscope looks into.
 DEMO = $(VENV)/.demo
+SERVE = $(VENV)/.serve
 DEV = $(VENV)/.dev
 export CONVSCOPE_TEST_DATA ?= $(abspath ../shared/data)
 
-.PHONY: help install demo test test-slow test-oldest check format clean
+.PHONY: help install demo serve test test-slow test-oldest check format clean
 
 help:
 	@echo "make demo         look inside the built-in network, offline, into ./convscope-demo/"
+	@echo "make serve        the microscope in the browser, on the built-in network"
 	@echo "make install      convscope with everything it can use, into $(VENV)"
 	@echo "make test         checks and tests (under 10 minutes on 2 cores)"
 	@echo "make test-slow    the long tests"
@@ -26,14 +28,21 @@ $(DEMO): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[demo]'
 	@touch $@
 
+$(SERVE): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[demo,app,captum]'
+	@touch $@
+
 $(DEV): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[all]' --group dev
-	@touch $@ $(DEMO)
+	@touch $@ $(DEMO) $(SERVE)
 
 install: $(DEV)
 
 demo: $(DEMO)
 	$(BIN)/convscope demo
+
+serve: $(SERVE)
+	$(BIN)/convscope serve --open
 
 check: $(DEV)
 	$(BIN)/ruff check src tests benchmarks

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from convscope import errors
-from convscope.errors import ConvscopeError, MissingDependency, closest
+from convscope.errors import ConvscopeError, MissingDependency, closest, is_out_of_memory
 
 
 def test_the_drawn_tree_is_the_tree() -> None:
@@ -54,3 +54,10 @@ def test_closest_gives_at_most_as_many_as_asked() -> None:
 
 def test_closest_takes_an_iterator_once() -> None:
     assert closest("maxpol", iter(["maxpool", "maxpool", "relu"])) == " Close: 'maxpool'."
+
+
+def test_an_exception_that_comes_round_to_itself_is_no_endless_search() -> None:
+    """A model that keeps one exception and raises it again makes such a chain."""
+    one, other = ValueError("one"), ValueError("other")
+    one.__context__, other.__context__ = other, one
+    assert not is_out_of_memory(one)

@@ -27,9 +27,9 @@ def test_exported_names() -> None:
         "Atlas", "ConvscopeError", "Fourier", "Frames", "MaCo", "Model", "Pixels", "Preprocess",
         "Recipe", "TensorBoard", "Transforms", "__version__", "ablate", "activation_grid",
         "attribute", "between", "caricature", "channel", "checkpoints", "compare", "diagnose",
-        "direction", "diversity", "dream", "feature_maps", "filters", "layer", "load", "logit",
-        "maximize", "neuron", "open_atlas", "open_dataset", "report", "scan", "sensitivity",
-        "style", "train", "watch",
+        "direction", "diversity", "dream", "export", "feature_maps", "filters", "layer", "load",
+        "logit", "maximize", "neuron", "open_atlas", "open_dataset", "report", "scan",
+        "sensitivity", "serve", "show", "style", "train", "watch",
     ]  # fmt: skip
 
 

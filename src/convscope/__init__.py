@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from convscope.watching import Frames as Frames
     from convscope.watching import TensorBoard as TensorBoard
     from convscope.watching import watch as watch
+    from convscope.web import export as export
+    from convscope.web import serve as serve
+    from convscope.web import show as show
 
 __version__ = "0.1.0"
 
@@ -81,6 +84,7 @@ _WHERE = {
     "direction": "ascent",
     "diversity": "ascent",
     "dream": "ascent",
+    "export": "web",
     "feature_maps": "maps",
     "filters": "kernels",
     "layer": "ascent",
@@ -93,6 +97,8 @@ _WHERE = {
     "report": "reports",
     "scan": "scanning",
     "sensitivity": "tuning",
+    "serve": "web",
+    "show": "web",
     "style": "ascent",
     "train": "training",
     "watch": "watching",
@@ -123,6 +129,7 @@ __all__ = [
     "direction",
     "diversity",
     "dream",
+    "export",
     "feature_maps",
     "filters",
     "layer",
@@ -135,6 +142,8 @@ __all__ = [
     "report",
     "scan",
     "sensitivity",
+    "serve",
+    "show",
     "style",
     "train",
     "watch",

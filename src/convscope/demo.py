@@ -21,6 +21,7 @@ from convscope.maps import FeatureMaps, feature_maps
 from convscope.models import Model, load
 from convscope.reports import report
 from convscope.scanning import scan
+from convscope.web import export
 
 PHOTOGRAPHS = ("cat", "coffee", "rocket")
 DEPTHS = ("stem.conv", "stage1.widen.conv", "stage1/add", "stage2.widen.conv", "stage2/add")
@@ -69,10 +70,12 @@ def run(folder: Path) -> Iterator[str]:
     yield from _filters(page, model)
     yield from _optimised(page, model)
     yield from _atlas(page, model, photographs)
+    yield from _microscope(page, model, photographs)
     (folder / "index.html").write_text(_document(page.parts, _about(model)), encoding="utf-8")
     yield f"\nAll of it on one page: {folder / 'index.html'}"
     yield (
         "Next, on a photograph of yours:\n"
+        f"  convscope serve {folder / 'atlas'} --open   (pip install 'convscope[app]')\n"
         "  convscope maps PHOTO.jpg --overview --size 224\n"
         "  convscope maps PHOTO.jpg -m torchvision:squeezenet1_1 --overview   "
         "(pip install 'convscope[torchvision]'; 5 MB of weights)"
@@ -198,6 +201,21 @@ def _atlas(page: Page, model: Model, photographs: dict[str, Picture]) -> Iterato
     yield page.show("unit", unit.sheet(), unit.sheet(theme="dark"))
     yield f"  {told.save(page.folder / 'findings.html')}  {told.page.title}"
     yield from (f"  {sentence}" for sentence in told.sentences())
+
+
+def _microscope(page: Page, model: Model, photographs: dict[str, Picture]) -> Iterator[str]:
+    """All of it to walk through: one file, in the browser."""
+    file = page.folder / "microscope.html"
+    yield "\nThe microscope, to walk through all of it in the browser:"
+    made = export(
+        page.folder / "atlas", file, model=model, images=list(photographs.values()), size=MAPS_SIZE
+    )
+    page.say(
+        '<h2>Walk through it</h2><p><a href="microscope.html">The microscope</a>: every layer, '
+        "channel and position, with the patches beside them. One file of "
+        f"{made.size / 1e6:.0f} MB; live, on pictures of yours: <code>convscope serve</code>.</p>"
+    )
+    yield f"  {file}  {made.sentence()}"
 
 
 def _cut(photographs: dict[str, Picture], folder: Path) -> int:

@@ -78,6 +78,16 @@ def decode(source: Any, *, name: str | None = None) -> Picture:
     return _normalise(_from_array(source), name or "image", [])
 
 
+def pixels_of(data: bytes) -> tuple[int, int] | None:
+    """Width and height as a file's header tells them, nothing decoded; ``None`` for no picture."""
+    try:
+        return _open(io.BytesIO(data)).size
+    except Image.DecompressionBombError:
+        raise ImageError(_too_large("The picture")) from None
+    except Exception:  # damaged headers make Pillow raise nearly anything
+        return None
+
+
 def _type_name(source: Any) -> str:
     """``"uint8"`` for the arrays of every framework; empty for what is no array."""
     dtype = getattr(source, "dtype", "")

@@ -74,6 +74,13 @@ class Thumbnails:
             self._own.connection = sqlite3.connect(uri, uri=True)
         return self._own.connection.execute(question, values).fetchone()
 
+    def images(self) -> list[int]:
+        """Indices of the images that have a thumbnail, ascending."""
+        if not self._row("select 1"):
+            return []
+        found = self._own.connection.execute("select image from images order by image")
+        return [int(image) for (image,) in found]
+
     def view(self, image: int) -> Placed | None:
         """How an image was resized and cropped."""
         if image not in self._views:

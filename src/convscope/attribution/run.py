@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from convscope.atlas import Atlas, open_atlas
 from convscope.attribution.channels import carriers
 from convscope.attribution.evidence import cover, sanity
-from convscope.attribution.methods import METHODS, asked
+from convscope.attribution.methods import METHODS, asked, shares
 from convscope.attribution.question import Question, baseline
 from convscope.attribution.result import Attribution, AttributionMap
 from convscope.attribution.target import Target, resolve
@@ -87,6 +90,20 @@ def _scanned(model: Model, target: Target, atlas: Atlas | None) -> str | None:
     before = paths[: paths.index(target.path)]
     known = [layer.path for layer in atlas.layers] if atlas else []
     return next((path for path in reversed(before) if path in known), None)
+
+
+def channel_shares(
+    model: Any, image: Any, layer: str, target: int | str | None = None
+) -> tuple[str, NDArray[np.float32]]:
+    """What each channel of ``layer`` brings to a score: gradient × activation, summed, ``(C,)``.
+
+    Also the target's name. Arguments and errors are those of ``attribute``.
+    """
+    loaded = load(model)
+    batch = loaded.prepare(image)
+    wanted = resolve(loaded, target, batch)
+    question, _ = _question(loaded, batch, wanted, layer, "black", 0)
+    return wanted.name, shares(question, question.layer).sum((1, 2))
 
 
 def _methods(method: str | Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ import warnings
 
 import typer
 
-from convscope.cli import climb, judge, look, make, repaint, survey, tell, understand
+from convscope.cli import climb, judge, look, make, repaint, serve, survey, tell, understand
 from convscope.errors import ConvscopeError
 
 app = typer.Typer(
@@ -41,6 +41,8 @@ app.command()(judge.compare)
 app.command()(survey.scan)
 app.command()(survey.top)
 app.command()(tell.report)
+app.command()(serve.serve)
+app.command()(serve.export)
 app.command()(make.train)
 
 

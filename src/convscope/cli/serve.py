@@ -1,0 +1,110 @@
+"""Verbs for the microscope in the browser: serve, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from convscope.cli import options as opt
+from convscope.cli.progress import Bar
+from convscope.errors import UsageError
+
+_Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", envvar="CONVSCOPE_MODEL", metavar="MODEL",
+                 help="The network; by default that of the atlas where its name is enough to load "
+                 "it (demo, torchvision:, timm:, keras:), without an atlas demo."),
+]  # fmt: skip
+_Images = Annotated[
+    list[Path] | None,
+    typer.Option("--image", metavar="FILE", help="A picture to look at. Repeatable."),
+]
+
+
+def serve(
+    atlas: Annotated[
+        Path | None, typer.Argument(metavar="ATLAS", help="A folder that scan wrote.")
+    ] = None,
+    model: _Model = None,
+    image: _Images = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8765,
+    open: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST", help="A name that a reverse proxy calls it by. Repeatable."),
+    ] = None,
+    memory: Annotated[
+        int, typer.Option(min=16, metavar="MB", help="Of activations that are kept.")
+    ] = 512,
+    weights: opt.Weights = None,
+    preprocess: opt.Preprocessing = None,
+    classes: opt.Classes = None,
+    input_shape: opt.InputShape = None,
+) -> None:
+    """The microscope in the browser, on 127.0.0.1: layers, channels, positions, on your pictures.
+
+    Ctrl-C ends it.
+    """
+    from convscope.atlas import open_atlas
+    from convscope.web import serve as run
+    from convscope.web.server import model_of
+
+    opened = None if atlas is None else open_atlas(atlas)
+    name = model or ("demo" if opened is None else model_of(opened))
+    if name is None:
+        opt.note("this atlas does not name a network that can be loaded; give it with -m MODEL")
+    run(
+        name, atlas=opened, images=image or (), port=port, open=open, allow=allow or (),
+        memory=memory << 20, on_ready=_say,
+        opening=None if name is None
+        else lambda: opt.load_model(name, weights, preprocess, classes, input_shape),
+    )  # fmt: skip
+
+
+def _say(address: str) -> None:
+    typer.echo(f"The microscope is at {address}  (Ctrl-C ends it)")
+
+
+def export(
+    atlas: Annotated[
+        Path | None, typer.Argument(metavar="ATLAS", help="A folder that scan wrote.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")
+    ] = Path("microscope.html"),
+    model: _Model = None,
+    image: _Images = None,
+    size: opt.Size = None,
+    limit: Annotated[
+        float, typer.Option(min=0.5, metavar="MB", help="The page grows no larger.")
+    ] = 15.0,
+    weights: opt.Weights = None,
+    preprocess: opt.Preprocessing = None,
+    classes: opt.Classes = None,
+    input_shape: opt.InputShape = None,
+) -> None:
+    """The microscope with its data as one HTML file: opens from disk, offline, with no server."""
+    from convscope.atlas import open_atlas
+    from convscope.web import export as run
+    from convscope.web.server import model_of
+
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(
+            f"An export is a page, and {str(output)!r} is none. Try "
+            f"{str(output.with_suffix('.html'))!r}"
+        )
+    opened = None if atlas is None else open_atlas(atlas)
+    name = model or ("demo" if opened is None else model_of(opened) if image else None)
+    if name is None and image:
+        raise UsageError("Pictures need the network to look at them. Give it: -m MODEL")
+    with Bar("loading") as bar:
+        loaded = None if name is None else opt.load_model(
+            name, weights, preprocess, classes, input_shape
+        )  # fmt: skip
+        made = run(
+            opened, output, model=loaded, images=image or (), size=opt.parse_size(size),
+            most=int(limit * 1e6), on_step=lambda what: bar.show(0, 0, what),
+        )  # fmt: skip
+    typer.echo(f"{output}  {made.sentence()}")

@@ -1,0 +1,138 @@
+/** Optimised images: what a unit would like to see, as a job with preview and cancel. */
+
+import { fill, h, notice, plural } from "convscope/dom";
+import { layerOf } from "convscope/layer";
+import { maps, session } from "convscope/model";
+import { send, source } from "convscope/source";
+import { link, view } from "convscope/state";
+
+const OVER = ["done", "failed", "cancelled"];
+
+/** @param {any} job @param {(job: any) => void} tell */
+function follow(job, tell) {
+  if (OVER.includes(job.state)) return () => {};
+  const events = new EventSource(`api/jobs/${job.id}/events`);
+  events.addEventListener("job", (event) => {
+    const now = JSON.parse(/** @type {MessageEvent} */ (event).data);
+    tell(now);
+    if (OVER.includes(now.state)) events.close();
+  });
+  events.onerror = () => {
+    events.close();
+    void source.fetchJson(`api/jobs/${job.id}`).then(tell, () => {});
+  };
+  return () => events.close();
+}
+
+/** @param {any} job */
+function words(job) {
+  if (job.state === "waiting") return [h("p", null, "Waiting for its turn."), stop(job)];
+  if (job.state === "running") return [h("p", null, `Step ${job.done} of ${job.of}`), h("progress", { max: job.of, value: job.done, "aria-label": "Progress" }), stop(job)];
+  if (job.state === "failed") return [h("p.warn", null, job.detail || "It failed.")];
+  if (job.state === "cancelled") return [h("p", null, `Stopped at step ${job.done} of ${job.of}.`)];
+  const card = job.result ?? {};
+  return [h("p", null, card.sentence), card.dead && h("p.warn", null, "Nothing makes this channel active: it looks dead."),
+    h("details", null, h("summary", null, "How it was made"), h("ul.prov", null, (card.lines ?? []).map((/** @type {string} */ line) => h("li", null, line)), h("li", null, `seed ${card.seed}, ${plural(card.steps ?? 0, "step")}, ${(card.size ?? []).join("×")}`)))];
+}
+
+/** @param {any} job */
+const stop = (job) => h("button.button", { type: "button", style: { "margin-top": ".6rem" }, onclick: () => void send(`api/jobs/${job.id}`, null, "DELETE").catch(() => {}) }, "Stop");
+
+/** @param {any} job @param {string} [title] */
+function shot(job, title) {
+  const ready = job.state === "done" || job.preview > 0;
+  const image = ready ? h("img.shot", { src: `api/jobs/${job.id}/picture?n=${job.state === "done" ? "final" : job.preview}`, alt: `Optimised image, ${job.title}` }) : h("div.shot", { "aria-hidden": "true" });
+  return h("div.optimised", null, image, h("div.words", null, h("h3", { style: { "margin-bottom": ".35rem" } }, title ?? (job.sign < 0 ? "Least active" : "Most active")), words(job)));
+}
+
+/**
+ * The optimised images of one unit. @param {HTMLElement} room @param {any} layer @param {number} c
+ * @returns {() => void} stops listening
+ */
+export function optimise(room, layer, c) {
+  const body = h("div");
+  const section = h("section.part", null, h("h2", null, "Optimised image"), h("p.small.soft", null, "Pixels changed by gradient ascent until this channel is as active as it gets. It shows what drives the channel, not what it usually sees: read it beside dataset examples."), body);
+  room.append(section);
+  if (!source.live || !session.model.can?.jobs) {
+    fill(body, notice("This needs the live model.", "Start it with convscope serve, and open the same address there."));
+    return () => {};
+  }
+  /** @type {Map<number, any>} */ const jobs = new Map();
+  /** @type {(() => void)[]} */ const stops = [];
+  function draw() {
+    const busy = [...jobs.values()].some((job) => !OVER.includes(job.state));
+    const focused = document.activeElement?.id;
+    fill(body, h("div.pair", null, [1, -1].filter((sign) => jobs.has(sign)).map((sign) => shot(jobs.get(sign)))),
+      h("div.row", { style: { "margin-top": jobs.size ? "1rem" : 0 } },
+        !jobs.has(1) && h("button.button.first", { type: "button", id: "optimise", onclick: () => begin(1) }, "Optimise"),
+        !jobs.has(-1) && h("button.button", { type: "button", id: "optimise-least", disabled: busy, onclick: () => begin(-1) }, "The opposite")));
+    if (focused) document.getElementById(focused)?.focus();
+  }
+  /** @param {any} job */
+  function tell(job) {
+    jobs.set(job.sign, job);
+    draw();
+  }
+  /** @param {number} sign */
+  async function begin(sign) {
+    try {
+      const job = await send("api/jobs", JSON.stringify({ kind: "maximize", layer: layer.index, channel: c, sign, steps: 128, size: null, seed: 0 }));
+      tell(job);
+      stops.push(follow(job, tell));
+    } catch (error) {
+      body.append(notice("This cannot be optimised now.", /** @type {Error} */ (error).message));
+    }
+  }
+  draw();
+  source.fetchJson("api/jobs").then((all) => {
+    for (const job of all.jobs) {
+      if (job.layer !== layer.index || job.channel !== c || jobs.has(job.sign)) continue;
+      tell(job);
+      stops.push(follow(job, tell));
+    }
+  }, () => {});
+  return () => stops.forEach((stop) => stop());
+}
+
+/** The tab of a layer: all that has been optimised of it, and a start. @param {HTMLElement} room @param {any} layer */
+export async function optimisedTab(room, layer) {
+  if (!source.live || !session.model.can?.jobs) {
+    room.append(notice("Optimised images need the live model.", "Start it with convscope serve, and open the same address there."));
+    return {};
+  }
+  /** @type {(() => void)[]} */ const stops = [];
+  const list = h("div.pair");
+  /** @type {Map<string, HTMLElement>} */ const places = new Map();
+  /** @param {any} job */
+  function tell(job) {
+    const made = h("div", null, shot(job, `${job.sign < 0 ? "−" : "+"} channel ${job.channel}`), h("a.small", { href: link({ screen: "channel", channel: job.channel, position: null }) }, `Channel ${job.channel}`));
+    const old = places.get(job.id);
+    if (old) old.replaceWith(made);
+    else list.append(made);
+    places.set(job.id, made);
+    empty.hidden = true;
+  }
+  async function begin() {
+    try {
+      const block = view.input ? await maps(view.input, layer.index).catch(() => null) : null;
+      const count = layerOf().shape?.[0] ?? 1;
+      const order = Array.from({ length: count }, (_, c) => c).sort((a, b) => (block ? block.high[b] - block.high[a] : a - b));
+      for (const channel of order.slice(0, 6)) {
+        const job = await send("api/jobs", JSON.stringify({ kind: "maximize", layer: layer.index, channel, sign: 1, steps: 128, size: null, seed: 0 }));
+        tell(job);
+        stops.push(follow(job, tell));
+      }
+    } catch (error) {
+      room.append(notice("No more can be optimised now.", /** @type {Error} */ (error).message));
+    }
+  }
+  const start = h("button.button.first", { type: "button", onclick: begin }, view.input ? "Optimise the six strongest on this picture" : "Optimise the first six");
+  const empty = notice("Nothing of this layer has been optimised yet.", "Begin with the strongest channels here, or open one channel and optimise it there. Each takes seconds to a minute.");
+  room.append(h("div.row.tools", null, start), empty, list);
+  const all = await source.fetchJson("api/jobs");
+  for (const job of all.jobs.filter((/** @type {any} */ job) => job.layer === layer.index)) {
+    tell(job);
+    stops.push(follow(job, tell));
+  }
+  return { close: () => stops.forEach((stop) => stop()) };
+}

@@ -1,0 +1,118 @@
+/** The picture under the microscope: what the model sees of it, and what it answers. */
+
+import { onpoint } from "convscope/cursor";
+import { fill, h, percent } from "convscope/dom";
+import { addBox, strip } from "convscope/inputs";
+import { input, json, session } from "convscope/model";
+import { source } from "convscope/source";
+import { go, onchange, view } from "convscope/state";
+
+/** @type {SVGElement} */
+let overlay;
+/** @type {import("convscope/cursor").Cursor | null} */
+let pointed = null;
+
+export function specimen() {
+  onchange((now, before) => {
+    if (now.input !== before.input || now.seen !== before.seen || now.screen !== before.screen) void draw();
+  });
+  onpoint((cursor) => {
+    pointed = cursor;
+    void drawField();
+  });
+  void draw();
+}
+
+async function draw() {
+  const side = /** @type {HTMLElement} */ (document.getElementById("specimen"));
+  const one = input(view.input);
+  if (!one) {
+    fill(side, h("div", null, h("div.title", null, h("h2", null, "Input")),
+      h("p.small.soft", null, session.model.live ? "No picture yet." : "This page holds no picture.")), addBox(), await strip());
+    return;
+  }
+  const original = view.seen === "original";
+  const [height, width] = original ? one.original : one.seen;
+  overlay = h("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
+  const url = await source.imageUrl(`api/inputs/${one.id}/image?view=${view.seen}`).catch(() => "");
+  const plate = h("div.plate", { style: { "aspect-ratio": `${width}/${height}`, "max-height": "22rem" } },
+    url && h(`img${Math.max(height, width) <= 96 ? ".pixels" : ""}`, { src: url,
+      alt: original ? `${one.name}, the original` : `${one.name}, as the model sees it` }), overlay);
+  const segments = h("div.segments", { role: "group", "aria-label": "Which side of the preprocessing" },
+    [["model", "Seen"], ["original", "Original"]].map(([value, name]) =>
+      h("button", { type: "button", "aria-pressed": String(view.seen === value), onclick: () => go({ seen: value }, true) }, name)));
+  fill(side,
+    h("div", null, h("div.title", null, h("h2", { title: one.name }, one.name)), plate,
+      h("div.row.spread", { style: { "margin-top": ".5rem" } }, segments,
+        h("span.small.soft.nowrap", null, `${height}×${width}`))),
+    h("div", null, await answers(one.id),
+      h("details", { style: { "margin-top": ".5rem" } }, h("summary", null, "What was done to it"),
+        h("ul.prov", null, one.lines.map((line) => h("li", null, line))))),
+    await strip(), addBox());
+  void drawField();
+}
+
+/** @param {string} id */
+async function answers(id) {
+  try {
+    const { predictions, note } = await json(`api/inputs/${id}/predictions`);
+    if (!predictions.length) return h("p.small.soft", null, note || "This network names no classes.");
+    return [h("h3", { style: { "margin-bottom": ".35rem" } }, "The model's answer"), bars(predictions.map((/** @type {any} */ p) => [p.class, p.probability, percent(p.probability)]))];
+  } catch (error) {
+    return h("p.small.soft", null, /** @type {Error} */ (error).message);
+  }
+}
+
+/** Names, shares of the row, and words; `between`: the meter stands between them. @param {[string, number, string][]} rows */
+export function bars(rows, between = false) {
+  return h("div.bars", { role: "list" }, rows.map(([name, share, words]) => {
+    const parts = [h("span.nowrap.n", null, words),
+      h("span.meter", { "aria-hidden": "true" }, h("i", { style: { width: `${Math.max(0, Math.min(1, share)) * 100}%` } }))];
+    return h("div", { role: "listitem", style: { display: "contents" } }, h("span.who", { title: name }, name), between ? parts.reverse() : parts);
+  }));
+}
+
+/** A field as a box: rows[y] × columns[x]. @param {{rows: any, columns: any}} field @param {number} y @param {number} x */
+export function boxOf(field, y, x) {
+  const rows = field.rows[Math.min(y, field.rows.length - 1)];
+  const columns = field.columns[Math.min(x, field.columns.length - 1)];
+  return rows && columns ? { top: rows[0], bottom: rows[1], left: columns[0], right: columns[1] } : null;
+}
+
+/** The box drawn over a picture of `height` × `width`; the rest is shaded. @param {any} box @param {number} height @param {number} width @param {any} [wide] */
+export function drawBox(box, height, width, wide) {
+  const at = (/** @type {any} */ b) => ({ x: b.left, y: b.top, width: b.right - b.left, height: b.bottom - b.top });
+  return [
+    h("path.fieldshade", { d: `M0 0H${width}V${height}H0ZM${box.left} ${box.top}V${box.bottom}H${box.right}V${box.top}Z` }),
+    h("rect.fieldback", at(box)), h("rect.fieldbox", at(box)),
+    wide && h("rect.fieldbox.wide", at(wide)),
+  ].filter(Boolean);
+}
+
+/** @param {any} box in seen pixels @param {import("convscope/model").Input} one */
+export function toOriginal(box, one) {
+  const y = (/** @type {number} */ v) => Math.max(0, Math.min(one.original[0], (v + one.offset[0]) / one.scale[0]));
+  const x = (/** @type {number} */ v) => Math.max(0, Math.min(one.original[1], (v + one.offset[1]) / one.scale[1]));
+  return { top: y(box.top), bottom: y(box.bottom), left: x(box.left), right: x(box.right) };
+}
+
+async function drawField() {
+  if (!overlay) return;
+  const one = input(view.input);
+  const cursor = pointed;
+  if (!cursor || !one) return void overlay.replaceChildren();
+  let field;
+  try {
+    field = await json(`api/inputs/${one.id}/fields/${cursor.layer}`);
+  } catch {
+    return void overlay.replaceChildren();
+  }
+  if (cursor !== pointed) return;
+  const original = view.seen === "original";
+  const [height, width] = original ? one.original : one.seen;
+  const place = (/** @type {any} */ box) => (box && original ? toOriginal(box, one) : box);
+  const box = place(boxOf(field, cursor.y, cursor.x));
+  const wide = field.exact && place(boxOf(field.exact, cursor.y, cursor.x));
+  overlay.replaceChildren(...(box ? drawBox(box, height, width, wide) : []));
+  overlay.dataset.box = box ? [box.top, box.left, box.bottom, box.right].join(",") : "";
+}
