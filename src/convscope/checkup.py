@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from convscope import attribution
+from convscope.data import Item
 from convscope.diagnosis import FEW, MIXED, Diagnosis, Group, Telling, examine
 from convscope.errors import ConvscopeError
 from convscope.feeding import Progress
@@ -95,15 +96,19 @@ def diagnose(
 
 def _explained(found: Diagnosis, row: int, size: Any) -> Image.Image:
     one = attribution.attribute(
-        found.feed.model, _picture(found, row), int(found.seen.answers[row]), method="gradcam",
+        found.feed.model, _item(found, row), int(found.seen.answers[row]), method="gradcam",
         size=size,
     )  # fmt: skip
     (_, tile), *_ = [section.tiles for section in one.sheet().sections]
     return Image.fromarray(tile.pixels)
 
 
-def _picture(found: Diagnosis, row: int) -> Image.Image:
+def _item(found: Diagnosis, row: int) -> Item:
     return found.feed.dataset.picture(int(found.seen.indices[row]))
+
+
+def _picture(found: Diagnosis, row: int) -> Image.Image:
+    return found.feed.shown(int(found.seen.indices[row]))
 
 
 def _page(report: DiagnosisReport) -> Page:

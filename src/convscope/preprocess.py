@@ -120,8 +120,11 @@ class Preprocess:
         seen, offset = _centre_crop(resized, self.size)
         return View(picture, seen, scale, offset)
 
-    def normalise(self, seen: Image.Image) -> NDArray[np.float32]:
-        """The float32 ``(channels, height, width)`` array that enters the model."""
+    def normalise(self, seen: Image.Image | NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The float32 ``(channels, height, width)`` array that enters the model.
+
+        ``seen`` is a picture, or uint8 ``(height, width[, channels])``.
+        """
         values = np.asarray(seen, np.float32)
         values = values[None] if values.ndim == 2 else np.moveaxis(values, 2, 0)
         values = values[:: -1 if self.order == "BGR" else 1]

@@ -51,6 +51,28 @@ def test_lists_and_statistics_are_those_of_brute_force(
     assert atlas.images == 49
 
 
+def test_numbers_that_are_ready_for_the_network_are_scanned_too(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(6, 5, 3), torch.nn.ReLU())
+    model = cs.load(network, input=(6, 12, 16))
+    random = np.random.default_rng(0)
+    folder = tmp_path / "bands"
+    folder.mkdir()
+    items = [random.normal(size=(6, 12, 16)).astype(np.float32) for _ in range(14)]
+    for k, item in enumerate(items):
+        np.save(folder / f"{k:02}.npy", item)
+    (folder / "99.npy").write_bytes(b"no array")
+    listed = cs.scan(model, items, tmp_path / "listed", ["0", "1"], **SMALL)
+    stored = cs.scan(model, folder, tmp_path / "stored", ["0", "1"], **SMALL)
+    assert brute_force(listed, model, items) == 10 * 4 * 5
+    assert [one["id"] for one in stored.skipped] == ["99.npy"]
+    np.testing.assert_array_equal(
+        stored.layer("1").array("top.peak.image"), listed.layer("1").array("top.peak.image")
+    )
+    lines = listed["1:2"].sheet(by="peak").lines
+    assert any("the images are numbers: channel 0 of 6, each image from its" in la for la in lines)
+
+
 def test_what_an_atlas_says(model: cs.Model, photos: Path, tmp_path: Path) -> None:
     atlas = run(model, photos, tmp_path / "atlas")
     assert [layer.path for layer in atlas.layers] == ["0", "1", "2", "4"]

@@ -124,11 +124,17 @@ def _plan(
     if param.images is not None:
         shown = batches(lens, param.images, sides)
         param = param.fitted(lens.picture(batch.values) for batch in shown)
+    usual = STILL if model.input.depth else suited(sides)
     return Plan(
-        sides, steps, param, suited(sides) if transforms is None else transforms,
-        rate or param.usual_rate, start=picture, coarse_steps=round(steps * _COARSE_SHARE),
+        sides, steps, param, usual if transforms is None else transforms,
+        rate or param.usual_rate, start=picture,
+        coarse_steps=0 if model.input.depth else round(steps * _COARSE_SHARE),
         coarse=(round(sides[0] * _COARSE / 2) * 2, round(sides[1] * _COARSE / 2) * 2),
     )  # fmt: skip
+
+
+# Of a volume the slices lie below each other: to move that picture would mix them.
+STILL = Transforms(turn=0, zoom=0, shift=0)
 
 
 def suited(size: Size) -> Transforms:
@@ -139,7 +145,7 @@ def suited(size: Size) -> Transforms:
 def _judged(lens: Lens, units: Sequence[Unit], plan: Plan, climbed: Climbed) -> Iterator[Optimised]:
     pictures = rounded(climbed.pictures)
     found = activation(lens, units, pictures)
-    changed = kept(lens, units, pictures)
+    changed = {} if lens.model.input.depth else kept(lens, units, pictures)
     about = _about(lens.model, plan, units[0].seed, climbed.steps)
     opacity = None if climbed.weight is None else opacity_of(climbed.weight).cpu().numpy()
     owners = [(unit, k) for unit in units for k in range(unit.count)]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convscope.errors import ConvscopeError, ModelError, one_line
+from convscope.errors import ConvscopeError, ModelError, UsageError, one_line
 from convscope.layers import Layers
 from convscope.models.base import Input, Model
 from convscope.models.capture import Keep, Stop, first_tensor, lock_of, observing, undisturbed
@@ -117,6 +117,10 @@ class HookedModel(Model):
         return Arrangement(self, self._layouts[size])
 
     def _fields(self, size: tuple[int, int] | None) -> Mapping[str, ReceptiveField]:
+        if self.input.depth:
+            raise ModelError(
+                f"{self.name} takes volumes; receptive fields are traced for pictures alone"
+            )
         size = size or self.input.size or self._find_size()
         if size not in self._layouts:
             self._traced(size)
@@ -165,11 +169,24 @@ class HookedModel(Model):
 
         The network gets a copy: some write into their input.
         """
-        native = self._native(values.clone())
+        native = self._native(self._unstacked(values.clone()))
         if positions is not None:
-            positions.mark(native, self._laid_out(grid(*values.shape[2:]).expand(values.shape)))
+            marks = grid(*values.shape[2:]).expand(values.shape)
+            positions.mark(native, self._laid_out(self._unstacked(marks)))
         with self._in_one_line(values), positions or ExitStack(), within or ExitStack():
             return self._call(native)
+
+    def _unstacked(self, values: Tensor) -> Tensor:
+        """Volumes ``(N, C, D, H, W)`` from pictures of their slices, for a network of volumes."""
+        depth = self.input.depth
+        if not depth:
+            return values
+        if values.shape[2] % depth:
+            raise UsageError(
+                f"{self.name} takes volumes of {depth} slices, one below the other: a height of "
+                f"{values.shape[2]} is no multiple of {depth}"
+            )
+        return values.reshape(*values.shape[:2], depth, -1, values.shape[3])
 
     @contextmanager
     def _in_one_line(self, values: Tensor) -> Iterator[None]:
@@ -190,6 +207,9 @@ class HookedModel(Model):
 
     def _advice(self, values: Tensor, line: str) -> str:
         expected = (self.input.channels, *(self.input.size or ()))
+        volumes = any(type(module).__name__ == "Conv3d" for module in self.modules.values())
+        if volumes and not self.input.depth:
+            return "It takes volumes. Tell it: --input C,D,H,W"
         if "required positional argument" in line or re.search(
             r"expects \d+ (named )?input\(s\)", line
         ):
