@@ -69,7 +69,7 @@ def is_listed(path: str) -> bool:
     return path.lower().endswith((*IMAGE_SUFFIXES, ARRAY_SUFFIX)) and not hidden
 
 
-def _read(source: Path | bytes, name: str) -> Item:
+def read_item(source: Path | bytes, name: str) -> Item:
     """A picture, or the numbers of a ``.npy`` file."""
     if name.lower().endswith(ARRAY_SUFFIX):
         found = read_array(source, name)
@@ -112,7 +112,7 @@ class Folder(Files):
 
     def picture(self, index: int) -> Item:
         name = self.ids[index]
-        return _read(self.root / self._prefix / name, name)
+        return read_item(self.root / self._prefix / name, name)
 
     def contents(self) -> bytes:
         """The sizes of all files."""
@@ -173,7 +173,7 @@ class Archive(Files):
         name = self.ids[index]
         if reason := self._damaged.get(self._prefix + name):
             raise ImageError(f"{name!r} is damaged in {self.name}: {reason}")
-        return _read(self._bytes[index], name)
+        return read_item(self._bytes[index], name)
 
     def contents(self) -> bytes:
         sums = (zlib.crc32(content) for content in self._bytes)
@@ -181,7 +181,7 @@ class Archive(Files):
 
     def _from_zip(self, path: Path) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(path) as archive:
-            members = [(m, _plain(m.filename)) for m in archive.infolist() if not m.is_dir()]
+            members = [(m, plain(m.filename)) for m in archive.infolist() if not m.is_dir()]
             listed = [(member, name) for member, name in members if is_listed(name)]
             _check_size(path, sum(member.file_size for member, _ in listed))
             for member, name in listed:
@@ -195,7 +195,7 @@ class Archive(Files):
         total = 0
         with tarfile.open(path) as archive:
             for member in archive:
-                name = _plain(member.name)
+                name = plain(member.name)
                 if member.isfile() and is_listed(name):
                     total += member.size
                     _check_size(path, total)
@@ -203,7 +203,7 @@ class Archive(Files):
                     yield name, stream.read() if stream else b""
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """``./a//b.png`` and ``/a/b.png`` are ``a/b.png``."""
     return "/".join(part for part in PurePosixPath(name).parts if part != "/")
 

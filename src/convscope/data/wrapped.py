@@ -46,7 +46,7 @@ class Wrapped(Dataset):
         self.ids = [str(i) for i in range(len(items))]
         if not self.ids:
             raise DatasetError(f"{self.name} is empty. Give at least one picture")
-        self.classes, self.labels = _indexed(_find_labels(items), _find_classes(items))
+        self.classes, self.labels = indexed(_find_labels(items), _find_classes(items))
         self.numbers = _begins_with_floats(items)
 
     def picture(self, index: int) -> Item:
@@ -116,7 +116,7 @@ def _find_classes(items: Any) -> Any:
     )
 
 
-def _indexed(labels: Any, names: Any) -> tuple[tuple[str, ...], NDArray[np.int64] | None]:
+def indexed(labels: Any, names: Any) -> tuple[tuple[str, ...], NDArray[np.int64] | None]:
     """Class names and indices, from labels that are whole numbers from 0 up, or names."""
     values = np.asarray([] if labels is None else labels)
     if values.ndim != 1 or not len(values):
