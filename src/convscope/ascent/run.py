@@ -70,25 +70,29 @@ def maximize(
     wanted = objectives(loaded, what)
     _check(steps, count, rate)
     units = [Unit(one, one.bind(loaded), seed, count) for one in wanted]
+    film = Film(steps, len(units) * count, easing=2.0) if animate else None
     with loaded.at_rest():
         lens = Lens(loaded)
-        form = param_of(param, images)
-        plan = _plan(lens, steps, size, form, transforms, rate, start)
-        plan = replace(plan, opacity=opacity, half=half)
-        film = Film(steps, len(units) * count, easing=2.0) if animate else None
-        plan = replace(plan, begun=film.start if film else None)
+        plan = _plan(lens, steps, size, param_of(param, images), transforms, rate, start)
+        begun = film.start if film else None
+        plan = replace(plan, opacity=opacity, half=half, begun=begun)
         climbed = climb_all(lens, units, plan, batch, _both(film, on_step))
         pictures = [one for each in climbed for one in _judged(lens, *each)]
         pictures = _compared(lens, units, pictures, images, plan.size)
-        if film:
-            pictures = [
-                one if one.dead else replace(one, moments=film.of(one.objective, one.index))
-                for one in pictures
-            ]
+    pictures = _with_moments(pictures, film)
     if isinstance(what, ActivationGrid):
         return Gallery(pictures, columns=what.columns(wanted), title=what.title(loaded))
     several = len(wanted) > 1 or count > 1 or isinstance(what, (list, tuple))
     return Gallery(pictures) if several else pictures[0]
+
+
+def _with_moments(pictures: list[Optimised], film: Film | None) -> list[Optimised]:
+    if film is None:
+        return pictures
+    return [
+        one if one.dead else replace(one, moments=film.of(one.objective, one.index))
+        for one in pictures
+    ]
 
 
 def _both(film: Film | None, on_step: Watch | None) -> Watch:

@@ -112,7 +112,14 @@ class Folder(Files):
 
     def picture(self, index: int) -> Item:
         name = self.ids[index]
-        return read_item(self.root / self._prefix / name, name)
+        try:
+            return read_item(self.root / self._prefix / name, name)
+        except ImageError:
+            if self.root.is_dir():
+                raise
+            raise DatasetError(
+                f"{str(self.root)!r} is gone. Bring it back, then run the same command again"
+            ) from None
 
     def contents(self) -> bytes:
         """The sizes of all files."""

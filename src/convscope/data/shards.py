@@ -57,6 +57,10 @@ class Shards(Dataset):
             with path.open("rb") as stream:
                 stream.seek(one.start)
                 content = stream.read(one.size)
+        except FileNotFoundError:
+            raise DatasetError(
+                f"Shard {str(path)!r} is gone. Bring it back, then run the same command again"
+            ) from None
         except OSError as error:
             raise ImageError(f"{one.name!r} of {path} cannot be read: {one_line(error)}") from None
         return read_item(content, self.ids[index])

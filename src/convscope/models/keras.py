@@ -102,7 +102,10 @@ class KerasModel(HookedModel):
 
     def _families(self, module: nn.Module) -> tuple[str, ...]:
         bases = {base.__name__ for base in type(module).__mro__}
-        return families(type(module), bool(bases & _CONVOLUTIONS))
+        found = families(type(module), bool(bases & _CONVOLUTIONS))
+        function = getattr(getattr(module, "activation", None), "__name__", "")
+        general = type(module).__name__ == "Activation" and "relu" in function
+        return (*found, "relu") if general else found
 
     def _weights(self, path: str) -> NDArray[np.float32] | None:
         layer = self.modules.get(path.partition("#")[0])
