@@ -43,7 +43,7 @@ class Probe:
         for part in torch.split(pictures, _AT_ONCE):
             for path, maps in self.model.activations(self._batch(part), self.paths).items():
                 assert callable(reduce)
-                found[path].append(reduce(maps).double().cpu().numpy())
+                found[path].append(reduce(maps).cpu().double().numpy())
         return {path: np.concatenate(rows) for path, rows in found.items()}
 
     def _batch(self, pictures: Tensor) -> Batch:
