@@ -1,0 +1,89 @@
+"""Pictures as they lie under the microscope, and what a layer makes of one in brief."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from convscope.images import Picture
+from convscope.models import Batch, Model
+from convscope.specimen import look_at
+from convscope.web import wire
+from convscope.web.captured import Floats
+
+_SHOWN = 1280  # an original is shown with at most so many pixels a side
+
+
+@dataclass(frozen=True, eq=False)
+class Slide:
+    """A picture under the microscope.
+
+    - ``id``: a checksum of its bytes and of the size that was asked for: the same for every network
+    - ``batch``: as the model takes it; ``original``: height and width of the picture that was given
+    - ``shown``: that picture, reduced where it is large; ``seen``: ``(h, w, 3)`` uint8
+    - ``lines``: what was done to it
+    """
+
+    id: str
+    name: str
+    batch: Batch
+    original: tuple[int, int]
+    shown: Image.Image
+    seen: NDArray[np.uint8]
+    scale: tuple[float, float]
+    offset: tuple[float, float]
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Glance:
+    """A layer on one picture, in brief: its mean map, and what its channels are."""
+
+    layer: int
+    shape: tuple[int, int, int]
+    mean: Floats
+    zero: int
+    constant: int
+    odd: int
+    low: float
+    high: float
+
+
+def make_slide(model: Model, picture: Picture, size: Any = None) -> Slide:
+    """A picture prepared for a network, at ``size`` or at the network's own."""
+    batch = model.prepare(picture, size=size)
+    specimen = look_at(model, batch)
+    assert batch.views is not None  # it is a picture
+    view = batch.views[0]
+    shown = picture.image.convert("RGB")
+    if max(shown.size) > _SHOWN:
+        shown.thumbnail((_SHOWN, _SHOWN), Image.Resampling.LANCZOS)
+    light = replace(view, original=replace(picture, image=shown))  # a large original is let go
+    return Slide(
+        _checksum(picture, size), picture.name, replace(batch, views=(light,)),
+        (picture.image.height, picture.image.width), shown, specimen.seen, view.scale, view.offset,
+        specimen.lines,
+    )  # fmt: skip
+
+
+def _checksum(picture: Picture, size: Any) -> str:
+    digest = hashlib.sha256(f"{picture.image.mode} {picture.image.size} {size}".encode())
+    digest.update(picture.image.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def make_glance(index: int, values: Floats) -> Glance:
+    """A layer's maps ``(C, H, W)`` in brief."""
+    low, high, state = wire.extremes(values)
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean = values.mean(0, dtype=np.float64).astype(np.float32)
+    return Glance(
+        index, (values.shape[0], values.shape[1], values.shape[2]), wire.pooled(mean[None], 24)[0],
+        int((state == wire.ZERO).sum()), int((state == wire.CONSTANT).sum()),
+        int((state >= wire.HOLDS_NAN).sum()), float(low.min()), float(high.max()),
+    )  # fmt: skip
