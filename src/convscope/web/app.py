@@ -38,7 +38,8 @@ def make_app(session: Session, *, hosts: Iterable[str] = ()) -> Starlette:
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         session.start()
         yield
-        told.jobs.close()
+        await run_in_threadpool(told.jobs.close)
+        session.close()
 
     app = Starlette(routes=told.routes(), lifespan=lifespan, exception_handlers=replies.handlers())
     app.state.leaving = told.leaving
@@ -140,7 +141,12 @@ def _index(_: Request) -> Response:
 
 def _static(request: Request) -> Response:
     """A file of the app: one of those that were there when it started, by its name alone."""
-    found = page.static().get(request.path_params["name"])
+    name = request.path_params["name"]
+    found = page.static().get(name)
     if found is None:
         raise HTTPException(404, "No such file")
-    return Response(found.body, media_type=found.type, headers={"Cache-Control": "no-cache"})
+    headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return Response(found.body, media_type=found.type, headers=headers)
+    headers["Content-Encoding"] = "gzip"
+    return Response(page.packed(name), media_type=found.type, headers=headers)

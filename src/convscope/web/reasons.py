@@ -10,7 +10,6 @@ import numpy as np
 from convscope.attribution import Attribution, attribute, channel_shares
 from convscope.data import Shapes
 from convscope.errors import UnknownLayer, UsageError
-from convscope.feeding import Progress
 from convscope.models import Model
 from convscope.tuning import LayerSensitivity, sensitivity
 from convscope.web.answers import Answer, as_json, short, within
@@ -71,7 +70,7 @@ def _target(session: Session, target: int | None, unit: Unit | None) -> int | st
     if target is not None:
         raise UsageError("Name a class or a unit, not both")
     layer = session.layer(unit[0])
-    return f"{layer.path}:{within(unit[1], layer.channels, f'channel of {layer.path!r}')}"
+    return f"{layer.path}:{within(unit[1], layer.channels, 'channel')}"
 
 
 def channel_attribution(session: Session, id: str, index: int, target: int | None = None) -> Answer:
@@ -87,7 +86,7 @@ def channel_attribution(session: Session, id: str, index: int, target: int | Non
 # Sensitivity
 
 
-def measure(session: Session, model: Model, index: int, progress: Progress) -> LayerSensitivity:
+def measure(session: Session, model: Model, index: int) -> LayerSensitivity:
     """What the channels of a layer follow: on the data that were named, else on drawn shapes."""
     layer = session.layer(index)
     if not layer.shape:
@@ -95,14 +94,14 @@ def measure(session: Session, model: Model, index: int, progress: Progress) -> L
     height, width = session.model.input.size or (64, 64)
     side = max(32, min(height, width))
     shown = session.data or f"shapes,count={_PICTURES},size={side}"
-    found = sensitivity(model, shown, layer.path, first=_PICTURES, progress=progress)
+    found = sensitivity(model, shown, layer.path, first=_PICTURES)
     return found[layer.path]
 
 
 def felt(session: Session, index: int, channel: int) -> Answer:
     """What one channel follows and ignores, where that was measured."""
     layer = session.layer(index)
-    within(channel, layer.channels, f"channel of {layer.path!r}")
+    within(channel, layer.channels, "channel")
     found: LayerSensitivity | None = session.felt.get(layer.path)
     if found is None:
         return as_json({"measured": False, "on": measured_on(session)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -53,6 +54,7 @@ class Session:
         self.note = ""
         wanted = opening if model is None or opening else lambda: load(model)
         self._opening = Opening(wanted, self._compare)
+        self._shown, self._numbers = dict[str, int](), itertools.count()
         self._slides: OrderedDict[str, Slide] = OrderedDict()
         self._glances: dict[str, list[Glance]] = {}
         self._found: OrderedDict[Any, Any] = OrderedDict()
@@ -127,15 +129,21 @@ class Session:
         self._compare(self.model)
 
     def scratch(self) -> Path:
-        """A folder for an atlas where none was named; gone when the process ends."""
+        """A folder for an atlas where none was named; gone with ``close``."""
         self._scratch = self._scratch or TemporaryDirectory(prefix="convscope-atlas-")
         return Path(self._scratch.name)
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
     # Pictures
 
     def slides(self) -> list[Slide]:
+        """In the order in which they were first shown."""
         with self._guard:
-            return list(self._slides.values())
+            return sorted(self._slides.values(), key=lambda slide: self._shown[slide.id])
 
     def slide(self, id: str) -> Slide:
         """A picture that was shown. Raises ``UnknownLayer`` where it is not (any more) there."""
@@ -156,9 +164,12 @@ class Session:
         slide = make_slide(self.model, picture, size)
         with self._guard:
             slide = self._slides.setdefault(slide.id, slide)
+            self._shown.setdefault(slide.id, next(self._numbers))
             self._slides.move_to_end(slide.id)
             old = [self._slides.popitem(last=False)[0]
                    for _ in range(len(self._slides) - _SLIDES)]  # fmt: skip
+            for id in old:
+                del self._shown[id]
         for id in old:
             self.captured.forget(id)
             self._glances.pop(id, None)
