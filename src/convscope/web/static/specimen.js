@@ -35,7 +35,7 @@ async function draw() {
   const [height, width] = original ? one.original : one.seen;
   overlay = h("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
   const url = await source.imageUrl(`api/inputs/${one.id}/image?view=${view.seen}`).catch(() => "");
-  const plate = h("div.plate", { style: { "aspect-ratio": `${width}/${height}`, "max-height": "22rem" } },
+  const plate = h("div.plate", { style: { "aspect-ratio": `${width}/${height}`, "--ratio": String(width / height) } },
     url && h(`img${Math.max(height, width) <= 96 ? ".pixels" : ""}`, { src: url,
       alt: original ? `${one.name}, the original` : `${one.name}, as the model sees it` }), overlay);
   const segments = h("div.segments", { role: "group", "aria-label": "Which side of the preprocessing" },
