@@ -199,7 +199,10 @@ class HookedModel(Model):
 
     def _failed(self, values: Tensor, error: Exception) -> ModelError:
         line = " ".join(str(error).split())[:200].rstrip(".")
-        shape = "×".join(map(str, values.shape[1:]))
+        channels, height, width = values.shape[1:]
+        depth = self.input.depth
+        sides = (depth, height // depth, width) if depth else (height, width)
+        shape = "×".join(map(str, (channels, *sides)))
         return ModelError(
             f"{self.name} failed on an input of {shape}: {type(error).__name__}: {line}. "
             f"{self._advice(values, line)}"
@@ -221,7 +224,7 @@ class HookedModel(Model):
             return "The processor lacks this for the type of its weights: give network.float()"
         if self.input.size and expected != tuple(values.shape[1:]):
             return f"It takes {'×'.join(map(str, expected))}"
-        return "If the size is wrong: --input C,H,W"
+        return f"If the size is wrong: --input {'C,D,H,W' if self.input.depth else 'C,H,W'}"
 
     def _record(
         self, values: Tensor, paths: Sequence[str], grad: bool, raw: bool = False
