@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import copy
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import cached_property
@@ -19,6 +18,7 @@ from convscope.layers import Layers
 from convscope.models.base import Input, Model
 from convscope.models.capture import Keep, Stop, first_tensor, lock_of, observing, undisturbed
 from convscope.models.editing import editing
+from convscope.models.failures import failed
 from convscope.models.layouts import Layout
 from convscope.models.positions import Positions, grid
 from convscope.models.receptive import ReceptiveField, tracing_receptive_fields
@@ -198,33 +198,8 @@ class HookedModel(Model):
             raise self._failed(values, error) from error
 
     def _failed(self, values: Tensor, error: Exception) -> ModelError:
-        line = " ".join(str(error).split())[:200].rstrip(".")
-        channels, height, width = values.shape[1:]
-        depth = self.input.depth
-        sides = (depth, height // depth, width) if depth else (height, width)
-        shape = "×".join(map(str, (channels, *sides)))
-        return ModelError(
-            f"{self.name} failed on an input of {shape}: {type(error).__name__}: {line}. "
-            f"{self._advice(values, line)}"
-        )
-
-    def _advice(self, values: Tensor, line: str) -> str:
-        expected = (self.input.channels, *(self.input.size or ()))
         volumes = any(type(module).__name__ == "Conv3d" for module in self.modules.values())
-        if volumes and not self.input.depth:
-            return "It takes volumes. Tell it: --input C,D,H,W"
-        if "required positional argument" in line or re.search(
-            r"expects \d+ (named )?input\(s\)", line
-        ):
-            return (
-                "It takes more than one input. Give a module that takes the picture alone, and "
-                "whose forward calls it with the others"
-            )
-        if "not implemented for" in line:
-            return "The processor lacks this for the type of its weights: give network.float()"
-        if self.input.size and expected != tuple(values.shape[1:]):
-            return f"It takes {'×'.join(map(str, expected))}"
-        return f"If the size is wrong: --input {'C,D,H,W' if self.input.depth else 'C,H,W'}"
+        return failed(self.name, self.input, values, error, volumes)
 
     def _record(
         self, values: Tensor, paths: Sequence[str], grad: bool, raw: bool = False
