@@ -10,6 +10,8 @@ from hypothesis import settings
 
 # Before any test file imports Keras: other backends have their tests in processes of their own.
 os.environ.setdefault("KERAS_BACKEND", "torch")
+# And before any imports torch: on a busy machine threads that spin take ten times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # What is submitted is judged on the same examples each time; at a desk new ones are tried.
 settings.register_profile("ci", derandomize=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +90,18 @@ def test_every_module_imports_on_its_own() -> None:
     for path in root.rglob("*.py"):
         name = ".".join(("convscope", *path.relative_to(root).with_suffix("").parts))
         importlib.import_module(name.removesuffix(".__init__"))
+
+
+def test_the_command_line_lets_threads_sleep_unless_the_user_says_otherwise() -> None:
+    code = """
+import os, contextlib
+from convscope.cli import main
+for words in (["--version"], ["--version"]):
+    with contextlib.suppress(SystemExit):
+        main(words)
+    print(os.environ["OMP_WAIT_POLICY"])
+    os.environ["OMP_WAIT_POLICY"] = "ACTIVE"
+"""
+    env = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.stdout.split()[1::2] == ["PASSIVE", "ACTIVE"], done.stdout + done.stderr
