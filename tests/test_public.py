@@ -104,4 +104,4 @@ for words in (["--version"], ["--version"]):
 """
     env = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
-    assert done.stdout.split()[1::2] == ["PASSIVE", "ACTIVE"], done.stdout + done.stderr
+    assert done.stdout.split()[2::3] == ["PASSIVE", "ACTIVE"], done.stdout + done.stderr
