@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -50,6 +50,7 @@ def test_plain_cka_is_the_papers(seed: int, block: int) -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))
+@example(2100, 1)  # once not symmetric, in the last bit
 def test_debiased_cka_is_songs_hsic(seed: int, block: int) -> None:
     a, b = layers(seed)
     expected = song(a, b) / np.sqrt(song(a, a) * song(b, b))

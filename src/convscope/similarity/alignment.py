@@ -96,5 +96,5 @@ def _unbiased(grams: Grams) -> NDArray[np.float64]:
     sums = np.stack([gram.sum(0) for gram in grams])
     totals = sums.sum(1)
     traces = flat @ flat.T
-    found = traces + np.outer(totals, totals) / ((n - 1) * (n - 2)) - 2 / (n - 2) * sums @ sums.T
+    found = traces + np.outer(totals, totals) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (sums @ sums.T)
     return np.asarray(found / (n * (n - 3)))
