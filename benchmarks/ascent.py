@@ -1,6 +1,6 @@
 """What one ascent step costs beside the bare forward to the layer and backward to the image.
 
-    python benchmarks/ascent.py [--model torchvision:squeezenet1_1] [--layer features.10] [--size 224]
+python benchmarks/ascent.py [--model torchvision:squeezenet1_1] [--layer features.10] [--size 224]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import copy
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,6 @@ from convscope.ascent.params import Fourier
 from convscope.ascent.transforms import Transforms
 from convscope.ascent.wanted import channel
 from convscope.models import Model
-
 
 PEERS = ("lucent", "horama")
 NETWORK, LAYER, SIZE = "torchvision:squeezenet1_1,weights=none", "features.10", 224

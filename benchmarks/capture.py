@@ -1,6 +1,6 @@
 """What capturing costs beside the bare forward pass of VGG16 at 224² (random weights).
 
-    python benchmarks/capture.py [--batch 2] [--device cpu]
+python benchmarks/capture.py [--batch 2] [--device cpu]
 """
 
 from __future__ import annotations

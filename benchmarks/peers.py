@@ -1,4 +1,4 @@
-"""The tools that convscope is measured beside: each installed in a folder of its own, and found again.
+"""The tools that convscope is measured beside: each in a folder of its own, and found again.
 
     python benchmarks/peers.py          (a part of `make bench`)
 
@@ -43,8 +43,15 @@ PEERS = (
     Peer("semanticlens", "semanticlens.component_visualization.activation_caching",
          ("semanticlens",)),
 )  # fmt: skip
-# Of the same trade, and asked whether they can be installed beside this torch; not run.
-OTHERS = ("thingsvision", "xplique", "lucid", "torch-dreams", "tf-keras-vis", "keract")
+# Of the same trade: asked whether they can be installed beside this torch, and why they are not run.
+OTHERS = {
+    "thingsvision": "captures as TorchLens does",
+    "xplique": "Keras on TensorFlow alone",
+    "lucid": "TensorFlow 1",
+    "torch-dreams": "ascends as lucent does",
+    "tf-keras-vis": "Keras on TensorFlow alone",
+    "keract": "Keras on TensorFlow alone",
+}
 
 
 def resolve(wanted: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -60,8 +67,8 @@ def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "ERROR" in line] or ["pip failed"]
-        raise RuntimeError(lines[-1].removeprefix("ERROR: ").strip()[:200])
+        told = [line.strip() for line in done.stderr.splitlines() if "rror:" in line]
+        raise RuntimeError(told[-1][:200] if told else "pip failed")
     return done
 
 

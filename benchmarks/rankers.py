@@ -104,5 +104,5 @@ RANKERS = {
                        "peaks only; memory grows with the images"),),
     "semanticlens": (Ranker("semanticlens ActMaxCache", semanticlens,
                             "peaks only, no positions, no statistics"),),
-    "zennit-crp": (Ranker("zennit-crp run", crp, "its own task: relevance too, by a backward pass"),),
+    "zennit-crp": (Ranker("zennit-crp run", crp, "its own task: relevance too, backward"),),
 }  # fmt: skip
