@@ -43,7 +43,7 @@ PEERS = (
     Peer("semanticlens", "semanticlens.component_visualization.activation_caching",
          ("semanticlens",)),
 )  # fmt: skip
-# Of the same trade: asked whether they can be installed beside this torch, and why they are not run.
+# Of the same trade, not run, and why; pip is asked whether they fit beside this torch.
 OTHERS = {
     "thingsvision": "captures as TorchLens does",
     "xplique": "Keras on TensorFlow alone",

@@ -41,7 +41,7 @@ DATA = Path(os.environ.get("CONVSCOPE_TEST_DATA", "../shared/data"))
 LAYERS = {"features.3": 5, "features.7": 5, "features.10": 5, "features.12": 6, "classifier.1": 6}
 CLASSES, TRANSFER = "classifier.1", 12
 PEERS = ("lucent",)
-QUICK = {"features.7": 2, "classifier.1": 2}  # units of the side by side
+QUICK = {"features.7": 1, "classifier.1": 2}  # units of the side by side
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
 

@@ -12,6 +12,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,8 @@ def pairs(peer: str, setting: Setting) -> list[Pair]:
     """Everything that a scan keeps, beside what the peer keeps, of the same images."""
     from rankers import RANKERS
 
+    if peer == "zennit-crp":  # ten times as long as the others
+        setting = replace(setting, rounds=min(setting.rounds, 3))
     contest = Contest("toy", setting.device)
     work = "ranking 128 images at 64² for 608 channels"
     ours = {"bare": partial(bare, contest.module, contest.data),
@@ -178,14 +181,14 @@ def budgets(setting: Setting) -> Iterator[Budget]:
         runs = contest.runs()
         wanted = {key: runs[key] for key in ("bare forward", "lists with positions",
                                              "every summary")}  # fmt: skip
-        found = compare(wanted, setting.rounds, setting.device)
+        found = compare(wanted, min(setting.rounds, 5), setting.device)
         bare = found.pop("bare forward")
         for (what, seconds), allowed in zip(found.items(), (lists, everything), strict=True):
             yield Budget(f"scan, {what}: {contest.title}", seconds / bare, allowed, "× bare")
     if setting.device == "cpu":
-        small, large = (peak(count) for count in (200, 2000))
-        yield Budget("memory of a scan beside passing the images forward, 2,000 images",
-                     large, 100, "MB", remark=f"with 200 images {small} MB")  # fmt: skip
+        small, large = (peak(count) for count in (100, 1000))
+        yield Budget("memory of a scan beside passing the images forward, 1,000 images",
+                     large, 100, "MB", remark=f"with 100 images {small} MB")  # fmt: skip
 
 
 _PEAK = """

@@ -52,11 +52,11 @@ def bytes_of(one: Distribution) -> int:
     return sum(file.stat().st_size for file in kept)
 
 
-def added(names: Iterable[str], folders: Iterable[str]) -> tuple[int, int]:
-    """How many packages, and their bytes."""
+def added(names: Iterable[str], folders: Iterable[str]) -> dict[str, int]:
+    """The packages and their bytes, largest first."""
     here = known(folders)
-    new = needed(names, here) - needed(GIVEN, here)
-    return len(new), sum(bytes_of(here[name]) for name in new)
+    new = {one: bytes_of(here[one]) for one in needed(names, here) - needed(GIVEN, here)}
+    return dict(sorted(new.items(), key=lambda item: -item[1]))
 
 
 def sizes() -> Iterator[dict[str, Any]]:
@@ -65,9 +65,12 @@ def sizes() -> Iterator[dict[str, Any]]:
     for name, wanted in asked.items():
         if name in GIVEN:
             continue
-        count, size = added(wanted, [*sys.path, str(FOLDER / name)])
-        if count:
-            yield {"tool": name, "packages": count, "MB": round(size / 1e6, 1)}
+        found = added(wanted, [*sys.path, str(FOLDER / name)])
+        if not found:
+            continue
+        largest = {one: round(size / 1e6) for one, size in list(found.items())[:3]}
+        size = round(sum(found.values()) / 1e6, 1)
+        yield {"tool": name, "packages": len(found), "MB": size, "largest": largest}
 
 
 if __name__ == "__main__":

@@ -156,9 +156,10 @@ def sizes(found: list[Row]) -> Iterator[str]:
     if not found:
         return
     yield from ("\n## What an installation adds to torch and torchvision\n",)
-    yield from ("| tool | packages | MB on disk |", "|---|---:|---:|")
+    yield from ("| tool | packages | MB on disk | the largest |", "|---|---:|---:|---|")
     for row in sorted(found, key=lambda one: one["MB"]):
-        yield f"| {row['tool']} | {row['packages']} | {row['MB']:.0f} |"
+        largest = ", ".join(f"{name} {size}" for name, size in row["largest"].items())
+        yield f"| {row['tool']} | {row['packages']} | {row['MB']:.0f} | {largest} |"
 
 
 def budgets(found: list[Row]) -> Iterator[str]:
