@@ -67,7 +67,7 @@ def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     if done.returncode:
-        told = [line.strip() for line in done.stderr.splitlines() if "rror:" in line]
+        told = [line.strip() for line in done.stderr.splitlines() if "error:" in line.lower()]
         raise RuntimeError(told[-1][:200] if told else "pip failed")
     return done
 
