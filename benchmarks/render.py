@@ -66,7 +66,7 @@ def budgets(setting: Setting) -> list[Budget]:
     found = compare({"ours": convscope, "theirs": subplots}, setting.rounds)
     work = "grid of 128 maps of 112×112 to PNG"
     return [
-        Budget(work, 1000 * found["ours"], 60, "ms"),
+        Budget(work, 1000 * found["ours"], 60, "CPU ms"),
         Budget("… beside plt.subplots", found["theirs"] / found["ours"], 40, "×", least=True),
     ]
 

@@ -85,16 +85,16 @@ def ask(job: Job, rounds: int) -> dict[str, Any]:
     given = json.dumps(dataclasses.asdict(job))
     command = [sys.executable, "-W", "ignore", __file__, "--work", given, "--rounds", str(rounds)]
     threads = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-    start = time.monotonic()
+    start, load = time.monotonic(), round(os.getloadavg()[0], 1)
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=threads, timeout=LONGEST)
     except subprocess.TimeoutExpired:
-        return {"error": f"longer than {LONGEST} s", "rows": [], "seconds": LONGEST}
-    seconds = round(time.monotonic() - start, 1)
+        return {"error": f"longer than {LONGEST} s", "rows": [], "seconds": LONGEST, "load": load}
+    told = {"seconds": round(time.monotonic() - start, 1), "load": load}
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        return {"error": lines[-1][:300], "rows": [], "seconds": seconds}
-    return {"rows": json.loads(done.stdout.splitlines()[-1]), "seconds": seconds}
+        return {"error": lines[-1][:300], "rows": []} | told
+    return {"rows": json.loads(done.stdout.splitlines()[-1])} | told
 
 
 def main() -> None:

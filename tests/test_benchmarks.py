@@ -124,11 +124,13 @@ def test_the_table_holds_all_that_was_found(benchmark: Any) -> None:
     written = benchmark("written")
     budget = {"work": "a step of ascent", "measured": 1.38, "allowed": 1.15, "unit": "× bare",
               "least": False, "remark": "", "met": False}  # fmt: skip
+    click = budget | {"work": "click", "measured": 300.0, "allowed": 100, "unit": "ms"}
     found = {
         "pairs": job("pairs", pair(), pair(peer="broken", theirs=None, error="E: a|b")),
         "answers": job("answers", {"question": "q", "tool": "t", "right": False, "said": "0.00"}),
         "sizes": job("sizes", {"tool": "t", "packages": 2, "MB": 7.4, "largest": {"p": 7}}),
         "budgets": job("budgets", budget),
+        "clicks": job("budgets", click, load=9.0),
         "gone": job("pairs", error="longer than 420 s"),
     }
     text = "\n".join(written.lines(found, written.circumstances()))
@@ -141,6 +143,7 @@ def test_the_table_holds_all_that_was_found(benchmark: Any) -> None:
         "On a GPU: nothing measured",
     ):
         assert line in text
+    assert "misses by 200%: on the clock, and others kept the machine busy (load 9.0)" in text
     assert "| 1.38 × bare | ≤ 1.15 × bare | **no** | misses by 20%: the picture itself" in text
 
 
