@@ -85,6 +85,8 @@ def ask(job: Job, rounds: int) -> dict[str, Any]:
     given = json.dumps(dataclasses.asdict(job))
     command = [sys.executable, "-W", "ignore", __file__, "--work", given, "--rounds", str(rounds)]
     threads = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    if job.device == "cpu":  # some tools take a GPU wherever there is one
+        threads["CUDA_VISIBLE_DEVICES"] = ""
     start, load = time.monotonic(), round(os.getloadavg()[0], 1)
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=threads, timeout=LONGEST)
