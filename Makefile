@@ -8,7 +8,7 @@ SERVE = $(VENV)/.serve
 DEV = $(VENV)/.dev
 export CONVSCOPE_TEST_DATA ?= $(abspath ../shared/data)
 
-.PHONY: help install demo serve test test-slow test-oldest check format clean
+.PHONY: help install demo serve test test-slow test-oldest bench check format clean
 
 help:
 	@echo "make demo         look inside the built-in network, offline, into ./convscope-demo/"
@@ -17,6 +17,7 @@ help:
 	@echo "make test         checks and tests (under 10 minutes on 2 cores)"
 	@echo "make test-slow    the long tests"
 	@echo "make test-oldest  the fast tests on the oldest torch and Keras supported"
+	@echo "make bench        convscope beside other tools, measured (OPTIONS=--gpu: on a GPU too)"
 	@echo "make check        ruff, mypy, import-linter"
 	@echo "make format       ruff format"
 
@@ -64,9 +65,19 @@ test-oldest:
 	$(BIN)/python -m pip install --quiet -e '.[all]' --group dev -c requirements-oldest.txt
 	@touch $@
 
+# An environment of its own: each peer lies in a folder of its own in it, and all share one torch.
+bench:
+	$(MAKE) VENV=.venv-bench .venv-bench/.bench
+	.venv-bench/bin/python benchmarks/side_by_side.py $(OPTIONS)
+
+.venv-bench/.bench: pyproject.toml benchmarks/peers.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[torchvision,captum,app,demo]' 'playwright>=1.48'
+	$(BIN)/python benchmarks/peers.py
+	@touch $@
+
 format: $(DEV)
 	$(BIN)/ruff check --fix src tests benchmarks
 	$(BIN)/ruff format src tests benchmarks
 
 clean:
-	rm -rf $(VENV) .venv-oldest convscope-demo dist build
+	rm -rf $(VENV) .venv-oldest .venv-bench convscope-demo dist build

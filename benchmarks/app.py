@@ -17,11 +17,14 @@ import statistics
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from timing import Budget, Setting, one_line
 from torch import nn
 
 import convscope as cs
@@ -113,13 +116,20 @@ def put(address: str) -> str:
     raise SystemExit("the model is loaded for ever")
 
 
+def high(times: list[float]) -> float:
+    """The 95th percentile."""
+    return sorted(times)[round(0.95 * (len(times) - 1))]
+
+
 def line(name: str, times: list[float], budget: str) -> None:
-    ordered = sorted(times)
-    p95 = ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))]
-    print(f"{name:<38}p50 {statistics.median(times):7.1f} ms   p95 {p95:7.1f} ms   {budget}")
+    p50, p95 = statistics.median(times), high(times)
+    print(f"{name:<38}p50 {p50:7.1f} ms   p95 {p95:7.1f} ms   {budget}")
 
 
-def measure(page: Any, address: str, id: str, repeat: int) -> None:
+def clicked(
+    page: Any, address: str, id: str, repeat: int
+) -> tuple[dict[str, list[float]], list[float]]:
+    """Milliseconds from the click on each layer to its maps, and to the first paint of all."""
     clicks: dict[str, list[float]] = {name: [] for name in LAYERS}
     shells = []
     for turn in range(repeat + 1):
@@ -135,6 +145,11 @@ def measure(page: Any, address: str, id: str, repeat: int) -> None:
             page.wait_for_timeout(150)
         if turn:
             shells.append(min(paints))
+    return clicks, shells
+
+
+def measure(page: Any, address: str, id: str, repeat: int) -> None:
+    clicks, shells = clicked(page, address, id, repeat)
     line("shell, first paint", shells, "≤ 1000")
     for path, times in clicks.items():
         line(f"click → painted, {LAYERS[path]}", times, "p50 ≤ 60, p95 ≤ 100")
@@ -148,12 +163,11 @@ def measure(page: Any, address: str, id: str, repeat: int) -> None:
     line("receptive field under the pointer", page.evaluate(HOVER), "≤ 16")
 
 
-def main() -> None:
+@contextmanager
+def opened() -> Iterator[tuple[Any, str, str]]:
+    """A page in Chromium before a server: page, address, picture."""
     from playwright.sync_api import sync_playwright
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeat", type=int, default=15)
-    repeat = parser.parse_args().repeat
     server, address = serve()
     id = put(address)
     with sync_playwright() as driver:
@@ -162,9 +176,30 @@ def main() -> None:
         )
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.on("pageerror", lambda error: print("error:", error, file=sys.stderr))
-        measure(page, address, id, repeat)
+        yield page, address, id
         browser.close()
     server.should_exit = True
+
+
+def budgets(_setting: Setting) -> Iterator[Budget]:
+    work = "click on a layer → maps on the screen, p95"
+    try:
+        with opened() as (page, address, id):
+            clicks, _ = clicked(page, address, id, repeat=15)
+    except Exception as error:  # no Chromium, or no playwright
+        yield Budget(work, None, 100, "ms", remark=f"not measured here: {one_line(error)}")
+        return
+    for path, times in clicks.items():
+        said = f"half of them within {statistics.median(times):.0f} ms"
+        yield Budget(f"{work}, {LAYERS[path]}", high(times), 100, "ms", remark=said)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeat", type=int, default=15)
+    repeat = parser.parse_args().repeat
+    with opened() as (page, address, id):
+        measure(page, address, id, repeat)
     packed = sum(len(gzip.compress(path.read_bytes())) for path in STATIC.glob("*.js"))
     print(f"{'JavaScript, gzipped':<38}{packed / 1000:.1f} kB   ≤ 60")
 

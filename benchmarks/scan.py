@@ -3,7 +3,7 @@
 python benchmarks/scan.py [--rounds 5] [--only toy|vgg16|resnet50|memory]
 
 The data are in memory already: what is measured is the network and the summaries, not decoding.
-Beside convscope: keeping every activation and sorting at the end, and hooks with naive statistics.
+Beside convscope: hooks with naive statistics; what other tools do is in ``rankers.py``.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from capture import vgg16
-from timing import compare, table
+from timing import Budget, Pair, Run, Setting, beside, compare, table
 from torch import Tensor, nn
 
 import convscope as cs
@@ -28,6 +30,9 @@ from convscope.scanning.readings import read
 from convscope.scanning.summaries import Extremes
 
 CLASSES = 10
+PEERS = ("by hand", "semanticlens", "zennit-crp")
+# name: its network, the side of its images, images at once, the budgets of lists and of everything
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, int, float, float]] = {}
 
 
 def toy() -> nn.Module:
@@ -50,11 +55,14 @@ def resnet50() -> nn.Module:
     return make(weights=None).eval().requires_grad_(False)  # type: ignore[no-any-return]
 
 
-def batches(count: int, batch: int, side: int) -> list[tuple[np.ndarray, Tensor]]:
+def batches(
+    count: int, batch: int, side: int, device: str = "cpu"
+) -> list[tuple[np.ndarray, Tensor]]:
     """``count`` batches with their listing indices."""
     draw = torch.Generator().manual_seed(0)
     indices = [np.arange(k * batch, (k + 1) * batch) for k in range(count)]
-    return [(images, torch.rand(batch, 3, side, side, generator=draw)) for images in indices]
+    values = (torch.rand(batch, 3, side, side, generator=draw) for _ in indices)
+    return [(images, one.to(device)) for images, one in zip(indices, values, strict=True)]
 
 
 class Scanned:
@@ -84,6 +92,22 @@ class Scanned:
                 batch = Batch(values, None, ("",) * len(values), False)
                 self.model.stream(batch, self.paths, consume)
 
+    def crowd(self, count: int = 512) -> None:
+        """As the lists stand after so many more images: scores like those seen are drawn.
+
+        They are known while the lists are not full: after eight images at most.
+        """
+        draw = np.random.default_rng(0)
+        images = np.arange(5_000, 5_000 + count)
+        for summary in self.summaries.values():
+            extremes = summary._parts["extremes"] if self.everything else summary
+            seen = extremes.ranking.state()["score"]
+            middle, spread = np.nanmean(seen, 0), np.nanstd(seen, 0)
+            drawn = draw.standard_normal((count, len(middle)), np.float32) * spread + middle
+            extremes.ranking.update(
+                images, drawn, lambda rows, columns: np.zeros(len(rows), np.int32)
+            )
+
 
 def bare(module: nn.Module, data: list[tuple[np.ndarray, Tensor]]) -> None:
     with torch.no_grad():
@@ -108,41 +132,93 @@ def naive(module: nn.Module, data: list[tuple[np.ndarray, Tensor]]) -> None:
         one.remove()
 
 
-def speed(name: str, make: Callable[[], nn.Module], side: int, batch: int, rounds: int) -> None:
-    module = make()
-    model = cs.load(module, preprocess=cs.Preprocess(size=(side, side)))
-    lists, everything = Scanned(model, False), Scanned(model, True)
-    # Lists fill up in the first images and change ever more rarely after: both are measured.
-    fill = batches(max(2, 512 // batch), batch, side) if name == "toy" else batches(3, batch, side)
-    for scanned in (lists, everything):
-        scanned.run(fill)
-    data = [(images + 10_000, values) for images, values in batches(2, batch, side)]
-    first = partial(lambda: Scanned(model, True).run(data))
-    medians = compare(
-        {
-            "bare forward": partial(bare, module, data),
-            "bare forward again (the noise)": partial(bare, module, data),
-            "lists with positions": partial(lists.run, data),
-            "every summary": partial(everything.run, data),
-            "every summary, the very first batches": first,
-            "hooks with naive statistics, no lists": partial(naive, module, data),
-        },
-        rounds,
-    )
-    channels = sum(layer.channels for layer in lists.layers)
-    title = (
-        f"{name} at {side}², batch {batch}, {len(lists.layers)} convolutions, {channels} channels"
-    )
-    table(f"{title}, {torch.get_num_threads()} thread(s)", medians, "bare forward")
+class Contest:
+    """One network, its batches, and what is run over them."""
+
+    def __init__(self, name: str, device: str = "cpu") -> None:
+        make, side, batch, *_ = NETWORKS[name]
+        self.module = make().to(device)
+        self.model = cs.load(self.module, preprocess=cs.Preprocess(size=(side, side)))
+        # Lists fill up in the first images and change ever more rarely after: both are measured.
+        fill = batches(8 if name == "toy" else 8 // batch, batch, side, device)
+        self.lists, self.everything = (Scanned(self.model, all_) for all_ in (False, True))
+        for scanned in (self.lists, self.everything):
+            scanned.run(fill)
+            if name != "toy":  # which has now seen 512
+                scanned.crowd()
+        later = batches(2, batch, side, device)
+        self.data = [(images + 10_000, values) for images, values in later]
+        paths = self.lists.layers
+        self.title = (
+            f"{name} at {side}², batch {batch}, {len(paths)} convolutions, "
+            f"{sum(layer.channels for layer in paths)} channels"
+        )
+
+    def runs(self) -> dict[str, Run]:
+        return {
+            "bare forward": partial(bare, self.module, self.data),
+            "bare forward again (the noise)": partial(bare, self.module, self.data),
+            "lists with positions": partial(self.lists.run, self.data),
+            "every summary": partial(self.everything.run, self.data),
+            "every summary, the very first batches": self.first,
+            "hooks with naive statistics, no lists": partial(naive, self.module, self.data),
+        }
+
+    def first(self) -> None:
+        Scanned(self.model, True).run(self.data)
+
+
+NETWORKS.update(
+    toy=(toy, 64, 64, 1.25, 1.40),
+    vgg16=(vgg16, 224, 4, 1.10, 1.40),
+    resnet50=(resnet50, 224, 8, 1.10, 1.40),
+)
+
+
+def pairs(peer: str, setting: Setting) -> list[Pair]:
+    """Everything that a scan keeps, beside what the peer keeps, of the same images."""
+    from rankers import RANKERS
+
+    if peer == "zennit-crp":  # ten times as long as the others
+        setting = replace(setting, rounds=min(setting.rounds, 3))
+    contest = Contest("toy", setting.device)
+    work = "ranking 128 images at 64² for 608 channels"
+    ours = {"bare": partial(bare, contest.module, contest.data),
+            "ours": partial(contest.everything.run, contest.data)}  # fmt: skip
+    images = torch.cat([values for _, values in contest.data])
+    return [
+        beside(work, one.name, setting, ours, partial(one.prepare, contest.module, images),
+               one.remark)
+        for one in RANKERS[peer]
+    ]  # fmt: skip
+
+
+def budgets(setting: Setting) -> Iterator[Budget]:
+    for name, (*_, lists, everything) in NETWORKS.items():
+        contest = Contest(name, setting.device)
+        runs = contest.runs()
+        names = ("bare forward", "lists with positions", "every summary")
+        first = "every summary, the very first batches"
+        wanted = {key: runs[key] for key in (*names, first)}
+        found = compare(wanted, min(setting.rounds, 5), setting.device)
+        bare, begun = found.pop("bare forward"), found.pop(first)
+        for (what, seconds), allowed in zip(found.items(), (lists, everything), strict=True):
+            said = f"the very first batches {begun / bare:.2f} ×" if what == "every summary" else ""
+            work = f"scan, {what}: {contest.title}"
+            yield Budget(work, seconds / bare, allowed, "× bare", remark=said)
+    if setting.device == "cpu":
+        small, large = (peak(count) for count in (100, 1000))
+        yield Budget("memory of a scan beside passing the images forward, 1,000 images",
+                     large, 100, "MB", remark=f"with 100 images {small} MB")  # fmt: skip
 
 
 _PEAK = """
-import resource, sys, shutil, tempfile, torch
-sys.path.insert(0, "benchmarks")
+import re, sys, shutil, tempfile, torch
+sys.path.insert(0, sys.argv[1])
 torch.set_num_threads(1)
 import convscope as cs
 from scan import toy
-count, scanning = int(sys.argv[1]), sys.argv[2] == "scan"
+count, scanning = int(sys.argv[2]), sys.argv[3] == "scan"
 model = cs.load(toy(), preprocess=cs.Preprocess(size=(64, 64)))
 data = cs.open_dataset(f"shapes,count={count},size=64")
 folder = tempfile.mkdtemp()
@@ -157,18 +233,21 @@ else:
         for loaded in load_batches(model, data, (64, 64), indices):
             model.module(loaded.values)
 shutil.rmtree(folder)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+# Not getrusage: what that says of a process includes its parent's peak (Linux).
+print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024)
 """
 
 
-def memory() -> None:
-    """Peak memory of whole processes, scanning and only passing forward."""
-    print("\nPeak memory of the toy network at 64², batch 32 (MB)")
-    for count in (500, 5000):
-        peaks = [int(subprocess.run([sys.executable, "-c", _PEAK, str(count), what], text=True,
-                                    capture_output=True, check=True).stdout)
-                 for what in ("bare", "scan")]  # fmt: skip
-        print(f"  {count:>5} images: bare {peaks[0]}, scan {peaks[1]}: {peaks[1] - peaks[0]} more")
+def peak(count: int) -> int:
+    """How many MB more a whole process takes at its peak for scanning than for passing forward."""
+    peaks = [
+        subprocess.run(
+            [sys.executable, "-c", _PEAK, str(Path(__file__).parent), str(count), what],
+            text=True, capture_output=True, check=True,
+        ).stdout
+        for what in ("bare", "scan")
+    ]  # fmt: skip
+    return int(peaks[1]) - int(peaks[0])
 
 
 def main() -> None:
@@ -177,12 +256,14 @@ def main() -> None:
     parser.add_argument("--only", default="")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    for name, make, side, batch in (("toy", toy, 64, 64), ("vgg16", vgg16, 224, 4),
-                                    ("resnet50", resnet50, 224, 8)):  # fmt: skip
+    for name in NETWORKS:
         if options.only in ("", name):
-            speed(name, make, side, batch, options.rounds)
+            contest = Contest(name)
+            title = f"{contest.title}, one thread"
+            table(title, compare(contest.runs(), options.rounds), "bare forward")
     if options.only in ("", "memory"):
-        memory()
+        for count in (500, 5000):
+            print(f"memory, toy at 64², {count:>5} images: {peak(count)} MB more than bare")
 
 
 if __name__ == "__main__":
