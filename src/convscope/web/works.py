@@ -8,10 +8,8 @@ asked.
 from __future__ import annotations
 
 import io
-import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol
 
@@ -180,27 +178,11 @@ class Measurement(Work):
             raise UnknownLayer(f"{layer.path!r} returns no tensor of numbers, so it has no maps")
 
     def run(self, session: Session, model: Model, teller: Teller) -> dict[str, Any]:
-        with _counted(model, teller) if model is not session.model else nullcontext():
-            found = reasons.measure(session, model, self.layer)
+        found = reasons.measure(
+            session, model, self.layer, lambda k: teller.far(k, 0, f"{k} passes")
+        )
         session.felt[found.layer.path] = found
         return {"sentence": f"mean invariance {found.mean:.2f}"}
-
-
-@contextmanager
-def _counted(model: Model, teller: Teller) -> Iterator[None]:
-    """Every look that this copy of the network takes is told, and may be the last."""
-    look, count = model.activations, itertools.count(1)
-
-    def looked(*given: Any, **named: Any) -> Any:
-        k = next(count)
-        teller.far(k, 0, f"{k} passes")
-        return look(*given, **named)
-
-    model.activations = looked  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        del model.activations
 
 
 @dataclass(frozen=True)

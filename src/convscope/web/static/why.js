@@ -81,8 +81,10 @@ export function why(room, unit) {
       ...Object.fromEntries([...first, ...rest.filter(([k]) => !first.some(([f]) => f === k))]) };
     // a leading blank keeps the order: plain numbers as keys would come first
     const now = /^\d/.test(view.target) ? ` ${view.target}` : target();
+    const focused = document.activeElement?.id;
     fill(controls, choice("Explain", options, now, (to) => go({ target: to.trim() }, true), "target"),
       choice("Method", Object.fromEntries(Object.entries(METHODS).filter(([name]) => can.attribution.includes(name))), view.method, (method) => go({ method }, true), "method"));
+    if (focused) document.getElementById(focused)?.focus();
   }
 
   /** A class's number, "unit" or the answer. */
