@@ -8,7 +8,6 @@ from collections.abc import Callable
 from convscope.errors import ConvscopeError, UsageError, one_line
 from convscope.models import Model
 
-
 _PATIENCE = 30.0  # seconds
 
 
