@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import base64
-import itertools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -89,37 +86,16 @@ def channel_attribution(session: Session, id: str, index: int, target: int | Non
 # Sensitivity
 
 
-def measure(
-    session: Session, model: Model, index: int, on_pass: Callable[[int], None]
-) -> LayerSensitivity:
-    """What the channels of a layer follow: on the data that were named, else on drawn shapes.
-
-    ``on_pass`` is called with the number of every look that a copy of the network takes.
-    """
+def measure(session: Session, model: Model, index: int) -> LayerSensitivity:
+    """What the channels of a layer follow: on the data that were named, else on drawn shapes."""
     layer = session.layer(index)
     if not layer.shape:
         raise UnknownLayer(f"{layer.path!r} returns no tensor of numbers, so it has no channels")
     height, width = session.model.input.size or (64, 64)
     side = max(32, min(height, width))
     shown = session.data or f"shapes,count={_PICTURES},size={side}"
-    with nullcontext() if model is session.model else _counted(model, on_pass):
-        found = sensitivity(model, shown, layer.path, first=_PICTURES)
+    found = sensitivity(model, shown, layer.path, first=_PICTURES)
     return found[layer.path]
-
-
-@contextmanager
-def _counted(model: Model, on_pass: Callable[[int], None]) -> Iterator[None]:
-    look, count = model.activations, itertools.count(1)
-
-    def looked(*given: Any, **named: Any) -> Any:
-        on_pass(next(count))
-        return look(*given, **named)
-
-    model.activations = looked  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        del model.activations
 
 
 def felt(session: Session, index: int, channel: int) -> Answer:

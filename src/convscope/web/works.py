@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol
 
@@ -25,6 +26,7 @@ from convscope.scanning import Step as Scanned
 from convscope.scanning import scan
 from convscope.web import reasons
 from convscope.web.answers import short
+from convscope.web.counting import counted
 from convscope.web.session import Session
 
 _MOST_STEPS, _LARGEST, _LONGEST = 2048, 512, 64
@@ -156,9 +158,10 @@ class Explanation(Work):
 
     def run(self, session: Session, model: Model, teller: Teller) -> dict[str, Any]:
         teller.far(0, 0)
-        found = reasons.explained(
-            session, model, self.input, self.method, self.target, self.unit
-        )  # what was computed is kept, and asked for at its own address
+        with _followed(session, model, teller):  # it is kept, and asked for at its own address
+            found = reasons.explained(
+                session, model, self.input, self.method, self.target, self.unit
+            )
         return {"sentence": found.maps[0].sentence(found.score)}
 
 
@@ -178,11 +181,17 @@ class Measurement(Work):
             raise UnknownLayer(f"{layer.path!r} returns no tensor of numbers, so it has no maps")
 
     def run(self, session: Session, model: Model, teller: Teller) -> dict[str, Any]:
-        found = reasons.measure(
-            session, model, self.layer, lambda k: teller.far(k, 0, f"{k} passes")
-        )
+        with _followed(session, model, teller):
+            found = reasons.measure(session, model, self.layer)
         session.felt[found.layer.path] = found
         return {"sentence": f"mean invariance {found.mean:.2f}"}
+
+
+def _followed(session: Session, model: Model, teller: Teller) -> AbstractContextManager[None]:
+    """Tell of every pass, where the model is a copy of one's own."""
+    if model is session.model:
+        return nullcontext()
+    return counted(model, lambda k: teller.far(k, 0, f"{k} passes"))
 
 
 @dataclass(frozen=True)
