@@ -221,3 +221,69 @@ def test_without_a_second_network_it_is_said_how_to_give_one(chromium, photos):
         visit.put(address, photos / FIRST)
         visit.open_view(page, address, "#/compare?with=models")
         assert "convscope serve -m A -m B" in page.inner_text("main")
+
+
+def tab_to(page: Any, selector: str) -> None:
+    """Walk there with the Tab key alone."""
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        if page.evaluate("(s) => document.activeElement?.matches(s) ?? false", selector):
+            return
+    raise AssertionError(f"Tab never comes to {selector}")
+
+
+def test_comparing_explaining_and_saving_by_keyboard_alone(chromium, address, pair):
+    pytest.importorskip("captum")
+    with visit.page(chromium) as page:
+        visit.open_view(page, address, visit.of("#/layer/1", pair))
+        press = page.keyboard.press
+        press("w")
+        page.wait_for_selector(".why h2")
+        assert "tab=why" in page.url
+        tab_to(page, "#method")
+        press("ArrowDown")  # to the next method
+        press("ArrowDown")
+        visit.until(page, "location.hash.includes('method=gradient_x_input')")
+        visit.until(page, "/gradient × input:/i.test(document.querySelector('.why').innerText)")
+        press("Escape")  # letters choose in a list: out of it first
+        press("b")
+        visit.until(page, "document.querySelector('main h1').textContent === 'Compare'")
+        page.wait_for_selector("a.cell")
+        tab_to(page, ".segments[aria-label='What to compare'] button:nth-child(2)")
+        press("Enter")
+        visit.until(page, "location.hash.includes('with=layers')")
+        page.wait_for_selector("#swap")
+        tab_to(page, "#swap")
+        press("Enter")
+        visit.until(page, "location.hash.includes('to=')")
+        visit.settled(page)
+        assert page.evaluate("document.activeElement.id") == "swap"  # one stays where one was
+        page.wait_for_selector("a.cell")
+        press("g")
+        assert page.evaluate("document.activeElement.dataset.k") == "0"
+        tab_to(page, "#save")
+        press("Enter")
+        page.wait_for_selector("dialog[open]")
+        assert not visit.violations(page)
+        tab_to(page, "#save-svg")
+        with page.expect_download() as saved:
+            press("Enter")
+        assert saved.value.suggested_filename.endswith(".svg")
+        assert not page.locator("dialog[open]").count()
+
+
+def test_the_sheet_of_keys_names_every_key_that_does_something(chromium, address, pair):
+    import re
+
+    static = Path(cs.__file__).parent / "web" / "static"
+    source = (static / "keys.js").read_text()
+    table = source.split("const KEYS = {")[1].split("\n};")[0]
+    keys = set(re.findall(r"""(?:^|[{,]\s*|\s)(?:"(.)"|([a-zA-Z])):\s*(?:\(|\w)""", table))
+    known = {a or b for a, b in keys}
+    assert {"?", "[", "b", "w", "P", "d", "p"} <= known
+    with visit.page(chromium) as page:
+        visit.open_view(page, address, visit.of("#/", pair))
+        page.keyboard.press("?")
+        page.wait_for_selector("dialog[open]")
+        listed = set(page.locator("dialog kbd").all_inner_texts())
+    assert known - listed == set()

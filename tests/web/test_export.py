@@ -199,3 +199,44 @@ def test_numbers_are_looked_at_like_pictures(tmp_path: Path) -> None:
     np.testing.assert_array_equal(session.maps(first, 0), found)
     with pytest.raises(UsageError, match="An array of 2 images was given for one"):
         session.show(given(np.stack([bands, bands])))
+
+
+def test_two_networks_and_data_from_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, photos: Path, tmp_path: Path
+) -> None:
+    """Everything but the waiting: what the session would be."""
+    uvicorn: Any = pytest.importorskip("uvicorn")
+    from convscope.web import server
+
+    made = []
+    real = server.make_session
+    monkeypatch.setattr(
+        server, "make_session", lambda *a, **k: made.append(real(*a, **k)) or made[-1]
+    )
+    monkeypatch.setattr("convscope.web.server.cap_threads", lambda: None)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    out = tmp_path / "atlas"
+    done = CliRunner().invoke(app, ["serve", str(out), "-m", "demo", "-m", "demo",
+                                    "--data", str(photos), "--port", "0"])  # fmt: skip
+    assert done.exit_code == 0, done.output
+    (session,) = made
+    assert session.ready().model.title == "demo"
+    assert session.other is not None
+    assert session.other.ready().model is not session.model
+    assert len(session.data) == 24
+    assert (session.atlas, session.folder) == (None, out)
+    assert session.captured.bound == session.other.captured.bound == 256 << 20
+
+
+def test_what_cannot_be_served_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for words, said in (
+        (["-m", "demo", "-m", "demo", "-m", "demo"], "the app compares two: -m A -m B"),
+        (["--data", str(tmp_path / "nothing")], "nothing"),
+        ([str(tmp_path)], "is no atlas"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(["serve", *words])
+        assert stop.value.code == 1
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1

@@ -475,6 +475,20 @@ def test_ctrl_c_ends_it_in_the_middle_of_a_job() -> None:
     assert (process.returncode, said) == (0, "")
 
 
+def test_ctrl_c_ends_it_while_networks_are_being_loaded() -> None:
+    code = "import convscope as cs; cs.serve('demo', other='demo', port=0)"
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    assert process.stdout
+    port = int(process.stdout.readline().rstrip("/\n").rpartition(":")[2])
+    assert whole(("127.0.0.1", port), "GET /api/model")[0] in (200, 202)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, "")
+
+
 # Models that misbehave
 
 

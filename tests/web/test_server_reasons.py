@@ -164,6 +164,39 @@ def test_sensitivity_is_measured_on_demand(two: TestClient) -> None:
     assert not two.get("/api/sensitivity/0/channels/0").json()["measured"]
 
 
+def test_an_explanation_ends_where_that_is_asked(
+    two: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("captum")
+    from convscope.web import works
+
+    reached, go_on = threading.Event(), threading.Event()
+    real = works.counted
+
+    def slowly(model: Any, on_pass: Any) -> Any:
+        def passing(k: int) -> None:
+            if k == 5:  # in the midst of it
+                reached.set()
+                go_on.wait(20)
+            on_pass(k)
+
+        return real(model, passing)
+
+    monkeypatch.setattr(works, "counted", slowly)
+    id = shown(two, seed=30)
+    wish = {"kind": "attribute", "input": id, "method": "occlusion"}
+    job = two.post("/api/jobs", json=wish).json()["id"]
+    assert reached.wait(30)
+    two.delete(f"/api/jobs/{job}")
+    go_on.set()
+    last = finished(two, job)
+    assert (last["state"], last["detail"]) == ("cancelled", "")
+    monkeypatch.setattr(works, "counted", real)
+    again = two.post("/api/jobs", json=wish).json()["id"]
+    assert again != job
+    assert finished(two, again)["state"] == "done"
+
+
 def test_measuring_ends_where_that_is_asked(two: TestClient) -> None:
     model = loaded()
     with client_of(Session(model, data=None)) as client:

@@ -3,7 +3,7 @@
 session · slides · captured · opening   what is known: a network, pictures, what was seen of them
 network · pictures · reasons ·
   evidence · numbers                    what is answered; no HTTP (answers: what an answer is)
-jobs · works                            long work, and its kinds
+jobs · works · counting                 long work, and its kinds
 wire                                    how numbers travel
 page · collecting · exporting · live    the app's files; the app with its data as one of them
 app · routes · asked · replies ·

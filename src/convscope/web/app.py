@@ -39,7 +39,7 @@ def make_app(session: Session, *, hosts: Iterable[str] = ()) -> Starlette:
         session.start()
         yield
         await run_in_threadpool(told.jobs.close)
-        session.close()
+        await run_in_threadpool(session.close)
 
     app = Starlette(routes=told.routes(), lifespan=lifespan, exception_handlers=replies.handlers())
     app.state.leaving = told.leaving

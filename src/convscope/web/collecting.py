@@ -25,14 +25,15 @@ class Collected:
         self._evidence = Evidence(session)
         self._found: dict[str, page.Block] = {}
         self._held: dict[bytes, page.Block] = {}
-        self._drawn = THUMB
+        self._sides: dict[int, int] = {}
         self._left_out: dict[str, None] = {}
         self._bytes = sum(len(file.body) * 4 // 3 for file in page.static().values())
 
     def microscope(self) -> Microscope:
         """The page."""
         title = f"{self._title()} · convscope"
-        steps = (self._basics, self._pictures, self._layers, self._maps, self._channels, self._rest)
+        steps = (self._basics, self._pictures, self._layers, self._maps, self._kernels,
+                 self._channels, self._rest)  # fmt: skip
         for step in steps:
             step()
         self._tell("writing")
@@ -99,13 +100,16 @@ class Collected:
                           partial(pictures.field, session, slide.id, k))  # fmt: skip
 
     def _layers(self) -> None:
-        """What an atlas knows of layers as a whole, and kernels."""
+        """What an atlas knows of layers as a whole."""
         if self._session.atlas is not None:
             self._tell("reading the atlas")
             self._try("api/atlas/findings", "findings", self._evidence.findings)
         for k in self._scanned():
             self._try(f"api/atlas/layers/{k}", "statistics of some layers",
                       partial(self._evidence.layer, k))  # fmt: skip
+
+    def _kernels(self) -> None:
+        """Filters that are small enough to be looked at."""
         if self._session.state == "ready":
             for k, layer in enumerate(self._session.layers):
                 if "conv" in layer.families:
@@ -127,9 +131,10 @@ class Collected:
         self._tell("drawing maps")
         room = (self._most - self._bytes) * (2 / 3 if session.atlas is not None else 1)
         first, _ = _by_weight(session)
-        self._drawn = self._side(room, first)
-        if self._drawn < THUMB:
-            self._left_out[f"maps larger than {self._drawn}×{self._drawn}"] = None
+        self._sides = self._fitting(room, first)
+        least = min(self._sides.values(), default=THUMB)
+        if least < THUMB:
+            self._left_out[f"maps of some layers at more than {least}×{least}"] = None
         self._draw(first)
 
     def _rest(self) -> None:
@@ -138,25 +143,29 @@ class Collected:
             self._draw(_by_weight(self._session)[1])
 
     def _draw(self, layers: Sequence[int]) -> None:
-        session = self._session
+        session, least = self._session, min(self._sides.values(), default=THUMB)
         for k in layers:
+            side = self._sides.get(k, least)
             for slide in session.slides():
                 path = f"api/inputs/{slide.id}/maps/{k}?max={THUMB}"
                 self._try(path, "maps of some layers",
-                          partial(pictures.maps, session, slide.id, k, self._drawn))  # fmt: skip
+                          partial(pictures.maps, session, slide.id, k, side))  # fmt: skip
 
-    def _side(self, room: float, layers: Sequence[int]) -> int:
-        """The largest side at which these maps are likely to fit: 8 bits hardly shrink."""
-        for side in _SIDES:
-            cells = sum(
-                one.shape[0] * (min(one.shape[1], side) * min(one.shape[2], side) + 13)
-                for slide in self._session.slides()
-                for one in self._session.glances(slide)
-                if one.layer in layers
-            )
-            if cells * 4 / 3 < room:
-                return side
-        return _SIDES[-1]
+    def _fitting(self, room: float, layers: Sequence[int]) -> dict[int, int]:
+        """Sides at which these maps are likely to fit: the largest layers shrink first."""
+        shapes = {one.layer: one.shape for slide in self._session.slides()
+                  for one in self._session.glances(slide) if one.layer in layers}  # fmt: skip
+        room /= max(1, len(self._session.slides()))
+        sides = dict.fromkeys(shapes, THUMB)
+        costs = {k: _cost(shape, THUMB) for k, shape in shapes.items()}
+        while sum(costs.values()) > room:
+            large = [k for k in sides if sides[k] > _SIDES[-1] and max(shapes[k][1:]) > _SIDES[-1]]
+            if not large:
+                break
+            k = max(large, key=lambda k: costs[k])
+            sides[k] = _SIDES[_SIDES.index(sides[k]) + 1]
+            costs[k] = _cost(shapes[k], sides[k])
+        return sides
 
     def _channels(self) -> None:
         """Units of the atlas: of every layer the pictures first, then every channel."""
@@ -200,3 +209,9 @@ def _by_weight(session: Session) -> tuple[list[int], list[int]]:
         weighty = "conv" in layer.families or layer.path in scanned or joins
         (first if weighty else then).append(k)
     return first, then
+
+
+def _cost(shape: tuple[int, int, int], side: int) -> float:
+    """Characters that maps take in a page: 8 bits hardly shrink, and base64 adds a third."""
+    channels, height, width = shape
+    return channels * (min(height, side) * min(width, side) + 13) * 4 / 3

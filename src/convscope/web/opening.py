@@ -8,6 +8,8 @@ from collections.abc import Callable
 from convscope.errors import ConvscopeError, UsageError, one_line
 from convscope.models import Model
 
+_PATIENCE = 30.0  # seconds
+
 
 class NotReady(ConvscopeError):
     """The model is still being loaded, or there is none."""
@@ -23,6 +25,7 @@ class Opening:
         self._open, self._then = open, then
         self._model: Model | None = None
         self._done = threading.Event()
+        self._thread: threading.Thread | None = None
         self.error = ""
 
     def start(self) -> None:
@@ -32,7 +35,13 @@ class Opening:
         if self._open is None:
             self._done.set()
         else:
-            threading.Thread(target=self._load, name="convscope-load", daemon=True).start()
+            self._thread = threading.Thread(target=self._load, name="convscope-load", daemon=True)
+            self._thread.start()
+
+    def see_off(self) -> None:
+        """Wait for what was begun: torch does not bear to be left while it works."""
+        if self._thread is not None:
+            self._thread.join(_PATIENCE)
 
     def ready(self) -> None:
         """Load it here and now. Raises what ``load`` raises."""

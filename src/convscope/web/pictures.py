@@ -43,6 +43,7 @@ def image(session: Session, id: str, view: str = "original") -> Answer:
 def predictions(session: Session, id: str) -> Answer:
     """The five most probable classes, or why there are none."""
     network, slide = session.model, session.slide(id)
+    session.maps(slide, session.mapped[0])  # what the page waits for comes first
     try:
         ranked = network.predict(slide.batch, top=5)
     except ModelError as error:

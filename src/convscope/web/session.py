@@ -134,6 +134,9 @@ class Session:
 
     def close(self) -> None:
         """Leave nothing behind."""
+        if self.other is not None:
+            self.other.close()
+        self._opening.see_off()
         if self._scratch is not None:
             self._scratch.cleanup()
 

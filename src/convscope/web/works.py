@@ -8,10 +8,9 @@ asked.
 from __future__ import annotations
 
 import io
-import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol
 
@@ -27,6 +26,7 @@ from convscope.scanning import Step as Scanned
 from convscope.scanning import scan
 from convscope.web import reasons
 from convscope.web.answers import short
+from convscope.web.counting import counted
 from convscope.web.session import Session
 
 _MOST_STEPS, _LARGEST, _LONGEST = 2048, 512, 64
@@ -158,9 +158,10 @@ class Explanation(Work):
 
     def run(self, session: Session, model: Model, teller: Teller) -> dict[str, Any]:
         teller.far(0, 0)
-        found = reasons.explained(
-            session, model, self.input, self.method, self.target, self.unit
-        )  # what was computed is kept, and asked for at its own address
+        with _followed(session, model, teller):  # it is kept, and asked for at its own address
+            found = reasons.explained(
+                session, model, self.input, self.method, self.target, self.unit
+            )
         return {"sentence": found.maps[0].sentence(found.score)}
 
 
@@ -180,27 +181,17 @@ class Measurement(Work):
             raise UnknownLayer(f"{layer.path!r} returns no tensor of numbers, so it has no maps")
 
     def run(self, session: Session, model: Model, teller: Teller) -> dict[str, Any]:
-        with _counted(model, teller) if model is not session.model else nullcontext():
+        with _followed(session, model, teller):
             found = reasons.measure(session, model, self.layer)
         session.felt[found.layer.path] = found
         return {"sentence": f"mean invariance {found.mean:.2f}"}
 
 
-@contextmanager
-def _counted(model: Model, teller: Teller) -> Iterator[None]:
-    """Every look that this copy of the network takes is told, and may be the last."""
-    look, count = model.activations, itertools.count(1)
-
-    def looked(*given: Any, **named: Any) -> Any:
-        k = next(count)
-        teller.far(k, 0, f"{k} passes")
-        return look(*given, **named)
-
-    model.activations = looked  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        del model.activations
+def _followed(session: Session, model: Model, teller: Teller) -> AbstractContextManager[None]:
+    """Tell of every pass, where the model is a copy of one's own."""
+    if model is session.model:
+        return nullcontext()
+    return counted(model, lambda k: teller.far(k, 0, f"{k} passes"))
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ export async function compare(room) {
   const layer = among(session.layers, view.layer);
   room.append(layer ? crumbs(layer) : "", h("div.head", null, h("h1", null, "Compare"),
     h("div.segments", { role: "group", "aria-label": "What to compare" }, Object.entries(KINDS).map(([kind, name]) =>
-      h("button", { type: "button", "aria-pressed": String(view.with === kind), onclick: () => go({ with: kind, to: "" }) }, name)))));
+      h("button", { type: "button", id: `with-${kind}`, "aria-pressed": String(view.with === kind), onclick: () => go({ with: kind, to: "" }) }, name)))));
   if (!layer || !one) {
     room.append(notice("There is nothing to compare yet.", "Put a picture under the microscope first."));
     return {};

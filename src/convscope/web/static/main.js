@@ -52,6 +52,7 @@ async function show(fresh = false) {
   shown = {};
   point(null);
   if (fresh) main.scrollTop = 0;
+  const focused = main.contains(document.activeElement) ? document.activeElement?.id : "";
   title();
   let slow = 0;
   try {
@@ -64,6 +65,7 @@ async function show(fresh = false) {
     shown = made;
     fill(main, room);
     shown.update?.(view, null);
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   } catch (error) {
     window.clearTimeout(slow);
     if (own === turn) fail(error, main);

@@ -12,7 +12,10 @@ let overlay;
 /** @type {import("convscope/cursor").Cursor | null} */
 let pointed = null;
 
+const PHONE = matchMedia("(max-width:46rem)");
+
 export function specimen() {
+  PHONE.addEventListener("change", () => void draw());
   onchange((now, before) => {
     if (now.input !== before.input || now.seen !== before.seen || now.screen !== before.screen) void draw();
   });
@@ -48,7 +51,7 @@ async function draw() {
     h("div", null, await answers(one.id),
       h("details", { style: { "margin-top": ".5rem" } }, h("summary", null, "What was done to it"),
         h("ul.prov", null, one.lines.map((line) => h("li", null, line))))),
-    await strip(), addBox());
+    h("details.more", { open: !PHONE.matches || view.screen === "home" }, h("summary", null, "Other pictures"), await strip(), addBox()));
   void drawField();
 }
 

@@ -25,7 +25,7 @@ export async function evidence(room, layer, c) {
       h("div", null, h("h2", null, "Values"), h("p.small.soft", null, `${percent(unit.active)} above zero, over ${plural(unit.count, "value")}`), histogram(unit),
         h("dl.numbers", null, [["mean", unit.mean], ["deviation", Math.sqrt(Math.max(0, unit.variance ?? 0))], ["least", unit.minimum], ["median", unit.percentiles?.["50"]], ["99th percentile", unit.percentiles?.["99"]], ["greatest", unit.maximum]].map(([name, value]) =>
           h("div", null, h("dt", null, name), h("dd", null, number(value)))), unit.nan > 0 && h("div", null, h("dt", null, "NaN"), h("dd.warn", null, unit.nan)))),
-      unit.classes && h("div", null, h("h2", null, "Classes"), h("p.small.soft", null, "Mean of the channel over the pictures of each class; the ten highest."), classes(unit.classes)))),
+      unit.classes && h("div", null, h("h2", null, "Classes"), h("p.small.soft", { style: { "margin-bottom": ".6rem" } }, "The channel's mean over the pictures of each class, and how many there are; the ten highest."), classes(unit.classes)))),
     neighbours.length > 0 && h("section.part", null, h("h2", null, "Similar filters"), h("p.small.soft", null, "Channels of this layer whose kernels point the same way."),
       h("div.row", null, neighbours.map((/** @type {number} */ k) => h("a.unit", { href: link({ channel: k, position: null }) }, `${layer.path}:${k}`)))),
     h("p.prov", { style: { "margin-top": "1rem" } }, unit.provenance));

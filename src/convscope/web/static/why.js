@@ -67,7 +67,7 @@ export function why(room, unit) {
   const canvas = h("canvas");
   const [controls, words, legend] = [h("div.row.tools"), h("div.words"), h("div.legend")];
   const plate = h("div.plate.still-cursor", { style: { "aspect-ratio": `${one.seen[1]}/${one.seen[0]}` } },
-    h("img", { src: `api/inputs/${one.id}/image?view=model`, alt: `${one.name}, as the model sees it` }), canvas);
+    h(`img${Math.max(...one.seen) <= 96 ? ".pixels" : ""}`, { src: `api/inputs/${one.id}/image?view=model`, alt: `${one.name}, as the model sees it` }), canvas);
   room.append(controls, legend, h("div.why", null, plate, words));
   /** @type {any} */ let drawn = null;
   let turn = 0;
@@ -77,12 +77,14 @@ export function why(room, unit) {
     const answer = await json(`api/inputs/${one?.id}/predictions`).catch(() => ({ predictions: [] }));
     const first = answer.predictions.map((/** @type {any} */ p) => [` ${p.index}`, `${p.class} ${percent(p.probability)}`]);
     const rest = (classes ?? []).map((/** @type {string} */ name, /** @type {number} */ k) => [` ${k}`, name]);
-    const options = { ...Object.fromEntries(unit ? [["unit", `this unit, ${unit.layer.path}:${unit.channel}`]] : []), "": "the answer",
+    const options = { ...Object.fromEntries(unit ? [["unit", "this unit"]] : []), "": "the answer",
       ...Object.fromEntries([...first, ...rest.filter(([k]) => !first.some(([f]) => f === k))]) };
     // a leading blank keeps the order: plain numbers as keys would come first
     const now = /^\d/.test(view.target) ? ` ${view.target}` : target();
+    const focused = document.activeElement?.id;
     fill(controls, choice("Explain", options, now, (to) => go({ target: to.trim() }, true), "target"),
       choice("Method", Object.fromEntries(Object.entries(METHODS).filter(([name]) => can.attribution.includes(name))), view.method, (method) => go({ method }, true), "method"));
+    if (focused) document.getElementById(focused)?.focus();
   }
 
   /** A class's number, "unit" or the answer. */
