@@ -32,7 +32,8 @@ def _tool(name: str) -> ModuleType:
 
 
 pages = _tool("pages")
-NAMES = [name for name in pages.all_pages() if pages.blocks(pages.read(name))]
+README = "../README.md"
+NAMES = [README, *(name for name in pages.all_pages() if pages.blocks(pages.read(name)))]
 HERE = [name for name in NAMES if "backend" not in pages.front(pages.read(name))]
 BY_HAND = "\n".join(map(pages.read, pages.all_pages()))
 COMMANDS = sorted(
@@ -61,6 +62,10 @@ LESS = {
     r"\b28, ?30\b": "12,13",
     r"\b(6000|2000)\b": "120",
     r"first=500\b": "first=40",
+    r"^convscope (style|maximize)(?!.*--steps)": r"convscope \1 --steps 2",
+    r"^convscope sensitivity (?!.*--change)": "convscope sensitivity --change hue ",
+    r"--channels 10\b": "--channels 1 --method gradcam",
+    r"^convscope (style|dream)(?!.*--size)": r"convscope \1 --size 96",
 }
 
 
@@ -85,6 +90,8 @@ def _run(name: str, parent: Path, finished: dict[str, Path]) -> Path:
             shutil.copytree(_run(start, parent, finished), folder)
         else:
             pages.stock(folder, page, _mnist())
+            for ours, yours in (("cat", "photo"), ("coffee", "painting")):  # in the README
+                shutil.copy(folder / f"{ours}.jpg", folder / f"{yours}.jpg")
         pages.run(page, folder, chosen=pages.runnable, changed=_less)
         finished[name] = folder
     return finished[name]
@@ -112,6 +119,8 @@ def test_its_code_runs_and_makes_what_the_page_shows(
 ) -> None:
     _needed(name)
     page, folder = pages.read(name), _run(name, tmp_path_factory.mktemp("docs"), finished)
+    if name == README:  # its pictures are those of the repository
+        return
     shown = re.findall(r"!\[[^\]]*\]\(([\w./-]+)\)|\]\((\w+\.html)\)|<!-- frame: (\S+) -->", page)
     for product in filter(None, (one for found in shown for one in found)):
         assert (folder / product).is_file(), f"{name} shows {product}"
