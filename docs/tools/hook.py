@@ -33,7 +33,7 @@ MARKERS = {
     "strip: (.+?)": lambda found: _strip(found[1]),
     "bench": lambda found: _bench(),
 }
-BENCH = ROOT / "benchmarks" / "results" / "peers.md"  # what `make bench` has measured
+BENCH = ROOT / "benchmarks" / "results" / "side-by-side.md"  # what `make bench` has measured
 THUMBNAIL = 480  # longest side in the gallery, in pixels
 
 
@@ -243,7 +243,8 @@ def _card(name: str, product: str, words: str, where: str) -> str:
 
 def _bench() -> str:
     """The comparison with other tools, where it has been measured."""
-    return BENCH.read_text(encoding="utf-8") if BENCH.exists() else ""
+    table = BENCH.read_text(encoding="utf-8") if BENCH.exists() else ""
+    return re.sub(r"^#", "##", table, flags=re.MULTILINE)
 
 
 def _section(page: str, position: int) -> str:
