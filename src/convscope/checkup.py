@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from convscope import attribution
+from convscope.data import Item
 from convscope.diagnosis import FEW, MIXED, Diagnosis, Group, Telling, examine
 from convscope.errors import ConvscopeError
 from convscope.feeding import Progress
@@ -95,15 +97,19 @@ def diagnose(
 
 def _explained(found: Diagnosis, row: int, size: Any) -> Image.Image:
     one = attribution.attribute(
-        found.feed.model, _picture(found, row), int(found.seen.answers[row]), method="gradcam",
+        found.feed.model, _item(found, row), int(found.seen.answers[row]), method="gradcam",
         size=size,
     )  # fmt: skip
     (_, tile), *_ = [section.tiles for section in one.sheet().sections]
     return Image.fromarray(tile.pixels)
 
 
-def _picture(found: Diagnosis, row: int) -> Image.Image:
+def _item(found: Diagnosis, row: int) -> Item:
     return found.feed.dataset.picture(int(found.seen.indices[row]))
+
+
+def _picture(found: Diagnosis, row: int) -> Image.Image:
+    return found.feed.shown(int(found.seen.indices[row]))
 
 
 def _page(report: DiagnosisReport) -> Page:
@@ -149,24 +155,29 @@ def _classes(found: Diagnosis) -> Part:
         chart = charts.heat_map(shares, names, "Confusion matrix", low=0.0, high=1.0)
         content.append(figure(chart, "Rows: what pictures are; columns: what they are taken for; "
                               "colour: the share of the row."))  # fmt: skip
+    content += [*_confusions(found), _ranked(found, used)]
+    return Part("classes", "Which classes are confused", join(content), "Classes")
+
+
+def _confusions(found: Diagnosis) -> list[Html]:
     errors = max(int(found.seen.wrong.sum()), 1)
     pairs = [
         (f"{found.classes[a]} → {found.classes[b]}", n, f"{n / errors:.0%}")
         for a, b, n in found.pairs()[:12]
-    ]  # fmt: skip
-    if pairs:
-        content.append(table(("confusion", "pictures", "of all errors"), pairs,
-                             "The commonest confusions", numeric=(1, 2)))  # fmt: skip
-    ranked = [int(k) for k in used if found.confusion[k].sum() >= FEW]
-    order = sorted(ranked, key=lambda k: np.nan_to_num(found.recall[k], nan=2))[:_CLASSES]
+    ]
+    heads = ("confusion", "pictures", "of all errors")
+    return [table(heads, pairs, "The commonest confusions", numeric=(1, 2))] if pairs else []
+
+
+def _ranked(found: Diagnosis, used: NDArray[np.int64]) -> Html:
+    enough = [int(k) for k in used if found.confusion[k].sum() >= FEW]
+    order = sorted(enough, key=lambda k: np.nan_to_num(found.recall[k], nan=2))[:_CLASSES]
     rows = [(found.classes[k], int(found.confusion[k].sum()), _percent(found.recall[k]),
              _percent(found.precision[k])) for k in order]  # fmt: skip
     if not rows:
-        content.append(paragraphs(f"No class has {FEW} pictures here, so none is ranked."))
-        return Part("classes", "Which classes are confused", join(content), "Classes")
-    content.append(table(("class", "pictures", "recognised", "answers that are right"), rows,
-                         "Classes, the worst recognised first", numeric=(1, 2, 3)))  # fmt: skip
-    return Part("classes", "Which classes are confused", join(content), "Classes")
+        return paragraphs(f"No class has {FEW} pictures here, so none is ranked.")
+    heads = ("class", "pictures", "recognised", "answers that are right")
+    return table(heads, rows, "Classes, the worst recognised first", numeric=(1, 2, 3))
 
 
 def _calibration(found: Diagnosis) -> Part:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from convscope.data import Dataset, open_dataset
+from convscope.data import Dataset, Item, open_dataset
 from convscope.errors import DatasetError, ImageError, UsageError, closest
 from convscope.models import Batch, Model
 
@@ -44,12 +44,19 @@ class Feed:
                 batch = self.model.prepare([one for _, one in found], size=self.size)
                 yield kept, batch
 
-    def _read(self, indices: NDArray[np.int64]) -> Iterator[tuple[int, Image.Image]]:
+    def _read(self, indices: NDArray[np.int64]) -> Iterator[tuple[int, Item]]:
         for index in map(int, indices):
             try:
                 yield index, self.dataset.picture(index)
             except ImageError as error:
                 self.damaged[str(self.dataset.ids[index])] = str(error)
+
+    def shown(self, index: int) -> Image.Image:
+        """The picture at ``index`` of the dataset; numbers drawn as one."""
+        item = self.dataset.picture(index)
+        if isinstance(item, Image.Image):
+            return item
+        return Image.fromarray(self.model.seen(self.model.prepare(item))[0])
 
     def describe(self) -> str:
         """How many pictures of what, for a title."""

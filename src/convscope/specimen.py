@@ -20,6 +20,7 @@ class Specimen:
     - ``original``: the picture ``(H, W, 3)`` uint8, ``None`` where numbers were given.
     - ``seen``: what the model sees of it, ``(h, w, 3)`` uint8.
     - ``lines``: what was done to the picture, and what has to be said about the model.
+    - ``depth``: how many slices a volume has, drawn one below the other; else 0.
     """
 
     model: str
@@ -27,6 +28,7 @@ class Specimen:
     original: NDArray[np.uint8] | None
     seen: NDArray[np.uint8]
     lines: tuple[str, ...]
+    depth: int = 0
 
 
 def look_at(model: Model, batch: Batch) -> Specimen:
@@ -49,7 +51,7 @@ def look_at(model: Model, batch: Batch) -> Specimen:
     untrained = model.looks_untrained()
     if untrained:
         lines.append(f"this network looks untrained: {untrained}")
-    return Specimen(model.title, batch.names[0], original, seen, tuple(lines))
+    return Specimen(model.title, batch.names[0], original, seen, tuple(lines), model.input.depth)
 
 
 def picture_name(image: str, what: str, suffix: str) -> str:

@@ -11,9 +11,11 @@ import torch
 from PIL import Image
 from test_dreams import FEW, PICTURE, network
 
+import convscope as cs
 from convscope.ascent import Step, dream, maximize, style
 from convscope.ascent import moving as room
 from convscope.ascent.moving import MOST, SIDE, Film, animation
+from convscope.ascent.preview import Preview
 from convscope.models import Model
 
 Loader = Callable[..., Model]
@@ -119,3 +121,32 @@ def test_an_animation_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     free = animation(frames)
     monkeypatch.setattr(room, "_FILE", len(free) // 4)
     assert len(animation(frames)) <= len(free) // 4
+
+
+def test_a_preview_shows_every_unit_while_it_climbs(tmp_path: Path) -> None:
+    """Written after the first step, and again as often as asked, each time whole."""
+    seen: list[list[str]] = []
+    preview = Preview(tmp_path / "now.png", every=0)
+
+    def watch(step: Step) -> None:
+        preview(step)
+        with Image.open(preview.file) as image:
+            image.load()
+            seen.append([image.text["Title"], image.text["Description"]])  # type: ignore[attr-defined]
+
+    cs.maximize("demo", ["stage1/add:3", "stage1/add:4"], steps=3, size=32, on_step=watch)
+    assert len(seen) == 3
+    assert seen[-1][0] == "on the way up"
+    assert "100% of all steps" in seen[-1][1]
+
+
+def test_a_preview_is_not_written_at_every_step(tmp_path: Path) -> None:
+    written: list[float] = []
+    preview = Preview(tmp_path / "now.png", every=3600)
+
+    def watch(step: Step) -> None:
+        preview(step)
+        written.append(preview.file.stat().st_mtime_ns)
+
+    cs.maximize("demo", "stage1/add:3", steps=4, size=32, on_step=watch)
+    assert len(set(written)) == 1

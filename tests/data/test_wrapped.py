@@ -84,11 +84,14 @@ def test_labels_that_are_no_classes_are_not_used(labels: list[Any]) -> None:
     assert data.picture(1).size == (2, 2)
 
 
-def test_floats_are_refused_with_the_reason() -> None:
-    data = open_dataset([(torch.zeros(3, 4, 4), 0), (torch.zeros(3, 4, 4), 1)])
-    with pytest.raises(ImageError) as raised:
-        data.picture(1)
-    assert told(raised).startswith("Item 1 of list of 2 holds floats, not a picture. Leave ToTens")
+def test_floats_are_kept_as_they_are() -> None:
+    items = [(torch.full((6, 4, 5), -1.5), 0), (torch.full((6, 4, 5), 7.0), 1)]
+    data = open_dataset(items)
+    assert data.numbers
+    assert not open_dataset([Image.new("L", (2, 2))]).numbers
+    assert data.labels is not None
+    np.testing.assert_array_equal(data.picture(1), np.full((6, 4, 5), 7, np.float32))
+    assert data.fingerprint() != open_dataset([(x + 1, label) for x, label in items]).fingerprint()
 
 
 def test_what_the_caller_s_code_raises_is_an_image_error() -> None:

@@ -587,6 +587,10 @@ def test_kernels_are_shuffled_in_a_copy(network: Any, held: Any) -> None:
         with pytest.raises(ModelError, match="subclassed cannot be copied"):
             model.shuffled(["fc"])
         return
+    if keras.__version__.startswith("3.6."):  # it cannot copy a network within another one
+        with pytest.raises(ModelError, match="functional cannot be copied"):
+            model.shuffled(["fc"])
+        return
     found = model.shuffled(["fc", "inner.a"])
     for path in ("fc", "inner.a"):
         mine, theirs = model.weights(path), found.weights(path)

@@ -285,3 +285,13 @@ def test_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         ModelError, match=r"lives on Keras's numpy backend\. Set KERAS_BACKEND=torch"
     ):
         cs.load(_nested())
+
+
+def test_an_activation_layer_is_known_by_its_function() -> None:
+    live = keras.Sequential([
+        keras.layers.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, name="conv"),
+        keras.layers.Activation("relu", name="on"), keras.layers.Activation("tanh", name="bend"),
+        keras.layers.ReLU(name="plain"),
+    ])  # fmt: skip
+    found = [layer.path for layer in cs.load(live).layers.select("kind=relu")]
+    assert found == ["on", "plain"]

@@ -20,6 +20,7 @@ from scanning_kills import FAST, killed_until_done, scan_alone
 
 import convscope as cs
 from convscope.atlas.folder import only_writer, write_manifest
+from convscope.data import open_dataset
 from convscope.errors import AtlasError, DatasetError, UsageError
 
 SMALL: dict[str, Any] = {"batch": 4, "shard": 12, "top": 5}
@@ -49,6 +50,50 @@ def test_lists_and_statistics_are_those_of_brute_force(
     atlas = run(model, photos, tmp_path / "atlas")
     assert brute_force(atlas, model, photos) == (5 + 5 + 4 + 3) * 4 * 5
     assert atlas.images == 49
+
+
+def test_numbers_that_are_ready_for_the_network_are_scanned_too(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(6, 5, 3), torch.nn.ReLU())
+    model = cs.load(network, input=(6, 12, 16))
+    random = np.random.default_rng(0)
+    folder = tmp_path / "bands"
+    folder.mkdir()
+    items = [random.normal(size=(6, 12, 16)).astype(np.float32) for _ in range(14)]
+    for k, item in enumerate(items):
+        np.save(folder / f"{k:02}.npy", item)
+    (folder / "99.npy").write_bytes(b"no array")
+    listed = cs.scan(model, items, tmp_path / "listed", ["0", "1"], **SMALL)
+    stored = cs.scan(model, folder, tmp_path / "stored", ["0", "1"], **SMALL)
+    assert brute_force(listed, model, items) == 10 * 4 * 5
+    assert [one["id"] for one in stored.skipped] == ["99.npy"]
+    np.testing.assert_array_equal(
+        stored.layer("1").array("top.peak.image"), listed.layer("1").array("top.peak.image")
+    )
+    lines = listed["1:2"].sheet(by="peak").lines
+    assert any("the images are numbers: channel 0 of 6, each image from its" in la for la in lines)
+
+
+def test_data_that_vanish_stop_a_scan_and_do_not_empty_it(
+    model: cs.Model, photos: Path, tmp_path: Path
+) -> None:
+    """A disk that is unplugged is no folder of damaged pictures."""
+    whole = run(model, photos, tmp_path / "whole")
+    listed, away = open_dataset(photos), tmp_path / "away"
+    looks = 0
+
+    def unplug(step: Any) -> None:
+        nonlocal looks
+        looks += step.stage == "scanning"
+        if looks == 4:
+            photos.rename(away)
+
+    with pytest.raises(DatasetError, match=r"is gone\. Bring it back, then run the same command"):
+        run(model, listed, tmp_path / "atlas", on_step=unplug, workers=1)
+    away.rename(photos)
+    assert run(model, photos, tmp_path / "atlas").skipped == []
+    assert summary(tmp_path / "atlas") == summary(tmp_path / "whole")
+    assert whole.images == 50
 
 
 def test_what_an_atlas_says(model: cs.Model, photos: Path, tmp_path: Path) -> None:

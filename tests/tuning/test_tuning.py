@@ -25,6 +25,21 @@ SIDE = 32
 ANGLES = (0, 30, 47, 90, 135)
 
 
+def test_numbers_of_many_bands_are_changed_on_their_own_scale() -> None:
+    """Channel 0 sums all bands, which a flip cannot change; channel 1 looks to one side."""
+    network = nn.Sequential(nn.Conv2d(5, 2, 9, bias=False))
+    with torch.no_grad():
+        network[0].weight.fill_(0.1)
+        network[0].weight[1, :, :, 4:] = -0.1
+    random = np.random.default_rng(0)
+    bands = [random.normal(100, 30, (5, 9, 9)).astype(np.float32) for _ in range(12)]
+    felt = cs.sensitivity(cs.load(network, input=(5, 9, 9)), bands, "0")
+    assert not {"hue", "JPEG"} & set(felt["0"].invariance)
+    flip = felt["0"].invariance["flip"]
+    assert flip[0, 0] > 0.99 > flip[0, 1]
+    assert any("0…1 stands for numbers from" in line for line in felt.lines)
+
+
 def _gabor(orientation: float, period: float = 6.0, sides: int = 11) -> Tensor:
     """A filter for stripes of this orientation, counter-clockwise from lying ones; zero mean."""
     reach = sides // 2

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import visit
 from PIL import Image
 from starlette.testclient import TestClient
 from web_bench import client_of, loaded, wait
 
 import convscope as cs
+from convscope.web.app import make_app
 from convscope.web.session import Session
 
 
@@ -37,3 +40,23 @@ def client(atlas: cs.Atlas) -> Iterator[TestClient]:
     with client_of(Session(loaded(), atlas)) as client:
         wait(client)
         yield client
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with visit.browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def address(atlas: cs.Atlas) -> Iterator[str]:
+    """A real server: a network, another one of the same shapes, an atlas."""
+    session = Session(loaded(), atlas, other=Session(loaded(1)))
+    with visit.served(make_app(session)) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def pair(address: str, photos: Path) -> list[dict[str, Any]]:
+    """Two pictures under the microscope."""
+    return [visit.put(address, photos / name) for name in ("dark/1.png", "light/2.png")]

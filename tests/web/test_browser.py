@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -17,58 +13,16 @@ from web_bench import loaded
 
 import convscope as cs
 from convscope.figures import colours
-from convscope.web.app import make_app
-from convscope.web.session import Session
+from convscope.web import page as files
 
 STATIC = Path(cs.__file__).parent / "web" / "static"
 SCREENS = [
     "#/", "#/layer/1", "#/layer/0?tab=filters", "#/layer/1?tab=examples", "#/layer/1?tab=optimised",
     "#/layer/7?range=layer", "#/layer/1/channel/3/position/4,5", "#/layer/1/channel/2",
-    "#/compare/layer/1", "#/health", "#/layer/nothing",
+    "#/compare/layer/1", "#/compare/layer/0?with=layers", "#/compare/layer/0?with=layers&to=3",
+    "#/compare/layer/3?with=models", "#/health", "#/?tab=why", "#/layer/nothing",
+    "#/layer/1?sort=similarity&like=3",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with visit.browser() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def address(atlas: cs.Atlas, photos: Path) -> Iterator[str]:
-    session = Session(loaded(), atlas)
-    with visit.served(make_app(session)) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def shown(address: str, photos: Path) -> list[dict[str, Any]]:
-    """Two pictures under the microscope."""
-    from urllib.request import Request, urlopen
-
-    answers = []
-    for name in ("dark/1.png", "light/2.png"):
-        for _ in range(100):
-            request = Request(
-                f"{address}api/inputs?name={quote(name.replace('/', '-'))}",
-                data=(photos / name).read_bytes(), method="POST",
-            )  # fmt: skip
-            try:
-                with urlopen(request) as answer:
-                    answers.append(json.load(answer))
-                break
-            except OSError:  # still loading
-                import time
-
-                time.sleep(0.1)
-    assert len(answers) == 2
-    return answers
-
-
-def of(view: str, shown: list[dict[str, Any]]) -> str:
-    joint = "&" if "?" in view else "?"
-    other = f"&b={shown[1]['id']}" if "compare" in view else ""
-    return f"{view}{joint}in={shown[0]['id']}{other}"
 
 
 def dead_channels(photos: Path) -> list[int]:
@@ -80,20 +34,20 @@ def dead_channels(photos: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_no_violation_on_any_screen(chromium, address, shown, theme):
+def test_axe_finds_no_violation_on_any_screen(chromium, address, pair, theme):
     with visit.page(chromium, theme=theme) as page:
         found = {}
         for view in SCREENS:
-            visit.open_view(page, address, of(view, shown))
+            visit.open_view(page, address, visit.of(view, pair))
             if against := visit.violations(page):
                 found[view] = against
         assert not found, json.dumps(found, indent=1)
 
 
-def test_axe_finds_no_violation_on_a_phone_or_in_the_sheet_of_keys(chromium, address, shown):
+def test_axe_finds_no_violation_on_a_phone_or_in_the_sheet_of_keys(chromium, address, pair):
     with visit.page(chromium, visit.PHONE) as page:
         for view in ("#/layer/1", "#/layer/1/channel/3/position/4,5"):
-            visit.open_view(page, address, of(view, shown))
+            visit.open_view(page, address, visit.of(view, pair))
             assert not visit.violations(page)
             assert page.evaluate("document.documentElement.scrollWidth") <= 390
         page.click("#menu")
@@ -101,16 +55,16 @@ def test_axe_finds_no_violation_on_a_phone_or_in_the_sheet_of_keys(chromium, add
         assert page.locator("#tree a").first.is_visible()
         assert not visit.violations(page)
     with visit.page(chromium) as page:
-        visit.open_view(page, address, of("#/", shown))
+        visit.open_view(page, address, visit.of("#/", pair))
         page.keyboard.press("?")
         page.wait_for_selector("dialog[open]")
         assert not visit.violations(page)
 
 
-def test_a_whole_visit_by_keyboard_alone(chromium, address, shown, photos):
+def test_a_whole_visit_by_keyboard_alone(chromium, address, pair, photos):
     dead = dead_channels(photos)
     with visit.page(chromium) as page:
-        visit.open_view(page, address, of("#/", shown))
+        visit.open_view(page, address, visit.of("#/", pair))
         press = page.keyboard.press
         press("l")  # to the list of layers: the third of them is the first pooling
         press("ArrowDown")
@@ -150,7 +104,7 @@ def test_a_whole_visit_by_keyboard_alone(chromium, address, shown, photos):
         visit.until(page, "location.hash.startsWith('#/layer/2')")
         visit.settled(page)
         press(".")
-        visit.until(page, f"!location.hash.includes('{shown[0]['id']}')")
+        visit.until(page, f"!location.hash.includes('{pair[0]['id']}')")
         visit.settled(page)
         press("t")
         assert page.evaluate("document.documentElement.dataset.theme") == "dark"
@@ -158,13 +112,13 @@ def test_a_whole_visit_by_keyboard_alone(chromium, address, shown, photos):
         visit.until(page, "document.querySelector('main h1').textContent === 'Health'")
 
 
-def test_the_value_under_the_pointer_is_that_of_feature_maps(chromium, address, shown, photos):
+def test_the_value_under_the_pointer_is_that_of_feature_maps(chromium, address, pair, photos):
     maps = cs.feature_maps(loaded(), str(photos / "dark/1.png"), layers=["0", "3"])
     field = loaded().receptive_fields()["3"]
     with visit.page(chromium) as page:
         for path, channel, places in (("0", 3, [(0, 0), (7, 20), (23, 31)]), ("3", 5, [(2, 3)])):
             values = maps[path].values[channel]
-            visit.open_view(page, address, of(f"#/layer/{path}/channel/{channel}", shown))
+            visit.open_view(page, address, visit.of(f"#/layer/{path}/channel/{channel}", pair))
             box = page.locator("#map").bounding_box()
             for y, x in places:
                 at = ((x + 0.5) / values.shape[1], (y + 0.5) / values.shape[0])
@@ -184,14 +138,14 @@ def test_the_value_under_the_pointer_is_that_of_feature_maps(chromium, address, 
         ]  # fmt: skip
 
 
-def test_a_views_address_opened_afresh_shows_the_same_view(chromium, address, shown):
+def test_a_views_address_opened_afresh_shows_the_same_view(chromium, address, pair):
     views = (
         "#/layer/1?tab=maps&range=layer&cmap=magma&sort=peak&find=0-4",
         "#/layer/1/channel/3/position/4,5?range=fixed&cmap=signed&span=-1,2",
     )
     for view in views:
         with visit.page(chromium) as page:
-            visit.open_view(page, address, of(view, shown))
+            visit.open_view(page, address, visit.of(view, pair))
             page.wait_for_timeout(400)
             first = (page.inner_text("main"), visit.pixels(page, "main canvas"), page.url)
         with visit.page(chromium) as page:
@@ -202,12 +156,12 @@ def test_a_views_address_opened_afresh_shows_the_same_view(chromium, address, sh
 
 
 def test_channels_stand_in_the_order_of_their_attribution_and_are_saved(
-    chromium, address, shown, tmp_path
+    chromium, address, pair, tmp_path
 ):
     with visit.page(chromium) as page:
-        visit.open_view(page, address, of("#/layer/3?sort=attribution", shown))
+        visit.open_view(page, address, visit.of("#/layer/3?sort=attribution", pair))
         page.wait_for_selector("a.cell")
-        asked = f"{address}api/inputs/{shown[0]['id']}/attribution/3"
+        asked = f"{address}api/inputs/{pair[0]['id']}/attribution/3"
         values = page.request.get(asked).json()["channels"]
         order = sorted(range(len(values)), key=lambda c: (-values[c], c))
         assert [int(text) for text in page.locator("a.cell b").all_inner_texts()] == order
@@ -219,24 +173,24 @@ def test_channels_stand_in_the_order_of_their_attribution_and_are_saved(
             assert picture.width > 400
 
 
-def test_a_dead_channel_looks_dead(chromium, address, shown):
+def test_a_dead_channel_looks_dead(chromium, address, pair):
     with visit.page(chromium) as page:
-        visit.open_view(page, address, of("#/layer/1?find=2", shown))
+        visit.open_view(page, address, visit.of("#/layer/1?find=2", pair))
         page.wait_for_selector("a.cell.still")
         cell = visit.pixels(page, "main .grid canvas")[:24, :32]
         assert len(np.unique(cell.reshape(-1, 4), axis=0)) == 1, "no texture"
         inks = {tuple(colours.table(name)[k]) for name in colours.TABLES for k in (0, 128, 255)}
         assert tuple(cell[0, 0, :3]) not in inks, "and no value's colour"
         assert page.locator(".cell .tag").inner_text() == "dead"
-        visit.open_view(page, address, of("#/layer/1/channel/2", shown))
+        visit.open_view(page, address, visit.of("#/layer/1/channel/2", pair))
         assert page.locator("#map .still").inner_text() == "dead: zero everywhere"
         assert len(np.unique(visit.pixels(page, "#map canvas").reshape(-1, 4), axis=0)) == 1
 
 
-def test_maps_are_drawn_with_the_colours_that_figures_have(chromium, address, shown, photos):
+def test_maps_are_drawn_with_the_colours_that_figures_have(chromium, address, pair, photos):
     values = cs.feature_maps(loaded(), str(photos / "dark/1.png"), layers=["0"])["0"].values[4]
     with visit.page(chromium) as page:
-        visit.open_view(page, address, of("#/layer/0?find=4", shown))
+        visit.open_view(page, address, visit.of("#/layer/0?find=4", pair))
         page.wait_for_selector("a.cell")
         drawn = visit.pixels(page, "main .grid canvas")[:24, :32, :3]
     share = (values - values.min()) / (values.max() - values.min())
@@ -244,27 +198,27 @@ def test_maps_are_drawn_with_the_colours_that_figures_have(chromium, address, sh
     assert np.abs(drawn.astype(int) - expected).max() <= 8  # two levels of 255 apart at most
 
 
-def test_a_picture_dropped_or_chosen_is_looked_at(chromium, address, shown, tmp_path):
+def test_a_picture_dropped_or_chosen_is_looked_at(chromium, address, pair, tmp_path):
     Image.new("RGB", (50, 40), (200, 30, 30)).save(tmp_path / "red.png")
     with visit.page(chromium) as page:
-        visit.open_view(page, address, of("#/layer/1", shown))
+        visit.open_view(page, address, visit.of("#/layer/1", pair))
         page.set_input_files("#file", tmp_path / "red.png")
         visit.until(page, "document.querySelector('#specimen h2').textContent === 'red.png'")
-        assert shown[0]["id"] not in page.url
+        assert pair[0]["id"] not in page.url
 
 
-def test_a_unit_is_optimised_and_shown(chromium, address, shown):
+def test_a_unit_is_optimised_and_shown(chromium, address, pair):
     with visit.page(chromium) as page:
-        visit.open_view(page, address, of("#/layer/3/channel/1", shown))
+        visit.open_view(page, address, visit.of("#/layer/3/channel/1", pair))
         page.click("#optimise")
         page.wait_for_selector("img.shot", timeout=60_000)
         page.wait_for_selector(".optimised details", timeout=60_000)
         assert page.evaluate("document.querySelector('img.shot').naturalWidth") > 0
 
 
-def test_an_unknown_layer_says_what_to_do(chromium, address, shown):
+def test_an_unknown_layer_says_what_to_do(chromium, address, pair):
     with visit.page(chromium) as page:
-        visit.open_view(page, address, of("#/layer/nothing", shown))
+        visit.open_view(page, address, visit.of("#/layer/nothing", pair))
         page.wait_for_selector(".notice.error")
         assert 'No layer "nothing"' in page.inner_text("main")
 
@@ -298,7 +252,7 @@ def test_the_colour_tables_are_those_of_figures(chromium, address):
 
 def test_the_app_is_small_and_asks_nobody_else():
     scripts = sorted(STATIC.glob("*.js"))
-    packed = sum(len(gzip.compress(path.read_bytes())) for path in scripts)
+    packed = sum(len(files.packed(path.name)) for path in scripts)
     assert 10_000 < packed <= 60_000
     mapped = json.loads(
         (STATIC / "index.html")

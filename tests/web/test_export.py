@@ -11,7 +11,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 from web_bench import client_of, loaded, png, wait
@@ -21,6 +23,7 @@ from convscope.cli import app, main
 from convscope.errors import UsageError
 from convscope.web import Microscope, page
 from convscope.web.session import Session
+from convscope.web.slides import given
 
 
 def entries(text: str) -> dict[str, bytes]:
@@ -176,3 +179,23 @@ def test_served_from_the_command_line(
     assert done.exit_code == 0, done.output
     assert re.search(r"The microscope is at http://127\.0\.0\.1:\d+/", done.output)
     assert len(ran) == 1
+
+
+def test_numbers_are_looked_at_like_pictures(tmp_path: Path) -> None:
+    """Many bands, given as an array or as a file, drawn as what they are."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(6, 4, 3), torch.nn.ReLU())
+    model = cs.load(network, input=(6, 12, 16))
+    bands = np.random.default_rng(0).normal(size=(6, 12, 16)).astype(np.float32)
+    np.save(tmp_path / "bands.npy", bands)
+    page = cs.export(model=model, images=[bands, str(tmp_path / "bands.npy")])
+    names = [one["name"] for one in json.loads(entries(page.html)["api/inputs"])["inputs"]]
+    assert names == ["array"]  # the same image twice is one
+    session = Session(model).ready()
+    first, second = (session.show(given(one)) for one in (bands, tmp_path / "bands.npy"))
+    assert first is second
+    assert any("channel 0 of 6" in line for line in first.lines)
+    found = cs.feature_maps(model, bands, "0")["0"].values
+    np.testing.assert_array_equal(session.maps(first, 0), found)
+    with pytest.raises(UsageError, match="An array of 2 images was given for one"):
+        session.show(given(np.stack([bands, bands])))

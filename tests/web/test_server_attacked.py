@@ -115,6 +115,10 @@ def test_no_parameter_is_a_path(client: TestClient, nasty: str) -> None:
         f"/api/atlas/layers/0/channels/{nasty}", f"/api/atlas/layers/{nasty}/icons",
         f"/api/atlas/layers/0/channels/{nasty}/sprite", f"/api/jobs/{nasty}",
         f"/api/jobs/{nasty}/picture", f"/api/jobs/{nasty}/events",
+        f"/api/inputs/{nasty}/maps/0.npz", f"/api/inputs/{id}/maps/{nasty}.npz",
+        f"/api/inputs/{id}/pairs/{nasty}.npz", f"/api/kernels/{nasty}.npz",
+        f"/api/inputs/{nasty}/attribution.npz", f"/api/sensitivity/{nasty}/channels/0",
+        f"/api/sensitivity/0/channels/{nasty}",
     ]  # fmt: skip
     lists = {"", " ", "-1"}
     for place in places:
@@ -129,9 +133,14 @@ def test_no_parameter_is_a_path(client: TestClient, nasty: str) -> None:
         ("/api/kernels/0", "channel"), ("/api/atlas/images", "start"),
         ("/api/atlas/layers/0/channels/0/sprite", "list"),
         ("/api/atlas/layers/0/channels/0/sprite", "view"),
+        ("/api/model", "m"), (f"/api/inputs/{id}/maps/0", "m"), (f"/api/inputs/{id}/layers", "m"),
+        (f"/api/inputs/{id}/maps/0.npz", "channel"), (f"/api/inputs/{id}/pairs/0.npz", "b"),
+        (f"/api/inputs/{id}/pairs/0.npz", "to"), (f"/api/inputs/{id}/attribution.npz", "method"),
+        (f"/api/inputs/{id}/attribution", "layer"),
     ]  # fmt: skip
     for place, name in queries:
-        refused(client.get(place, params={name: nasty}), 404 if _index(nasty, name) else 400)
+        absent = _index(nasty, name) or name == "b"
+        refused(client.get(place, params={name: nasty}), 404 if absent else 400)
     for name in ("demo", "atlas", "size"):
         if nasty or name != "demo":
             answer = client.post("/api/inputs", params={name: nasty}, content=png())
@@ -140,7 +149,86 @@ def test_no_parameter_is_a_path(client: TestClient, nasty: str) -> None:
 
 def _index(text: str, name: str) -> bool:
     """Whether it is a whole number, so that only its size is wrong."""
-    return text == "-1" and name == "channel"
+    return text == "-1" and name in ("channel", "m", "to")
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "said"),
+    [
+        ("target=3", 400, "3"), ("target=-1", 400, "-1"), ("target=999999999", 400, "999999999"),
+        ("target=9999999999", 400, "is no whole number"), ("target=NaN", 400, "no whole number"),
+        ("target=1e400", 400, "no whole number"), ("target=1&target=2", 200, ""),
+        ("layer=3", 400, "A unit is"), ("channel=0", 400, "A unit is"),
+        ("layer=99&channel=0", 404, "No layer 99"), ("layer=-1&channel=0", 404, "No layer -1"),
+        ("layer=3&channel=8", 404, "No channel 8: there are 8"), ("layer=3&channel=-1", 404, "-1"),
+        ("layer=3&channel=999999999", 404, "999999999"),
+        ("layer=3&channel=1&target=1", 400, "not both"),
+        ("method=gradcam%00", 400, "No method"), ("method=__class__", 400, "No method"),
+        ("method=" + "a" * 4000, 400, "No method"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_explained_is_a_problem(
+    client: TestClient, query: str, status: int, said: str
+) -> None:
+    pytest.importorskip("captum")
+    id = shown(client)
+    for place in ("attribution", "attribution.npz"):
+        answer = client.get(f"/api/inputs/{id}/{place}?{query}")
+        if status == 200:
+            assert answer.status_code == 200
+            continue
+        detail = refused(answer, status)
+        assert said in detail
+        assert len(detail) < 400
+
+
+def test_numbers_out_of_range_are_problems(client: TestClient) -> None:
+    id = shown(client)
+    for place, said in (
+        ("sensitivity/3/channels/8", "No channel"), ("sensitivity/99/channels/0", "No layer 99"),
+        (f"inputs/{id}/pairs/0.npz?to=99", "No layer 99"),
+        (f"inputs/{id}/pairs/0.npz?to=-1", "No layer -1"),
+        (f"inputs/{id}/pairs/0.npz?to=3&channel=7", "No channel 7"),
+        (f"inputs/{id}/pairs/0.npz?b=nobody", "No picture 'nobody'"),
+        (f"inputs/{id}/maps/0.npz?channel=6", "No channel 6"), ("kernels/99.npz", "No layer 99"),
+        ("kernels/0.npz?channel=6", "No filter 6"), ("model?m=1", "No network 1"),
+        ("layers?m=2", "No network 2"), (f"inputs/{id}/maps/0?m=1", "No network 1"),
+    ):  # fmt: skip
+        assert said in refused(client.get(f"/api/{place}"), 404), place
+    assert "has no kernel" in refused(client.get("/api/kernels/1.npz"), 404)
+
+
+def test_no_request_says_what_is_scanned(client: TestClient, tmp_path: Any) -> None:
+    """Neither by a field, nor by a query, nor by a name that looks like a dataset."""
+    for wish in ({"kind": "scan"}, {"kind": "scan", "data": str(tmp_path)},
+                 {"kind": "scan", "out": str(tmp_path)}, {"kind": "scan", "layers": ["0"]},
+                 {"kind": "sensitivity", "layer": 0, "images": "/etc"},
+                 {"kind": "attribute", "input": "/etc/passwd"}):  # fmt: skip
+        answer = client.post("/api/jobs", params={"data": str(tmp_path)}, json=wish)
+        assert answer.status_code in (400, 404), wish
+    assert not list(tmp_path.iterdir())
+    assert client.get("/api/model").json()["data"] is None
+
+
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.sampled_from(["maximize", "attribute", "sensitivity", "scan"]),
+    st.dictionaries(
+        st.sampled_from(["layer", "channel", "input", "method", "target", "steps", "size", "x"]),
+        st.one_of(
+            st.floats(), st.integers(-(10**12), -1), st.integers(10**4, 10**12), st.booleans(),
+            st.text(max_size=80), st.lists(st.integers(), max_size=2),
+        ),
+        min_size=1, max_size=4,
+    ),
+)  # fmt: skip
+def test_no_job_is_made_of_nonsense(client: TestClient, kind: str, fields: dict[str, Any]) -> None:
+    body = json.dumps({"kind": kind, **fields})  # NaN and infinities as Python writes them
+    answer = client.post("/api/jobs", content=body.encode())
+    assert answer.status_code in (400, 404), body
+    assert len(refused(answer, answer.status_code)) < 400
 
 
 def test_a_name_is_only_shown(client: TestClient) -> None:

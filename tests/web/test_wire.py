@@ -55,6 +55,13 @@ def test_pooling_takes_the_highest_of_each_block() -> None:
     np.testing.assert_array_equal(wire.pooled(values, 3), expected)
 
 
+@pytest.mark.parametrize(
+    ("size", "small"), [((64, 16), (8, 2)), ((3, 40), (1, 8)), ((5, 7), (5, 7))]
+)
+def test_a_pooled_map_keeps_its_proportions(size: tuple[int, int], small: tuple[int, int]) -> None:
+    assert wire.pooled(np.zeros((2, *size), np.float32), 8).shape == (2, *small)
+
+
 def test_states_say_what_is_dead_constant_or_no_number() -> None:
     values = np.zeros((5, 2, 2), np.float32)
     values[0, 0, 0], values[2] = 1, 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -64,6 +67,26 @@ def page(
     yield opened
     context.close()
     assert not heard, heard
+
+
+def put(address: str, path: Path) -> dict[str, Any]:
+    """Show a server a picture, as soon as its model is loaded."""
+    name = quote("-".join(path.parts[-2:]))
+    for _ in range(100):
+        try:
+            request = Request(f"{address}api/inputs?name={name}", path.read_bytes(), method="POST")
+            with urlopen(request) as answer:
+                return json.load(answer)  # type: ignore[no-any-return]
+        except OSError:  # still loading
+            time.sleep(0.1)
+    raise AssertionError("the model is loaded for ever")
+
+
+def of(view: str, shown: list[dict[str, Any]]) -> str:
+    """A view of the first picture (compared with the second)."""
+    joint = "&" if "?" in view else "?"
+    other = f"&b={shown[1]['id']}" if "compare" in view else ""
+    return f"{view}{joint}in={shown[0]['id']}{other}"
 
 
 def settled(page: Any) -> None:

@@ -19,9 +19,9 @@ from convscope.web.session import Session
 HERE = "http://127.0.0.1:8765"
 
 
-def network() -> nn.Module:
+def network(seed: int = 0) -> nn.Module:
     """Its channel 2 of ``0`` is dead behind ``1``."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     net = nn.Sequential(
         nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2),
         nn.Conv2d(6, 8, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
@@ -32,10 +32,10 @@ def network() -> nn.Module:
     return net.eval()
 
 
-def loaded() -> cs.Model:
+def loaded(seed: int = 0) -> cs.Model:
     """The network as it is looked into."""
     return cs.load(
-        network(), preprocess=cs.Preprocess(size=(24, 32)), classes=["cat", "dog", "cow"],
+        network(seed), preprocess=cs.Preprocess(size=(24, 32)), classes=["cat", "dog", "cow"],
         input=(3, 24, 32),
     )  # fmt: skip
 

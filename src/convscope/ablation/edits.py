@@ -74,7 +74,7 @@ def moments(feed: Feed, paths: Sequence[str], progress: Progress) -> dict[str, M
     found: dict[str, Moments] = {}
     for _, batch in feed.batches(progress):
         for path, maps in feed.model.activations(batch, list(paths)).items():
-            rows = maps.transpose(0, 1).flatten(1).double().cpu().numpy()
+            rows = maps.transpose(0, 1).flatten(1).cpu().double().numpy()
             one = Moments(rows.shape[1], rows.sum(1), rows @ rows.T)
             if path in found:
                 was = found[path]

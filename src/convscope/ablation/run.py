@@ -100,37 +100,53 @@ def _duplicates(model: Model, known: dict[str, Moments], least: float) -> list[_
     return trials
 
 
+@dataclass(frozen=True)
+class _Answers:
+    """What the pictures are, and what the network and each trial took them for."""
+
+    truth: NDArray[np.int64]
+    intact: NDArray[np.int64]
+    trials: tuple[NDArray[np.int64], ...]
+    outputs: int
+
+
+def _answers(source: Feed, trials: Sequence[_Trial], progress: Progress) -> _Answers:
+    labels: NDArray[np.int64] | None = None
+    models = [source.model, *(trial.model for trial in trials)]
+    seen: list[NDArray[np.int64]] = []
+    given: list[list[NDArray[np.int64]]] = [[] for _ in models]
+    outputs = 0
+    for indices, batch in source.batches(progress):
+        for place, model in enumerate(models):
+            scores = model.logits(batch)
+            if labels is None:
+                outputs = outputs_of(scores, model)
+                labels = labels_for(model, source.dataset, outputs, "ablation")
+            given[place].append(scores.argmax(1).cpu().numpy())
+        assert labels is not None
+        seen.append(labels[indices])
+    if not seen:
+        raise UsageError(f"No picture of {source.dataset.name!r} could be read")
+    intact, *others = [np.concatenate(one) for one in given]
+    return _Answers(np.concatenate(seen), intact, tuple(others), outputs)
+
+
 def _measured(
     source: Feed, trials: Sequence[_Trial], fill: str, least: float | None, progress: Progress
 ) -> Ablation:
-    labels: NDArray[np.int64] | None = None
-    seen: list[NDArray[np.int64]] = []
-    answers: list[list[NDArray[np.int64]]] = [[] for _ in range(len(trials) + 1)]
-    outputs = 0
-    for indices, batch in source.batches(progress):
-        scores = source.model.logits(batch)
-        if labels is None:
-            outputs = outputs_of(scores, source.model)
-            labels = labels_for(source.model, source.dataset, outputs, "ablation")
-        seen.append(labels[indices])
-        answers[0].append(scores.argmax(1).cpu().numpy())
-        for place, trial in enumerate(trials):
-            answers[place + 1].append(trial.model.logits(batch).argmax(1).cpu().numpy())
-    if not seen:
-        raise UsageError(f"No picture of {source.dataset.name!r} could be read")
-    truth = np.concatenate(seen)
-    given = [np.concatenate(one) for one in answers]
-    losses = [
-        _loss(trial.name, trial.units, truth, one, given[0], outputs)
-        for trial, one in zip(trials, given[1:], strict=True)
-    ]
+    found = _answers(source, trials, progress)
+    truth, before, outputs = found.truth, found.intact, found.outputs
+    losses = tuple(
+        _loss(trial.name, trial.units, truth, one, before, outputs)
+        for trial, one in zip(trials, found.trials, strict=True)
+    )
     none = f"no channel follows another one with a correlation of {least} or more"
     return Ablation(
         model=source.model.title, pictures=source.describe(),
         fill="set to 0, or computed from the channel they follow" if least is not None else fill,
         classes=tuple(source.model.class_name(k) for k in range(outputs)),
         counts=np.bincount(truth, minlength=outputs).astype(np.int64),
-        intact=_loss("intact", (), truth, given[0], given[0], outputs), losses=tuple(losses),
+        intact=_loss("intact", (), truth, before, before, outputs), losses=losses,
         note=none if least is not None and not losses else "",
     )  # fmt: skip
 

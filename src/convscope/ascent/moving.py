@@ -62,7 +62,7 @@ class Film:
 
     def _keep(self, names: Sequence[str], pictures: Tensor) -> None:
         each = len(pictures) // len(names)
-        for k, pixels in enumerate(_eight_bits(pictures)):
+        for k, pixels in enumerate(eight_bits(pictures)):
             key = (names[k // each], k % each)
             self._strips.setdefault(key, []).append(Moment(self._done, pixels))
 
@@ -71,7 +71,8 @@ class Film:
         return tuple(self._strips.get((name, index), ()))
 
 
-def _eight_bits(pictures: Tensor) -> NDArray[np.uint8]:
+def eight_bits(pictures: Tensor) -> NDArray[np.uint8]:
+    """Pictures 0…1 ``(N, C, H, W)`` as uint8, reduced where they are larger than ``SIDE``."""
     height, width = pictures.shape[-2:]
     factor = SIDE / max(height, width)
     if factor < 1:

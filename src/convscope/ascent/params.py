@@ -173,7 +173,8 @@ class MaCo(Param):
         total, mean, count = None, None, 0
         for some in pictures:
             spectrum = torch.fft.rfft2(self.values(some))
-            sums = (spectrum.abs().sum(0).double(), spectrum[..., 0, 0].real.sum(0).double())
+            parts = (spectrum.abs(), spectrum[..., 0, 0].real)
+            sums = tuple(part.sum(0).cpu().double() for part in parts)
             total, mean = sums if total is None else (total + sums[0], mean + sums[1])
             count += len(some)
         if total is None or mean is None:

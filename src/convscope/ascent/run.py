@@ -70,25 +70,29 @@ def maximize(
     wanted = objectives(loaded, what)
     _check(steps, count, rate)
     units = [Unit(one, one.bind(loaded), seed, count) for one in wanted]
+    film = Film(steps, len(units) * count, easing=2.0) if animate else None
     with loaded.at_rest():
         lens = Lens(loaded)
-        form = param_of(param, images)
-        plan = _plan(lens, steps, size, form, transforms, rate, start)
-        plan = replace(plan, opacity=opacity, half=half)
-        film = Film(steps, len(units) * count, easing=2.0) if animate else None
-        plan = replace(plan, begun=film.start if film else None)
+        plan = _plan(lens, steps, size, param_of(param, images), transforms, rate, start)
+        begun = film.start if film else None
+        plan = replace(plan, opacity=opacity, half=half, begun=begun)
         climbed = climb_all(lens, units, plan, batch, _both(film, on_step))
         pictures = [one for each in climbed for one in _judged(lens, *each)]
         pictures = _compared(lens, units, pictures, images, plan.size)
-        if film:
-            pictures = [
-                one if one.dead else replace(one, moments=film.of(one.objective, one.index))
-                for one in pictures
-            ]
+    pictures = _with_moments(pictures, film)
     if isinstance(what, ActivationGrid):
         return Gallery(pictures, columns=what.columns(wanted), title=what.title(loaded))
     several = len(wanted) > 1 or count > 1 or isinstance(what, (list, tuple))
     return Gallery(pictures) if several else pictures[0]
+
+
+def _with_moments(pictures: list[Optimised], film: Film | None) -> list[Optimised]:
+    if film is None:
+        return pictures
+    return [
+        one if one.dead else replace(one, moments=film.of(one.objective, one.index))
+        for one in pictures
+    ]
 
 
 def _both(film: Film | None, on_step: Watch | None) -> Watch:
@@ -124,11 +128,17 @@ def _plan(
     if param.images is not None:
         shown = batches(lens, param.images, sides)
         param = param.fitted(lens.picture(batch.values) for batch in shown)
+    usual = STILL if model.input.depth else suited(sides)
     return Plan(
-        sides, steps, param, suited(sides) if transforms is None else transforms,
-        rate or param.usual_rate, start=picture, coarse_steps=round(steps * _COARSE_SHARE),
+        sides, steps, param, usual if transforms is None else transforms,
+        rate or param.usual_rate, start=picture,
+        coarse_steps=0 if model.input.depth else round(steps * _COARSE_SHARE),
         coarse=(round(sides[0] * _COARSE / 2) * 2, round(sides[1] * _COARSE / 2) * 2),
     )  # fmt: skip
+
+
+# Of a volume the slices lie below each other: to move that picture would mix them.
+STILL = Transforms(turn=0, zoom=0, shift=0)
 
 
 def suited(size: Size) -> Transforms:
@@ -139,7 +149,7 @@ def suited(size: Size) -> Transforms:
 def _judged(lens: Lens, units: Sequence[Unit], plan: Plan, climbed: Climbed) -> Iterator[Optimised]:
     pictures = rounded(climbed.pictures)
     found = activation(lens, units, pictures)
-    changed = kept(lens, units, pictures)
+    changed = {} if lens.model.input.depth else kept(lens, units, pictures)
     about = _about(lens.model, plan, units[0].seed, climbed.steps)
     opacity = None if climbed.weight is None else opacity_of(climbed.weight).cpu().numpy()
     owners = [(unit, k) for unit in units for k in range(unit.count)]

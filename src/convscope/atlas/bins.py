@@ -2,7 +2,8 @@
 
 Bins are the quarters of octaves, from 2⁻¹² to 2¹⁶, on both sides of zero; zero has a bin of its
 own, so has what lies between it and the first quarter, and what lies beyond the last. A bin is told
-by the first eleven bits of a float32, which costs one shift and one look-up.
+by the first eleven bits of a float32, which costs one shift and one look-up; what these bits do not
+tell from zero, below 2⁻¹²⁸ in size, counts as zero.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _LOWEST, _HIGHEST = -12, 16  # octaves
 _QUARTERS = 4 * (_HIGHEST - _LOWEST)
 BINS = 2 * (_QUARTERS + 2) + 1
 ZERO = _QUARTERS + 2
-"""Which bin holds exact zeros."""
+"""Which bin holds the zeros."""
 
 
 def _edges() -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -59,6 +59,8 @@ def _lines(unit: Unit, found: Exemplars) -> list[str]:
         f"{atlas.images:,} images of {atlas.dataset} · over all of them mean {number(unit.mean)}, "
         f"{number(unit.minimum)} to {number(unit.maximum)}, {unit.active:.1%} above 0",
     ]
+    drawn = atlas.manifest["dataset"].get("drawn")
+    lines += [f"the images are numbers: {drawn}"] if drawn else []
     untrained = atlas.manifest["model"].get("untrained")
     lines += [f"this network looks untrained: {untrained}"] if untrained else []
     return lines + ([found.sentence()] if found.arbitrary else [])

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from convscope.attribution.question import Question
 from convscope.errors import ConvscopeError, MissingDependency, ModelError, UsageError, one_line
+from convscope.models import stacked
 
 NOISE_SHARE = 0.15  # SmoothGrad's noise, as a share of the range of the values (Smilkov 2017)
 _PER_PASS = 16
@@ -41,6 +42,8 @@ def gradcam(question: Question) -> Found:
     """The maps of a layer, weighted by their mean gradients (Selvaraju et al., 2017), signed."""
     module = question.module(question.layer)
     values = _captum().LayerGradCam(module, module.layer).attribute(question.batch.values)
+    if values.ndim == 5:
+        values = stacked(values, question.model.input.depth)
     if values.ndim != 4:
         raise UsageError(
             f"Grad-CAM needs a layer of maps, and {question.layer!r} has none. "

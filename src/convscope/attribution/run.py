@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,9 @@ def _last_maps(model: Model, target: Target) -> str:
     """The last layer of maps before the target; a pooled one is only the last resort."""
     before = list(model.layers)
     before = before[: [la.path for la in before].index(target.path) + 1]
-    maps = [la for la in before if la.is_map and la.shape and la.shape[1] * la.shape[2] > 1]
+    dimensions = 4 if model.input.depth else 3
+    shaped = [la for la in before if la.shape and len(la.shape) == dimensions]
+    maps = [la for la in shaped if la.shape and prod(la.shape[1:]) > 1]
     plain = [la for la in maps if not {"pool", "dropout"} & set(la.families)]
     if target.index is not None:  # where classes have maps of their own, these say nothing new
         plain = [la for la in plain if la.channels != before[-1].channels] or plain

@@ -60,6 +60,10 @@ def maximize(
     animate: Annotated[
         bool, typer.Option("--animate", help="Also the climb, as an animated WebP.")
     ] = False,
+    preview: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The pictures so far, written anew every two seconds."),
+    ] = None,
     columns: opt.Columns = None,
     weights: opt.Weights = None,
     preprocess: opt.Preprocessing = None,
@@ -85,7 +89,7 @@ def maximize(
             param=param, seed=seed, count=count, start=None if start is None else str(start),
             images=None if images is None else str(images), opacity=opacity,
             animate=animate,
-            on_step=telling(bar),
+            on_step=telling(bar, _previewing(preview, f"model {loaded.title}")),
         )  # fmt: skip
     name = f"{addresses[0]}.grid" if grid else _common(found)
     written = _save(found, output, columns, name)
@@ -129,10 +133,19 @@ def _common(found: Gallery) -> str:
     return paths.pop() if len(paths) == 1 else f"{len(found)}-pictures"
 
 
-def telling(bar: Bar) -> Callable[[Step], None]:
-    """What shows each step of a climb on a bar."""
+def _previewing(file: Path | None, about: str) -> Callable[[Step], object]:
+    from convscope.ascent.preview import Preview
+
+    return (lambda step: None) if file is None else Preview(file, about)
+
+
+def telling(
+    bar: Bar, watch: Callable[[Step], object] = lambda step: None
+) -> Callable[[Step], None]:
+    """What shows each step of a climb on a bar, and to ``watch``."""
 
     def step(step: Step) -> None:
+        watch(step)
         first, *others = step.units
         bar.show(step.done, step.of, f"{first} and {len(others)} more" if others else first)
 

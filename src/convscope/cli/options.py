@@ -111,14 +111,15 @@ def read_classes(path: Path) -> list[str]:
     return [name for name in names if name.strip()]
 
 
-def parse_shape(text: str) -> tuple[int, int, int]:
-    """``3,224,224``."""
+def parse_shape(text: str) -> tuple[int, ...]:
+    """``3,224,224``; of volumes ``1,16,64,64``."""
     numbers = text.replace("x", ",").split(",")
-    if len(numbers) != 3 or not all(n.strip().isdigit() and int(n) > 0 for n in numbers):
+    if len(numbers) not in (3, 4) or not all(n.strip().isdigit() and int(n) > 0 for n in numbers):
         raise UsageError(
-            f"--input {text} is not understood. Write channels,height,width: 3,224,224"
+            f"--input {text} is not understood. Write channels,height,width: 3,224,224 "
+            "(channels,slices,height,width for a network of volumes)"
         )
-    return int(numbers[0]), int(numbers[1]), int(numbers[2])
+    return tuple(int(n) for n in numbers)
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

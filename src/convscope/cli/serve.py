@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +19,13 @@ _Model = Annotated[
                  help="The network; by default that of the atlas where its name is enough to load "
                  "it (demo, torchvision:, timm:, keras:), without an atlas demo."),
 ]  # fmt: skip
+_Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", "-m", metavar="MODEL",
+                 help="The network; by default $CONVSCOPE_MODEL, that of the atlas where its name "
+                 "is enough to load it (demo, torchvision:, timm:, keras:), or demo. Twice, "
+                 "-m A -m B: a second one to compare it with."),
+]  # fmt: skip
 _Images = Annotated[
     list[Path] | None,
     typer.Option("--image", metavar="FILE", help="A picture to look at. Repeatable."),
@@ -27,8 +36,13 @@ def serve(
     atlas: Annotated[
         Path | None, typer.Argument(metavar="ATLAS", help="A folder that scan wrote.")
     ] = None,
-    model: _Model = None,
+    models: _Models = None,
     image: _Images = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DATASET", help="May be scanned from the app, into ATLAS where that "
+                     "is not there yet."),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8765,
     open: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     allow: Annotated[
@@ -42,24 +56,32 @@ def serve(
     preprocess: opt.Preprocessing = None,
     classes: opt.Classes = None,
     input_shape: opt.InputShape = None,
-) -> None:
+) -> None:  # fmt: skip
     """The microscope in the browser, on 127.0.0.1: layers, channels, positions, on your pictures.
 
     Ctrl-C ends it.
     """
-    from convscope.atlas import open_atlas
     from convscope.web import serve as run
-    from convscope.web.server import model_of
+    from convscope.web.server import model_of, opened
 
-    opened = None if atlas is None else open_atlas(atlas)
-    name = model or ("demo" if opened is None else model_of(opened))
-    if name is None:
+    known = opened(atlas, data)
+    usual = os.environ.get("CONVSCOPE_MODEL")
+    names = list(models or ([usual] if usual else ()))
+    if len(names) > 2:
+        raise UsageError(f"{len(names)} networks were named; the app compares two: -m A -m B")
+    if not names:
+        own = "demo" if known is None else model_of(known)
+        names = [own] if own else []
+    if not names:
         opt.note("this atlas does not name a network that can be loaded; give it with -m MODEL")
     run(
-        name, atlas=opened, images=image or (), port=port, open=open, allow=allow or (),
-        memory=memory << 20, on_ready=_say,
-        opening=None if name is None
-        else lambda: opt.load_model(name, weights, preprocess, classes, input_shape),
+        atlas=atlas if known is None else known, images=image or (), data=data, port=port,
+        open=open, allow=allow or (), memory=memory << 20, on_ready=_say,
+        opening=[
+            partial(opt.load_model, name, weights if first else None, preprocess, classes,
+                    input_shape)
+            for first, name in zip((True, False), names, strict=False)
+        ],
     )  # fmt: skip
 
 

@@ -42,8 +42,8 @@ def watch(model: Model, source: Feed, layers: Sequence[Layer], progress: Progres
     for _, batch in own.batches(progress):
         for path, maps in model.activations(batch, list(rows)).items():
             flat = maps.reshape(*maps.shape[:2], -1).mean(2)
-            rows[path].append(flat.double().cpu().numpy())
-        chances.append(probabilities(model.logits(batch)).double().cpu().numpy())
+            rows[path].append(flat.cpu().double().numpy())
+        chances.append(probabilities(model.logits(batch)).cpu().double().numpy())
     if not chances:
         raise UsageError(f"No picture of {source.dataset.name!r} could be read")
     pooled = {path: np.concatenate(found).T for path, found in rows.items()}

@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+Item = Image.Image | NDArray[np.float32]
+"""A picture, or numbers that are ready for a model, in its own layout."""
+
 
 class Dataset(abc.ABC):
     """An ordered list of pictures, each with an id that stays the same from run to run.
@@ -26,13 +29,15 @@ class Dataset(abc.ABC):
     labels: NDArray[np.int64] | None = None
     parallel: bool = True
     """Whether pictures may be asked for from several threads at once."""
+    numbers: bool = False
+    """Whether it holds floats that are ready for a model instead of pictures."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @abc.abstractmethod
-    def picture(self, index: int) -> Image.Image:
-        """The picture at ``index``, decoded, in mode ``RGB`` or ``L``.
+    def picture(self, index: int) -> Item:
+        """The picture at ``index``, decoded, in mode ``RGB`` or ``L``; floats as they are.
 
         Raises ``ImageError`` for a file that cannot be read.
         """
@@ -69,9 +74,9 @@ class Subset(Dataset):
         self.classes = parent.classes
         self.labels = None if parent.labels is None else parent.labels[indices]
 
-        self.parallel = parent.parallel
+        self.parallel, self.numbers = parent.parallel, parent.numbers
 
-    def picture(self, index: int) -> Image.Image:
+    def picture(self, index: int) -> Item:
         return self.parent.picture(int(self.indices[index]))
 
     def contents(self) -> bytes:

@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from convscope.data.base import Dataset, Subset
+from convscope.arrays import ARRAY_SUFFIX, read_array
+from convscope.data.base import Dataset, Item, Subset
 from convscope.errors import DatasetError, ImageError, one_line
 from convscope.images import IMAGE_SUFFIXES, decode
 
@@ -28,7 +28,7 @@ MAX_ARCHIVE_BYTES = 8 * 2**30
 
 
 class Files(Dataset):
-    """Pictures known by a path below a root; the first folder of the path is the class.
+    """Pictures or ``.npy`` numbers, known by a path below a root; its first folder is the class.
 
     ``train/`` and ``test/`` (or ``val/``) folders on top are the data's own parts; the class is
     then the folder below. Labels are given where every picture lies in a class folder.
@@ -38,7 +38,9 @@ class Files(Dataset):
         self.name = name
         self.ids, self._prefix = _below_common_root(sorted(filter(is_listed, paths)))
         if not self.ids:
-            raise DatasetError(f"{name!r} holds no image. Read are: {', '.join(IMAGE_SUFFIXES)}")
+            known = ", ".join((*IMAGE_SUFFIXES, ARRAY_SUFFIX))
+            raise DatasetError(f"{name!r} holds no image. Read are: {known}")
+        self.numbers = self.ids[0].lower().endswith(ARRAY_SUFFIX)
         self._tops = [path.split("/")[0].lower() for path in self.ids]
         self._split = _is_split(set(self._tops))
         self._folders = [_class_of(path, self._split) for path in self.ids]
@@ -64,7 +66,15 @@ class Files(Dataset):
 def is_listed(path: str) -> bool:
     """Whether a path names an image; hidden files and what macOS adds to archives do not."""
     hidden = any(part.startswith((".", "__MACOSX")) for part in path.split("/"))
-    return path.lower().endswith(IMAGE_SUFFIXES) and not hidden
+    return path.lower().endswith((*IMAGE_SUFFIXES, ARRAY_SUFFIX)) and not hidden
+
+
+def read_item(source: Path | bytes, name: str) -> Item:
+    """A picture, or the numbers of a ``.npy`` file."""
+    if name.lower().endswith(ARRAY_SUFFIX):
+        found = read_array(source, name)
+        return decode(found, name=name).image if found.dtype == np.uint8 else found
+    return decode(io.BytesIO(source) if isinstance(source, bytes) else source, name=name).image
 
 
 def _is_split(tops: set[str]) -> bool:
@@ -100,9 +110,16 @@ class Folder(Files):
         self.root = root
         self._list(list(_walk(root)), str(root))
 
-    def picture(self, index: int) -> Image.Image:
+    def picture(self, index: int) -> Item:
         name = self.ids[index]
-        return decode(self.root / self._prefix / name, name=name).image
+        try:
+            return read_item(self.root / self._prefix / name, name)
+        except ImageError:
+            if self.root.is_dir():
+                raise
+            raise DatasetError(
+                f"{str(self.root)!r} is gone. Bring it back, then run the same command again"
+            ) from None
 
     def contents(self) -> bytes:
         """The sizes of all files."""
@@ -159,11 +176,11 @@ class Archive(Files):
         self._list(list(members), str(path))
         self._bytes = [members[self._prefix + name] for name in self.ids]
 
-    def picture(self, index: int) -> Image.Image:
+    def picture(self, index: int) -> Item:
         name = self.ids[index]
         if reason := self._damaged.get(self._prefix + name):
             raise ImageError(f"{name!r} is damaged in {self.name}: {reason}")
-        return decode(io.BytesIO(self._bytes[index]), name=name).image
+        return read_item(self._bytes[index], name)
 
     def contents(self) -> bytes:
         sums = (zlib.crc32(content) for content in self._bytes)
@@ -171,7 +188,7 @@ class Archive(Files):
 
     def _from_zip(self, path: Path) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(path) as archive:
-            members = [(m, _plain(m.filename)) for m in archive.infolist() if not m.is_dir()]
+            members = [(m, plain(m.filename)) for m in archive.infolist() if not m.is_dir()]
             listed = [(member, name) for member, name in members if is_listed(name)]
             _check_size(path, sum(member.file_size for member, _ in listed))
             for member, name in listed:
@@ -185,7 +202,7 @@ class Archive(Files):
         total = 0
         with tarfile.open(path) as archive:
             for member in archive:
-                name = _plain(member.name)
+                name = plain(member.name)
                 if member.isfile() and is_listed(name):
                     total += member.size
                     _check_size(path, total)
@@ -193,7 +210,7 @@ class Archive(Files):
                     yield name, stream.read() if stream else b""
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """``./a//b.png`` and ``/a/b.png`` are ``a/b.png``."""
     return "/".join(part for part in PurePosixPath(name).parts if part != "/")
 

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from convscope.data.base import Dataset, Subset
+from convscope.data.columns import columns_of, from_hugging_face, has_columns
 from convscope.data.files import Archive, Folder
 from convscope.data.idx import Idx, idx_folder
 from convscope.data.shapes import Shapes
+from convscope.data.shards import Shards, is_sharded, shards_named
 from convscope.data.wrapped import Torchvision, Wrapped
 from convscope.errors import DatasetError, UsageError, closest, one_line
 
@@ -22,9 +24,12 @@ def open_dataset(spec: Any, *, part: str | None = None) -> Dataset:
     """The dataset that ``spec`` names.
 
     ``spec`` is a folder of images (class sub-folders optional), a ``.zip`` or ``.tar`` of one, a
-    folder of IDX files (MNIST), ``torchvision:NAME,root=…`` (its training part, unless ``part``
-    says otherwise), ``shapes[,count=…,size=…,seed=…]``, or, in Python, a sequence of pictures or of
-    ``(picture, label)`` pairs, such as a torch Dataset.
+    folder of IDX files (MNIST), WebDataset shards (``train-{000..099}.tar``, ``'shards/*.tar'``),
+    ``torchvision:NAME,root=…`` (its training part, unless ``part`` says otherwise),
+    ``huggingface:NAME,split=…[,config=…,image=COLUMN,label=COLUMN]`` (or a folder that
+    ``save_to_disk`` wrote), ``shapes[,count=…,size=…,seed=…]``, or, in Python, a sequence of
+    pictures, of ``(picture, label)`` pairs, such as a torch Dataset, or of rows with names, such as
+    a Hugging Face one.
     ``part`` is ``"train"`` or ``"test"``, for data that bring both; ``None``, and data that bring
     no such parts, give all there is.
 
@@ -67,13 +72,16 @@ def _open(spec: Any) -> Dataset:
     if isinstance(spec, Dataset):
         return spec
     if not isinstance(spec, (str, Path)):
-        return Wrapped(spec)
+        return columns_of(spec) if has_columns(spec) else Wrapped(spec)
     name, *options = str(spec).split(",")
     if name == "shapes" and not Path(spec).exists():
         return _shapes(options)
     if name.startswith("torchvision:"):
         return Torchvision(name.partition(":")[2], _options(options))
-    return _from_disk(spec)
+    if name.startswith("huggingface:"):
+        return from_hugging_face(name.partition(":")[2], _options(options))
+    shards = shards_named(str(spec))
+    return _from_disk(spec) if shards is None else Shards(shards, str(spec))
 
 
 def _from_disk(spec: str | Path) -> Dataset:
@@ -82,6 +90,8 @@ def _from_disk(spec: str | Path) -> Dataset:
         if path.is_dir():
             folder = idx_folder(path)
             return Idx(path, folder) if folder else Folder(path)
+        if path.is_file() and path.suffix.lower() == ".tar" and is_sharded(path):
+            return Shards([path], str(path))
         if path.is_file() and path.name.lower().endswith(_ARCHIVES):
             return Archive(path)
         if path.exists():

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from convscope.data.base import Dataset
+from convscope.data.base import Dataset, Item
 from convscope.errors import (
     DatasetError,
     ImageError,
@@ -28,8 +27,9 @@ from convscope.images import decode
 class Wrapped(Dataset):
     """Any sequence of pictures, or of ``(picture, label)`` pairs, such as a torch Dataset.
 
-    A picture is what ``decode`` takes. Labels are read from ``targets`` or ``labels`` where the
-    sequence has them; else every pair is asked for its own, which may decode every picture.
+    A picture is what ``decode`` takes; floats are taken as ready for the model. Labels are read
+    from ``targets`` or ``labels`` where the sequence has them; else every pair is asked for its
+    own, which may decode every picture.
     """
 
     parallel = False  # the caller's code may not be meant for it
@@ -46,27 +46,41 @@ class Wrapped(Dataset):
         self.ids = [str(i) for i in range(len(items))]
         if not self.ids:
             raise DatasetError(f"{self.name} is empty. Give at least one picture")
-        self.classes, self.labels = _indexed(_find_labels(items), _find_classes(items))
+        self.classes, self.labels = indexed(_find_labels(items), _find_classes(items))
+        self.numbers = _begins_with_floats(items)
 
-    def picture(self, index: int) -> Image.Image:
+    def picture(self, index: int) -> Item:
         try:
             item = self.items[index]
         except Exception as error:  # the caller's code, reading the caller's files
             raise ImageError(
                 f"Item {index} of {self.name} cannot be read: {one_line(error)}"
             ) from error
-        item = item[0] if isinstance(item, (tuple, list)) and item else item
-        if "float" in str(getattr(item, "dtype", "")):
-            raise ImageError(
-                f"Item {index} of {self.name} holds floats, not a picture. Leave ToTensor and "
-                "Normalize out of its transform: the model's own preprocessing is applied"
-            )
+        item = _image_of(item)
+        if _is_floats(item):
+            held = item.detach().cpu() if hasattr(item, "detach") else item
+            return np.ascontiguousarray(held, np.float32)
         return decode(item, name=f"item {index} of {self.name}").image
 
     def contents(self) -> bytes:
         """Checksums of sixteen pictures at equal steps: all of them might take hours."""
         chosen = np.unique(np.linspace(0, len(self) - 1, 16).round().astype(int))
         return str([_checksum(self, int(index)) for index in chosen]).encode()
+
+
+def _image_of(item: Any) -> Any:
+    return item[0] if isinstance(item, (tuple, list)) and item else item
+
+
+def _is_floats(item: Any) -> bool:
+    return "float" in str(getattr(item, "dtype", ""))
+
+
+def _begins_with_floats(items: Any) -> bool:
+    try:
+        return _is_floats(_image_of(items[0]))
+    except Exception:  # it cannot be read: whoever asks for that picture is told why
+        return False
 
 
 def _checksum(dataset: Dataset, index: int) -> int:
@@ -102,7 +116,7 @@ def _find_classes(items: Any) -> Any:
     )
 
 
-def _indexed(labels: Any, names: Any) -> tuple[tuple[str, ...], NDArray[np.int64] | None]:
+def indexed(labels: Any, names: Any) -> tuple[tuple[str, ...], NDArray[np.int64] | None]:
     """Class names and indices, from labels that are whole numbers from 0 up, or names."""
     values = np.asarray([] if labels is None else labels)
     if values.ndim != 1 or not len(values):

@@ -62,8 +62,8 @@ def observe(feed: Feed, layers: Sequence[Layer], progress: Progress) -> Observed
             labels = labels_for(model, feed.dataset, outputs_of(score, model), "a diagnosis")
         for path in paths:
             flat = found[path].reshape(*found[path].shape[:2], -1).mean(2)
-            rows[path].append(flat.double().cpu().numpy())
-        scores.append(score.double().cpu())
+            rows[path].append(flat.cpu().double().numpy())
+        scores.append(score.cpu().double())
         kept.append(indices)
     if labels is None or not kept:
         raise UsageError(f"No picture of {feed.dataset.name!r} could be read")

@@ -156,10 +156,17 @@ def _by_class(seen: Observed) -> dict[int, list[Telling]]:
 
 
 def _suggestions(found: Diagnosis) -> Iterable[str]:
-    names, errors = found.classes, int(found.seen.wrong.sum())
-    if not errors:
+    if not found.seen.wrong.any():
         yield "There are no errors to learn from here: try harder pictures."
         return
+    yield from _of_labels(found)
+    yield from _of_confusions(found)
+    yield from _of_calibration(found)
+    yield from _of_channels(found)
+
+
+def _of_labels(found: Diagnosis) -> Iterable[str]:
+    names = found.classes
     for group in found.groups:
         count = len(group.members)
         if group.rate >= 0.75 and group.pure >= 0.75 and group.confidence >= 0.75:
@@ -169,6 +176,10 @@ def _suggestions(found: Diagnosis) -> Iterable[str]:
                 f"({group.confidence:.0%}) that they are {names[group.answer]}. If the labels are "
                 "right, it lacks training pictures of this kind."
             )
+
+
+def _of_confusions(found: Diagnosis) -> Iterable[str]:
+    names, errors = found.classes, int(found.seen.wrong.sum())
     both = {(a, b): n + int(found.confusion[b, a]) for a, b, n in found.pairs()
             if n > found.confusion[b, a] or (n == found.confusion[b, a] and a < b)}  # fmt: skip
     for (label, answer), count in sorted(both.items(), key=lambda one: -one[1])[:2]:
@@ -179,6 +190,9 @@ def _suggestions(found: Diagnosis) -> Iterable[str]:
                 f"the other way: {count / errors:.0%} of all errors. More pictures that tell the "
                 "two apart would help most."
             )
+
+
+def _of_calibration(found: Diagnosis) -> Iterable[str]:
     mend = found.calibration
     if mend.error > 0.03 and mend.after < 0.7 * mend.error:
         yield (
@@ -186,12 +200,15 @@ def _suggestions(found: Diagnosis) -> Iterable[str]:
             f"the calibration error falls from {mend.error:.3f} to {mend.after:.3f}, the answers "
             "stay. Fit the number on pictures kept apart for it."
         )
+
+
+def _of_channels(found: Diagnosis) -> Iterable[str]:
     for label, listed in list(found.telling.items())[:3]:
         one = listed[0]
         side = "higher" if one.effect > 0 else "lower"
         yield (
             f"Look at `{one.address}`: it is {abs(one.effect):.1f} standard deviations {side} on "
-            f"{names[label]} pictures that are missed than on those that are recognised."
+            f"{found.classes[label]} pictures that are missed than on those that are recognised."
         )
 
 

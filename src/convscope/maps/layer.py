@@ -24,7 +24,7 @@ from convscope.figures import (
     picture_tile,
 )
 from convscope.layers import Layer
-from convscope.models import ReceptiveField
+from convscope.models import ReceptiveField, stacked
 from convscope.specimen import Specimen
 
 if TYPE_CHECKING:
@@ -90,12 +90,21 @@ class LayerMaps:
             finite = self.values[np.isfinite(self.values)]
             range = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
         tiles = [
-            overlay_tile(self.specimen.seen, self.values[k], str(k), cmap=cmap, range=range)
+            overlay_tile(self.specimen.seen, self._over(k), str(k), cmap=cmap, range=range)
             for k in chosen
         ]
         lines = (*self._lines(chosen), "laid over what the model sees")
         section = Section("", tuple(tiles), columns)
         return Sheet(self.title, lines, (section,), cmap=cmap, theme=theme)
+
+    def _over(self, channel: int) -> NDArray[np.float32]:
+        """A map as it lies over the picture: of a volume, slice over slice."""
+        values: NDArray[np.float32] = self.values[channel]
+        shape = self.layer.shape
+        if not self.specimen.depth or shape is None or len(shape) != 4:
+            return values
+        over: NDArray[np.float32] = stacked(values.reshape(shape[1:]), self.specimen.depth)
+        return over
 
     def receptive_field(
         self,

@@ -61,7 +61,7 @@ class Model(Preparing):
         return f"{self.name.replace(',weights=none', '')} · weights {self.weights_file}"
 
     def __repr__(self) -> str:
-        size = "×".join(map(str, (self.input.channels, *(self.input.size or ("any", "size")))))
+        size = "×".join(map(str, self.input.shape or (self.input.channels, "any", "size")))
         return f"{type(self).__name__}({self.title!r}, input {size})"
 
     @abc.abstractmethod

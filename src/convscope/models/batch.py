@@ -25,12 +25,24 @@ class Input:
     - ``preprocess``: from a picture to numbers; its ``size`` is ``(height, width)`` or ``None``.
     - ``classes``: names of the outputs, empty where they are unknown.
     - ``note``: what had to be assumed, to be shown with every result; empty where nothing was.
+    - ``depth``: how many slices a network of volumes takes, else 0. A volume is shown as a picture
+      of its slices, one below the other: ``size`` counts the rows of all of them.
     """
 
     channels: int = 3
     preprocess: Preprocess = UNKNOWN_PREPROCESS
     classes: tuple[str, ...] = ()
     note: str = ""
+    depth: int = 0
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """``(channels, height, width)`` or ``(channels, slices, height, width)`` of one image."""
+        if self.size is None:
+            return None
+        if self.depth:
+            return self.channels, self.depth, self.size[0] // self.depth, self.size[1]
+        return self.channels, *self.size
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -95,6 +107,16 @@ def join(batches: Sequence[Batch]) -> Batch:
         single=False,
         preprocess=batches[0].preprocess if seen else None,
     )
+
+
+def stacked(slices: Any, depth: int) -> Any:
+    """``(…, d, h, w)`` as ``(…, depth·h, w)``: slices one below the other, to lie over a picture.
+
+    A layer with fewer slices than the volume has shows each as often as it stands for one.
+    """
+    places = [k * slices.shape[-3] // depth for k in range(depth)]
+    chosen = slices[..., places, :, :]
+    return chosen.reshape(*chosen.shape[:-3], -1, chosen.shape[-1])
 
 
 def what(value: Any) -> str:

@@ -118,7 +118,7 @@ class BridgedModel(KerasModel):
             suppress(Stop),
             self._watching(keep, only=[*paths, *self._edits]),
         ):
-            self._call(self._native(values.clone()))
+            self._call(self._native(self._unstacked(values.clone())))
         streamer.finish(self.name)
 
     def _forward(self, values: Tensor, grad: bool) -> Tensor:
@@ -156,11 +156,14 @@ class BridgedModel(KerasModel):
         with self._alone(grad), self._in_one_line(values):
             if grad:
                 return self._linked(values.clone(), walk, cuts)
-            return [self._standard(array) for array in walk(self._native(values.clone()))]
+            return [
+                self._standard(array)
+                for array in walk(self._native(self._unstacked(values.clone())))
+            ]
 
     def _linked(self, values: Tensor, walk: Walk, cuts: int) -> list[Tensor]:
         """The same as nodes of a graph that begins with ``values``."""
-        native = self._laid_out(values)
+        native = self._laid_out(self._unstacked(values))
         tape = self._bridge.tape(walk, self._bridge.array(native), cuts)
         link = Link(self._bridge, tape, self.name)
         sources, found = [native], []

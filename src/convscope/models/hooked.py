@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import copy
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import cached_property
@@ -14,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convscope.errors import ConvscopeError, ModelError, one_line
+from convscope.errors import ConvscopeError, ModelError, UsageError, one_line
 from convscope.layers import Layers
 from convscope.models.base import Input, Model
 from convscope.models.capture import Keep, Stop, first_tensor, lock_of, observing, undisturbed
 from convscope.models.editing import editing
+from convscope.models.failures import failed
 from convscope.models.layouts import Layout
 from convscope.models.positions import Positions, grid
 from convscope.models.receptive import ReceptiveField, tracing_receptive_fields
@@ -117,6 +117,10 @@ class HookedModel(Model):
         return Arrangement(self, self._layouts[size])
 
     def _fields(self, size: tuple[int, int] | None) -> Mapping[str, ReceptiveField]:
+        if self.input.depth:
+            raise ModelError(
+                f"{self.name} takes volumes; receptive fields are traced for pictures alone"
+            )
         size = size or self.input.size or self._find_size()
         if size not in self._layouts:
             self._traced(size)
@@ -165,11 +169,24 @@ class HookedModel(Model):
 
         The network gets a copy: some write into their input.
         """
-        native = self._native(values.clone())
+        native = self._native(self._unstacked(values.clone()))
         if positions is not None:
-            positions.mark(native, self._laid_out(grid(*values.shape[2:]).expand(values.shape)))
+            marks = grid(*values.shape[2:]).expand(values.shape)
+            positions.mark(native, self._laid_out(self._unstacked(marks)))
         with self._in_one_line(values), positions or ExitStack(), within or ExitStack():
             return self._call(native)
+
+    def _unstacked(self, values: Tensor) -> Tensor:
+        """Volumes ``(N, C, D, H, W)`` from pictures of their slices, for a network of volumes."""
+        depth = self.input.depth
+        if not depth:
+            return values
+        if values.shape[2] % depth:
+            raise UsageError(
+                f"{self.name} takes volumes of {depth} slices, one below the other: a height of "
+                f"{values.shape[2]} is no multiple of {depth}"
+            )
+        return values.reshape(*values.shape[:2], depth, -1, values.shape[3])
 
     @contextmanager
     def _in_one_line(self, values: Tensor) -> Iterator[None]:
@@ -181,27 +198,8 @@ class HookedModel(Model):
             raise self._failed(values, error) from error
 
     def _failed(self, values: Tensor, error: Exception) -> ModelError:
-        line = " ".join(str(error).split())[:200].rstrip(".")
-        shape = "×".join(map(str, values.shape[1:]))
-        return ModelError(
-            f"{self.name} failed on an input of {shape}: {type(error).__name__}: {line}. "
-            f"{self._advice(values, line)}"
-        )
-
-    def _advice(self, values: Tensor, line: str) -> str:
-        expected = (self.input.channels, *(self.input.size or ()))
-        if "required positional argument" in line or re.search(
-            r"expects \d+ (named )?input\(s\)", line
-        ):
-            return (
-                "It takes more than one input. Give a module that takes the picture alone, and "
-                "whose forward calls it with the others"
-            )
-        if "not implemented for" in line:
-            return "The processor lacks this for the type of its weights: give network.float()"
-        if self.input.size and expected != tuple(values.shape[1:]):
-            return f"It takes {'×'.join(map(str, expected))}"
-        return "If the size is wrong: --input C,H,W"
+        volumes = any(type(module).__name__ == "Conv3d" for module in self.modules.values())
+        return failed(self.name, self.input, values, error, volumes)
 
     def _record(
         self, values: Tensor, paths: Sequence[str], grad: bool, raw: bool = False

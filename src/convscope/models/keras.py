@@ -42,23 +42,29 @@ class KerasModel(HookedModel):
         return self._laid_out(values)
 
     def _laid_out(self, values: Tensor) -> Tensor:
-        return values.permute(0, 2, 3, 1).contiguous() if self._last else values
+        return values.movedim(1, -1).contiguous() if self._last else values
 
     def _standard(self, result: Tensor) -> Tensor:
-        if self._last and result.ndim == 4:
-            result = result.permute(0, 3, 1, 2)
+        if self._last and result.ndim in self._maps:
+            result = result.movedim(-1, 1)
         return result.float()
 
     def _as_it_was(self, standard: Tensor, result: Tensor) -> Tensor:
-        if self._last and result.ndim == 4:
-            standard = standard.permute(0, 2, 3, 1)
+        if self._last and result.ndim in self._maps:
+            standard = standard.movedim(1, -1)
         return standard.to(result.dtype)
 
     def _standard_input(self, values: Tensor) -> Tensor:
-        return values.permute(0, 3, 1, 2) if self._last else values
+        return values.movedim(-1, 1) if self._last else values
 
     def _layout(self, channels: int) -> tuple[Any, ...]:
-        return ("height", "width", channels) if self._last else (channels, "height", "width")
+        sides = (*([self.input.depth] if self.input.depth else []), "height", "width")
+        return (*sides, channels) if self._last else (channels, *sides)
+
+    @property
+    def _maps(self) -> tuple[int, ...]:
+        """How many dimensions a map has: of networks of volumes, four or five."""
+        return (4, 5) if self.input.depth else (4,)
 
     def _walk(self) -> Mapping[str, nn.Module]:
         module: Any = self.module
@@ -80,7 +86,7 @@ class KerasModel(HookedModel):
         values = sample(self.input.channels, *self.input.size)
         try:
             with torch.no_grad():
-                self._call(self._native(values))
+                self._call(self._native(self._unstacked(values)))
         except Exception as error:
             raise self._failed(values, error) from error
 
@@ -96,7 +102,10 @@ class KerasModel(HookedModel):
 
     def _families(self, module: nn.Module) -> tuple[str, ...]:
         bases = {base.__name__ for base in type(module).__mro__}
-        return families(type(module), bool(bases & _CONVOLUTIONS))
+        found = families(type(module), bool(bases & _CONVOLUTIONS))
+        function = getattr(getattr(module, "activation", None), "__name__", "")
+        general = type(module).__name__ == "Activation" and "relu" in function
+        return (*found, "relu") if general else found
 
     def _weights(self, path: str) -> NDArray[np.float32] | None:
         layer = self.modules.get(path.partition("#")[0])

@@ -74,9 +74,9 @@ def from_keras(model: Any, name: str, input: Input | None = None) -> Model:
             "imported, and load the model again"
         )
     if input is None:
-        channels, size = _shape(model)
+        channels, size, depth = _shape(model)
         own = _RAW if _rescales(model) else UNKNOWN_PREPROCESS
-        input = Input(channels or 3, own.at(size) if size else own)
+        input = Input(channels or 3, own.at(size) if size else own, depth=depth)
     return kind(model, name, input)
 
 
@@ -100,19 +100,21 @@ def _kind(backend: str) -> type[KerasModel] | None:
     return None
 
 
-def _shape(model: Any) -> tuple[int | None, tuple[int, int] | None]:
-    """Channels and ``(height, width)`` of a model's first input, as far as it says."""
+def _shape(model: Any) -> tuple[int | None, tuple[int, int] | None, int]:
+    """Channels, ``(height, width)`` and slices of a model's first input, as far as it says."""
     from convscope.models.keras import channels_last
 
     shape = getattr(model, "input_shape", None) if getattr(model, "inputs", None) else None
     if isinstance(shape, list) and shape:
         shape = shape[0]
-    if not isinstance(shape, tuple) or len(shape) != 4:
-        return None, None
+    if not isinstance(shape, tuple) or len(shape) not in (4, 5):
+        return None, None, 0
     last = channels_last(model)
-    channels = shape[3] if last else shape[1]
-    height, width = shape[1:3] if last else shape[2:4]
-    return channels, (height, width) if height and width else None
+    channels = shape[-1] if last else shape[1]
+    *slices, height, width = shape[1:-1] if last else shape[2:]
+    depth = slices[0] if slices else 1
+    known = bool(depth and height and width)
+    return channels, (depth * height, width) if known else None, depth if slices and known else 0
 
 
 def from_applications(name: str, options: dict[str, Any], weights: str | Path | None) -> Model:
@@ -130,7 +132,7 @@ def from_applications(name: str, options: dict[str, Any], weights: str | Path | 
     if weights is not None:
         load_weights(model, Path(weights))
     module = builders[name].__module__.rpartition(".")[2]
-    channels, size = _shape(model)
+    channels, size, _ = _shape(model)
     preprocess = _application_preprocess(module, size or (224, 224))
     thousand = options.get("include_top", True) and options.get("classes", 1000) == 1000
     classes = imagenet_classes() if thousand else ()

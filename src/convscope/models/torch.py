@@ -40,7 +40,8 @@ class TorchModel(HookedModel):
         return values
 
     def _layout(self, channels: int) -> tuple[Any, ...]:
-        return channels, "height", "width"
+        depth = (self.input.depth,) if self.input.depth else ()
+        return channels, *depth, "height", "width"
 
     def _walk(self) -> Mapping[str, nn.Module]:
         return dict(plain_modules(self.module))

@@ -53,7 +53,7 @@ def load(
     weights: str | Path | None = None,
     preprocess: Preprocess | str | None = None,
     classes: Sequence[str] | None = None,
-    input: tuple[int, int, int] | None = None,
+    input: tuple[int, ...] | None = None,
 ) -> Model:
     """Make a network ready to be looked into; the network itself is not changed.
 
@@ -65,7 +65,8 @@ def load(
     - ``weights``: a ``.safetensors`` or ``.pth`` file of weights (``.weights.h5`` for Keras).
     - ``preprocess``: from a picture to numbers, where the model does not bring it or not rightly.
     - ``classes``: the names of its outputs.
-    - ``input``: ``(channels, height, width)``, where these cannot be known.
+    - ``input``: ``(channels, height, width)``, where these cannot be known; of a network of volumes
+      ``(channels, slices, height, width)``.
 
     Raises ``ModelError`` and its kinds, each one line that says what to do.
     """
@@ -73,8 +74,9 @@ def load(
     if loaded is model and (input, preprocess, classes) != (None, None, None):
         loaded = loaded.copy()
     if input is not None:
-        channels, size = _input_shape(input)
-        loaded.told(channels=channels, preprocess=loaded.input.preprocess.at(size), note="")
+        channels, depth, size = _input_shape(input)
+        preprocessed = loaded.input.preprocess.at(size)
+        loaded.told(channels=channels, depth=depth, preprocess=preprocessed, note="")
     if preprocess is not None:
         loaded.told(preprocess=_merged(preprocess, loaded.input.preprocess))
     if classes is not None:
@@ -82,10 +84,13 @@ def load(
     return loaded
 
 
-def _input_shape(told: tuple[int, int, int]) -> tuple[int, tuple[int, int]]:
-    if len(told) != 3 or not all(isinstance(side, int) and side > 0 for side in told):
+def _input_shape(told: tuple[int, ...]) -> tuple[int, int, tuple[int, int]]:
+    """Channels, slices (0 of pictures), and the size with all slices below each other."""
+    if len(told) not in (3, 4) or not all(isinstance(side, int) and side > 0 for side in told):
         raise UsageError(f"input is (channels, height, width), not {told!r}: input=(3, 224, 224)")
-    return told[0], (told[1], told[2])
+    channels, *slices, height, width = told
+    depth = slices[0] if slices else 0
+    return channels, depth, (height * max(depth, 1), width)
 
 
 def _merged(told: Preprocess | str, own: Preprocess) -> Preprocess:

@@ -27,7 +27,8 @@ from convscope.atlas.geometry import Placed, pixels
 from convscope.atlas.thumbnails import SCHEMA
 from convscope.data import Dataset
 from convscope.errors import AtlasError, ImageError
-from convscope.models import Batch, Model
+from convscope.images import Picture
+from convscope.models import Batch, Model, stacked
 from convscope.preprocess import View
 from convscope.scanning.loading import ahead, usual_workers
 from convscope.scanning.plan import Plan
@@ -154,13 +155,18 @@ def _made(
         batch = model.prepare(dataset.picture(index), size=plan.size)
     except ImageError:  # it was readable when it was scanned
         return None
-    assert batch.views is not None  # a picture has one
-    view = batch.views[0]
+    view = batch.views[0] if batch.views is not None else _drawn(model, batch)
     original = view.original.image
     placed = Placed(original.height, original.width, view.scale, view.offset)
     row = (index, original.height, original.width, *view.scale, *view.offset,
            _encoded(original, THUMBNAIL))  # fmt: skip
     return Made(index, batch.values, row, list(_crops(atlas, index, view, placed, wanted)))
+
+
+def _drawn(model: Model, batch: Batch) -> View:
+    """Numbers as a picture of themselves, at their own size."""
+    picture = Image.fromarray(model.seen(batch)[0])
+    return View(Picture(picture, "array"), picture, (1.0, 1.0), (0.0, 0.0))
 
 
 def _crops(
@@ -207,7 +213,7 @@ def _maps(model: Model, made: list[Made], wanted: dict[int, Wanted]) -> list[tup
         if not pairs:
             return
         where = torch.tensor(pairs, device=activation.device)
-        chosen = _as_maps(activation[where[:, 0], where[:, 1]])
+        chosen = _as_maps(activation[where[:, 0], where[:, 1]], model.input.depth)
         size, levels, low, high = _levels(chosen)
         rows.extend(
             (path, channel, made[k].image, *size, float(low[n]), float(high[n]),
@@ -221,8 +227,10 @@ def _maps(model: Model, made: list[Made], wanted: dict[int, Wanted]) -> list[tup
     return rows
 
 
-def _as_maps(chosen: Tensor) -> Tensor:
+def _as_maps(chosen: Tensor, depth: int) -> Tensor:
     """``(P, H, W)``: features have one position, slices of volumes stand below each other."""
+    if depth and chosen.ndim == 4:
+        return torch.as_tensor(stacked(chosen, depth))
     if chosen.ndim == 1:
         return chosen[:, None, None]
     return chosen[:, None] if chosen.ndim == 2 else chosen.flatten(1, -2)

@@ -77,12 +77,7 @@ def make_plan(
                         ("shard", shard)):  # fmt: skip
         if value is not None and value < 1:
             raise UsageError(f"{name}={value} is too few. Nearest: 1")
-    sides = (size, size) if isinstance(size, int) else size or model.input.size
-    if sides is None:
-        raise UsageError(
-            f"{model.name} takes pictures of any size, and those of a dataset differ. Say at which "
-            "size they are to be seen: --size 224 (size=224)"
-        )
+    sides = _sides(model, dataset, size)
     chosen = [layer for layer in model.layers.select(layers or _usual(model)) if layer.shape]
     if not chosen:
         raise UsageError(f"None of the layers {layers!r} of {model.name} gives a tensor of floats")
@@ -101,6 +96,19 @@ def make_plan(
             limit=_sample_limit(kept, len(dataset)),
         ),
     )
+
+
+def _sides(model: Model, dataset: Dataset, size: int | tuple[int, int] | None) -> tuple[int, int]:
+    """The size at which all images are seen: of numbers, the first one's."""
+    sides = (size, size) if isinstance(size, int) else size or model.input.size
+    if dataset.numbers:
+        return model.prepare(dataset.picture(0)).size
+    if sides is None:
+        raise UsageError(
+            f"{model.name} takes pictures of any size, and those of a dataset differ. Say at which "
+            "size they are to be seen: --size 224 (size=224)"
+        )
+    return sides
 
 
 def _usual(model: Model) -> Any:

@@ -86,13 +86,13 @@ def read(images: Counts, activation: Tensor) -> Reading:
     )
     maps = maps.contiguous()
     total, active = (_sums_here if maps.device.type == "cpu" else _sums_there)(maps)
-    norm = torch.linalg.vector_norm(maps, dim=2).double()
+    norm = _array(torch.linalg.vector_norm(maps, dim=2)).astype(np.float64)  # MPS has no doubles
     reading = Reading(
         images=images,
         mean=(total / maps.shape[2]).astype(np.float32),
         peak=_array(maps.amax(2)),
         total=total,
-        square=_array(norm * norm),
+        square=norm * norm,
         low=_array(maps.amin(2)),
         high=np.empty(0, np.float32),
         active=active,

@@ -202,6 +202,7 @@ class _Sweep:
         }  # fmt: skip
         dataset = identity["dataset"] | {
             "classes": list(self.dataset.classes), "labelled": self.dataset.labels is not None,
+            "drawn": self.model.drawing() if self.dataset.numbers else "",
         }  # fmt: skip
         write_listing(self.folder, self.dataset.ids, self.dataset.labels)
         self.manifest = {

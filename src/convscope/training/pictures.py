@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from convscope.data import Dataset, split_dataset
@@ -77,6 +78,11 @@ def read_material(
 def _shape(part: Dataset, size: int | tuple[int, int] | None) -> tuple[int, tuple[int, int]]:
     """Channels and sides that all pictures get: those of the first, unless ``size`` says else."""
     first = part.picture(0)
+    if not isinstance(first, Image.Image):
+        raise DatasetError(
+            f"{part.name} holds floats, and training here takes pictures: it scales and normalises "
+            "them itself. Leave ToTensor and Normalize out of its transform"
+        )
     sides = (size, size) if isinstance(size, int) else size or (first.height, first.width)
     return 1 if first.mode == "L" else 3, sides
 

@@ -25,14 +25,14 @@ class Change:
 
     - ``levels``: its strengths; ``unit``: what they are, for a title
     - ``apply``: pictures and a strength to changed pictures
-    - ``colour``: whether it means something for colour pictures only
+    - ``channels``: the numbers of channels it means something for; all where empty
     """
 
     name: str
     levels: tuple[float, ...]
     unit: str
     apply: Apply
-    colour: bool = False
+    channels: tuple[int, ...] = ()
 
 
 def _brightness(pictures: Tensor, level: float) -> Tensor:
@@ -139,10 +139,10 @@ def _flip(pictures: Tensor, level: float) -> Tensor:
 _ALL = (
     Change("brightness", (-0.4, -0.2, 0.2, 0.4), "added, of 0…1", _brightness),
     Change("contrast", (0.25, 0.5, 1.5, 2.0), "×", _contrast),
-    Change("hue", (45, 90, 135, 180), "° around the colour circle", _hue, colour=True),
+    Change("hue", (45, 90, 135, 180), "° around the colour circle", _hue, channels=(3,)),
     Change("blur", (0.5, 1, 2, 4), "σ, % of the longer side", _blur),
     Change("noise", (0.02, 0.05, 0.1, 0.2), "σ, of 0…1", _noise),
-    Change("JPEG", (75, 50, 25, 10), "quality", _jpeg),
+    Change("JPEG", (75, 50, 25, 10), "quality", _jpeg, channels=(1, 3)),
     Change("rotation", (15, 45, 90, 180), "°", _rotation),
     Change("scale", (0.5, 0.75, 1.33, 2.0), "×", _scale),
     Change("translation", (3, 6, 12, 25), "% of the width", _translation),

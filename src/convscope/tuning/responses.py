@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from convscope.models import Batch, Model
@@ -44,14 +43,13 @@ class Probe:
         for part in torch.split(pictures, _AT_ONCE):
             for path, maps in self.model.activations(self._batch(part), self.paths).items():
                 assert callable(reduce)
-                found[path].append(reduce(maps).double().cpu().numpy())
+                found[path].append(reduce(maps).cpu().double().numpy())
         return {path: np.concatenate(rows) for path, rows in found.items()}
 
     def _batch(self, pictures: Tensor) -> Batch:
         levels = (pictures.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-        images = [Image.fromarray(p[..., 0] if p.shape[2] == 1 else p) for p in levels]
-        values = np.stack([self.preprocess.normalise(image) for image in images])
-        names = tuple(f"picture {k}" for k in range(len(images)))
+        values = np.stack([self.preprocess.normalise(picture) for picture in levels])
+        names = tuple(f"picture {k}" for k in range(len(levels)))
         return Batch(torch.from_numpy(values), None, names, single=False)
 
     def _pooled(self, maps: Tensor) -> Tensor:

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from convscope.data import Shapes
-from convscope.errors import ImageError, UsageError, closest
+from convscope.errors import UsageError, closest
 from convscope.feeding import Feed, Progress, feed
 from convscope.layers import Layer
-from convscope.models import Batch, load
+from convscope.models import UNKNOWN_PREPROCESS, Batch, load
+from convscope.preprocess import Preprocess
 from convscope.tuning.changes import CHANGES, Change
 from convscope.tuning.curves import Tuning, tune
 from convscope.tuning.factors import FACTORS, redrawn, shapes_of
@@ -58,6 +58,8 @@ def sensitivity(
         raise UsageError(f"{', '.join(la.path for la in chosen)}: no layer with channels")
     if pool not in _POOLS:
         raise UsageError(f"No pool {pool!r}. Known: {', '.join(_POOLS)}")
+    if loaded.input.depth:
+        raise UsageError(f"{loaded.name} takes volumes; sensitivity changes pictures")
     kinds = _kinds(changes, loaded.input.channels)
     source = feed(loaded, images, first=first, size=size)
     source.most = 16
@@ -71,7 +73,7 @@ def _kinds(changes: str | Sequence[str] | None, channels: int) -> list[Change]:
             raise UsageError(
                 f"No change {name!r}.{closest(name, CHANGES)} Known: {', '.join(CHANGES)}"
             )
-    return [CHANGES[n] for n in named if channels == 3 or not CHANGES[n].colour]
+    return [CHANGES[n] for n in named if channels in (CHANGES[n].channels or (channels,))]
 
 
 class _Measured:
@@ -84,14 +86,15 @@ class _Measured:
         self._before = Unchanged()
         self._effects: dict[tuple[str, float, str], Effect] = {}
         self._size = (0, 0)
+        self._numbers = ""  # what 0…1 means where no pictures were given
 
     def run(self, progress: Progress) -> Sensitivity:
         probe: Probe | None = None
         for indices, batch in self._source.batches(progress):
             probe = probe or self._probe(batch)
-            before = probe.responses(_pictures(batch))
+            before = probe.responses(_pictures(batch, probe.preprocess))
             self._before.add(before)
-            for key, pictures in self._changed(batch, indices):
+            for key, pictures in self._changed(batch, indices, probe.preprocess):
                 for path, after in probe.responses(pictures).items():
                     self._effect(key, path, after.shape[1]).add(before[path], after)
         count = sum(map(len, next(iter(self._before.rows.values()), [])))
@@ -103,15 +106,15 @@ class _Measured:
         return self._result(tune(probe, self._size))
 
     def _probe(self, batch: Batch) -> Probe:
-        if batch.preprocess is None or batch.views is None:
-            raise ImageError("Sensitivity changes pictures, and numbers were given")
         self._size = batch.size
-        return Probe(self._source.model, self._paths, batch.preprocess, self._pool)
+        preprocess = batch.preprocess or _scale(self._source.model.input.preprocess, batch)
+        self._numbers = "" if batch.preprocess else preprocess.origin
+        return Probe(self._source.model, self._paths, preprocess, self._pool)
 
     def _changed(
-        self, batch: Batch, indices: NDArray[np.int64]
+        self, batch: Batch, indices: NDArray[np.int64], preprocess: Preprocess
     ) -> Iterator[tuple[tuple[str, float], Tensor]]:
-        pictures = _pictures(batch)
+        pictures = _pictures(batch, preprocess)
         for kind in self._kinds:
             for level in kind.levels:
                 yield (kind.name, level), kind.apply(pictures, level)
@@ -121,7 +124,8 @@ class _Measured:
     def _redrawn(self, shapes: Shapes | None, indices: NDArray[np.int64], factor: str) -> Tensor:
         assert shapes is not None
         drawn = [redrawn(shapes, int(index), factor) for index in indices]
-        return _pictures(self._source.model.prepare(drawn, size=self._source.size))
+        batch = self._source.model.prepare(drawn, size=self._source.size)
+        return _pictures(batch, batch.preprocess or self._source.model.input.preprocess)
 
     def _effect(self, key: tuple[str, float], path: str, channels: int) -> Effect:
         known = (*key, path)
@@ -135,6 +139,7 @@ class _Measured:
         lines = (
             f"model {self._source.model.title} · {self._source.describe()}, seen at "
             f"{self._size[0]}×{self._size[1]} · a channel's answer is the {self._pool} of its map",
+            *([f"0…1 stands for {self._numbers}"] if self._numbers else []),
         )
         return Sensitivity(
             found, self._source.model.title, self._source.describe(), self._pool, lines
@@ -154,13 +159,27 @@ class _Measured:
         )  # fmt: skip
 
 
-def _pictures(batch: Batch) -> Tensor:
+def _scale(own: Preprocess, batch: Batch) -> Preprocess:
+    """What turns 0…1 into numbers like these: the model's own where it is known, else their range.
+
+    The changes are made to 0…1, so their strengths mean what they say.
+    """
+    if own.origin != UNKNOWN_PREPROCESS.origin:
+        return own
+    low, high = float(batch.values.min()), float(batch.values.max())
+    span = max(high - low, 1e-12)
+    origin = f"numbers from {low:.3g} to {high:.3g}, as the first {len(batch)} have them"
+    return Preprocess(mean=-low / span, std=1 / span, origin=origin)
+
+
+def _pictures(batch: Batch, preprocess: Preprocess) -> Tensor:
     """What the model sees, 0…1, ``(N, C, H, W)``."""
-    assert batch.views is not None
-    arrays = [_array(view.seen) for view in batch.views]
+    if batch.views is None:
+        arrays = [_with_channels(preprocess.restore(one)) for one in batch.values.cpu().numpy()]
+    else:
+        arrays = [_with_channels(np.array(view.seen)) for view in batch.views]
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
 
 
-def _array(image: Image.Image) -> NDArray[np.uint8]:
-    pixels = np.array(image)
+def _with_channels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels[..., None] if pixels.ndim == 2 else pixels

@@ -1,13 +1,20 @@
 """The microscope in the browser: served live, or handed on as one HTML file.
 
-session · answers · evidence · jobs   what is known, and what is answered; no HTTP
-wire                                  how numbers travel
-page · exporting                      the app's files; the app with its data as one of them
-app · safety · server                 routes, what is let in, the loopback
-static/                               the app itself: plain ES modules
+session · slides · captured · opening   what is known: a network, pictures, what was seen of them
+network · pictures · reasons ·
+  evidence · numbers                    what is answered; no HTTP (answers: what an answer is)
+jobs · works                            long work, and its kinds
+wire                                    how numbers travel
+page · collecting · exporting · live    the app's files; the app with its data as one of them
+app · routes · asked · replies ·
+  safety · server · running             addresses, what is let in, the loopback
+static/                                 the app itself: plain ES modules
 """
 
-from convscope.web.exporting import Microscope, export, show
+from convscope.web.exporting import export, show
+from convscope.web.live import Live
+from convscope.web.microscope import Microscope
+from convscope.web.running import Running
 from convscope.web.server import serve
 
-__all__ = ["Microscope", "export", "serve", "show"]
+__all__ = ["Live", "Microscope", "Running", "export", "serve", "show"]

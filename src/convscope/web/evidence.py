@@ -28,7 +28,7 @@ class Evidence:
     """An atlas as it is asked by the app; what took work is kept."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        self._session, self._of = session, session.atlas
         self._kept: dict[Any, Any] = {}
 
     @property
@@ -54,6 +54,8 @@ class Evidence:
         return Unit(layer, channel)
 
     def _once(self, key: Any, make: Any) -> Any:
+        if self._of is not self._session.atlas:  # one was made meanwhile
+            self._of, self._kept = self._session.atlas, {}
         if key not in self._kept:
             self._kept[key] = make()
         return self._kept[key]

@@ -2,69 +2,100 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 from convscope.atlas import Atlas, open_atlas
-from convscope.errors import MissingDependency, UsageError
-from convscope.images import Picture, decode
+from convscope.data import open_dataset
+from convscope.errors import AtlasError, MissingDependency, UsageError
 from convscope.models import Model
-from convscope.web.session import BOUND, Session
+from convscope.web.captured import BOUND
+from convscope.web.offered import demos
+from convscope.web.running import Prepared, Running
+from convscope.web.session import Session
 
 PORT = 8765
-_PHOTOGRAPHS = ("cat", "coffee", "rocket")  # of scikit-image, where it is installed
-_SHAPES = 3
 _LIBRARIES = ("torchvision:", "timm:", "keras:")
 
 
 def serve(
     model: Any = None,
     *,
+    other: Any = None,
     atlas: Atlas | str | Path | None = None,
     images: Iterable[Any] = (),
+    data: Any = None,
     port: int = PORT,
     open: bool = False,
     allow: Iterable[str] = (),
     memory: int = BOUND,
-    opening: Callable[[], Model] | None = None,
+    opening: Sequence[Callable[[], Model]] = (),
     on_ready: Callable[[str], object] = print,
-) -> None:
+) -> Running | None:
     """Open the microscope: a page on 127.0.0.1 in which a network is walked through. Ctrl-C ends.
 
     - ``model``: a loaded model, or anything ``load`` takes; by default that of the atlas, where it
       can be had without running a file of somebody's, else ``demo``.
+    - ``other``: a second network, likewise, to compare the first one with.
     - ``atlas``: the folder of one, or an atlas: exemplars and statistics beside every unit.
     - ``images``: pictures that are offered; ``port``: 0 takes any that is free.
+    - ``data``: a dataset that may be scanned from the app, into the folder ``atlas`` where that is
+      not there yet, else into one that goes when the process ends.
     - ``open``: open it in the browser; ``on_ready``: told the address.
     - ``allow``: names that a reverse proxy may call it by, besides the loopback's.
     - ``memory``: bytes of activations that are kept.
-    - ``opening``: a function that loads the model, instead of ``model``.
+    - ``opening``: functions that load the networks, instead of ``model`` and ``other``.
 
-    Needs the extra ``app``. Raises ``UsageError`` where the port is taken.
+    In a notebook (inside a running event loop) it does not wait: it returns a ``Running``, which
+    draws the app and has ``.address`` and ``.close()``. Needs the extra ``app``. Raises
+    ``UsageError`` where the port is taken.
     """
-    uvicorn, make_app = _needed()
-    listening = _listen(port)
-    session = make_session(model, atlas, images, memory=memory, opening=opening)
-    cap_threads()
-    app = make_app(session, hosts=allow)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
-    address = f"http://127.0.0.1:{listening.getsockname()[1]}/"
-    on_ready(address)
+    made = _prepared(port, allow, make_session(
+        model, atlas, images, other=other, data=data, memory=memory, opening=opening
+    ))  # fmt: skip
+    on_ready(made.address)
     if open:
         import webbrowser
 
-        webbrowser.open(address)
-    server = uvicorn.Server(config)
+        webbrowser.open(made.address)
+    if _in_a_loop():
+        return Running(made)
+    with made.listening, suppress(KeyboardInterrupt):  # that is how it ends
+        made.run()
+    return None
+
+
+def start(model: Any, *, atlas: Any = None) -> Running:
+    """A server in a thread of its own, on a free port; its model is loaded here and now."""
+    session = make_session(model, atlas).ready()
+    return Running(_prepared(0, (), session))
+
+
+def _prepared(port: int, allow: Iterable[str], session: Session) -> Prepared:
+    """A server that listens and has not begun to answer."""
+    uvicorn, make_app = _needed()
+    listening = _listen(port)
+    cap_threads()
+    app = make_app(session, hosts=allow)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
     server.handle_exit = _parting(server.handle_exit, app.state.leaving)
-    with listening, suppress(KeyboardInterrupt):  # that is how it ends
-        server.run(sockets=[listening])
+    return Prepared(server, listening, app.state.leaving, session)
+
+
+def _in_a_loop() -> bool:
+    """Whether this thread runs an event loop already, as a notebook's does."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _parting(leave: Callable[..., None], leaving: Event) -> Callable[..., None]:
@@ -82,16 +113,39 @@ def make_session(
     atlas: Atlas | str | Path | None = None,
     images: Iterable[Any] = (),
     *,
+    other: Any = None,
+    data: Any = None,
     memory: int = BOUND,
-    opening: Callable[[], Model] | None = None,
+    opening: Sequence[Callable[[], Model]] = (),
 ) -> Session:
     """What ``serve`` serves; nothing is loaded yet but the atlas."""
-    opened = atlas if isinstance(atlas, Atlas) or atlas is None else open_atlas(atlas)
-    if model is None and opening is None:
-        model = "demo" if opened is None else model_of(opened)
-    session = Session(model, opened, bound=memory, opening=opening)
+    dataset = None if data is None else open_dataset(data)
+    known = opened(atlas, data)
+    named = None if atlas is None or isinstance(atlas, Atlas) else Path(atlas).expanduser()
+    if model is None and not opening:
+        model = "demo" if known is None else model_of(known)
+    second = None
+    if other is not None or len(opening) > 1:
+        memory //= 2
+        second = Session(other, bound=memory, opening=opening[1] if opening else None)
+    session = Session(
+        model, known, bound=memory, opening=opening[0] if opening else None, other=second,
+        data=dataset, folder=named,
+    )  # fmt: skip
     session.demos = demos(images)
     return session
+
+
+def opened(atlas: Atlas | str | Path | None, data: Any = None) -> Atlas | None:
+    """The atlas, where there is one; where ``data`` may be scanned it need not be there yet."""
+    if atlas is None or isinstance(atlas, Atlas):
+        return atlas
+    try:
+        return open_atlas(atlas)
+    except AtlasError:
+        if data is None:
+            raise
+        return None
 
 
 def model_of(atlas: Atlas) -> str | None:
@@ -99,36 +153,6 @@ def model_of(atlas: Atlas) -> str | None:
     name, title = str(atlas.manifest["model"]["name"]), atlas.model
     plain = name == "demo" or name.startswith(_LIBRARIES)
     return name if plain and title == name else None
-
-
-def demos(images: Iterable[Any] = ()) -> Mapping[str, Callable[[], Picture]]:
-    """Pictures that are offered: those given, photographs, drawn shapes."""
-    given = {picture.name: partial(decode, picture) for picture in map(decode, images)}
-    return {**given, **_photographs(), **_shapes()}
-
-
-def _photographs() -> dict[str, Callable[[], Picture]]:
-    try:
-        data = import_module("skimage.data")
-    except ModuleNotFoundError:
-        return {}
-
-    def photograph(name: str) -> Picture:
-        return decode(getattr(data, name)(), name=name)
-
-    return {name: partial(photograph, name) for name in _PHOTOGRAPHS}
-
-
-def _shapes() -> dict[str, Callable[[], Picture]]:
-    from convscope.data import open_dataset
-
-    drawn = open_dataset("shapes")
-
-    def shape(name: str, index: int) -> Picture:
-        return decode(drawn.picture(index), name=name)
-
-    names = [f"shape {k + 1}" for k in range(_SHAPES)]
-    return {name: partial(shape, name, k) for k, name in enumerate(names)}
 
 
 def cap_threads() -> None:

@@ -2,123 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from convscope.atlas import Atlas
-from convscope.errors import ConvscopeError, UnknownLayer, UsageError, one_line
-from convscope.images import Picture
+from convscope.data import Dataset
+from convscope.errors import ConvscopeError, UnknownLayer
 from convscope.layers import Layer
 from convscope.maps import feature_maps
-from convscope.models import Batch, Model, load
-from convscope.specimen import look_at
-from convscope.web import wire
+from convscope.models import Model, load
+from convscope.tuning import LayerSensitivity
+from convscope.web.captured import BOUND, Captured, Floats
+from convscope.web.opening import Opening
+from convscope.web.slides import Given, Glance, Slide, make_glance, make_slide
 
-Floats = NDArray[np.float32]
-
-BOUND = 512 << 20
-"""Bytes of activations that are kept."""
-_SLIDES = 64
-_SHOWN = 1280  # an original is shown with at most so many pixels a side
-
-
-class NotReady(ConvscopeError):
-    """The model is still being loaded, or there is none."""
-
-
-@dataclass(frozen=True, eq=False)
-class Slide:
-    """A picture under the microscope.
-
-    - ``id``: a checksum of its bytes and of the size it is seen at
-    - ``batch``: as the model takes it; ``original``: height and width of the picture that was given
-    - ``shown``: that picture, reduced where it is large; ``seen``: ``(h, w, 3)`` uint8
-    - ``lines``: what was done to it
-    """
-
-    id: str
-    name: str
-    batch: Batch
-    original: tuple[int, int]
-    shown: Image.Image
-    seen: NDArray[np.uint8]
-    scale: tuple[float, float]
-    offset: tuple[float, float]
-    lines: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Glance:
-    """A layer on one picture, in brief: its mean map, and what its channels are."""
-
-    layer: int
-    shape: tuple[int, int, int]
-    mean: Floats
-    zero: int
-    constant: int
-    odd: int
-    low: float
-    high: float
-
-
-class Captured:
-    """Feature maps of the pictures looked at last, by picture and layer, within a bound."""
-
-    def __init__(self, bound: int) -> None:
-        self.bound = bound
-        self._held: OrderedDict[tuple[str, int], Floats] = OrderedDict()
-        self._bytes = 0
-        self._guard = threading.Lock()
-
-    @property
-    def bytes(self) -> int:
-        return self._bytes
-
-    def get(self, key: tuple[str, int]) -> Floats | None:
-        with self._guard:
-            if key in self._held:
-                self._held.move_to_end(key)
-            return self._held.get(key)
-
-    def put(self, key: tuple[str, int], values: Floats) -> None:
-        """Keep it; what was not looked at for longest goes where there is no room."""
-        with self._guard:
-            if key in self._held:
-                self._bytes -= self._held.pop(key).nbytes
-            self._held[key] = values
-            self._bytes += values.nbytes
-            while self._bytes > self.bound and len(self._held) > 1:
-                self._bytes -= self._held.popitem(last=False)[1].nbytes
-
-    def forget(self, slide: str) -> None:
-        """Drop all of one picture."""
-        with self._guard:
-            for key in [key for key in self._held if key[0] == slide]:
-                self._bytes -= self._held.pop(key).nbytes
-
-
-@dataclass
-class _Loading:
-    model: Model | None = None
-    error: str = ""
-    done: threading.Event = field(default_factory=threading.Event)
+_SLIDES, _EXPECTED, _FOUND = 64, 8, 32
 
 
 class Session:
     """One network (or none yet), one atlas (or none), and the pictures looked at.
 
     ``model`` is anything ``cs.load`` takes, or ``None`` for an atlas alone; it is loaded in a
-    thread of its own, so that nobody waits for it before anything is on the screen.
+    thread of its own, so that nobody waits for it before anything is on the screen. ``other`` is
+    the session of a second network, which is shown the same pictures. ``data`` is what may be
+    scanned, into ``folder``: what the user named, never a request.
     """
 
     def __init__(
@@ -128,80 +42,61 @@ class Session:
         *,
         bound: int = BOUND,
         opening: Callable[[], Model] | None = None,
+        other: Session | None = None,
+        data: Dataset | None = None,
+        folder: Path | None = None,
     ) -> None:
-        self.atlas = atlas
+        self.atlas, self.other, self.data, self.folder = atlas, other, data, folder
         self.named = model if isinstance(model, str) else getattr(model, "name", "")
         self.captured = Captured(bound)
-        self.demos: Mapping[str, Callable[[], Picture]] = {}
-        self._open = opening or (lambda: load(model))
-        self._wanted = model is not None or opening is not None
-        self._loading = _Loading()
+        self.demos: Mapping[str, Callable[[], Given]] = {}
+        self.note = ""
+        wanted = opening if model is None or opening else lambda: load(model)
+        self._opening = Opening(wanted, self._compare)
+        self._shown, self._numbers = dict[str, int](), itertools.count()
         self._slides: OrderedDict[str, Slide] = OrderedDict()
         self._glances: dict[str, list[Glance]] = {}
-        self._looking = threading.RLock()
+        self._found: OrderedDict[Any, Any] = OrderedDict()
+        self._expected: deque[tuple[Given, Any, str]] = deque(maxlen=_EXPECTED)
+        self._refused: dict[str, str] = {}
+        self._scratch: TemporaryDirectory[str] | None = None
+        self.felt: dict[str, LayerSensitivity] = {}
+        self._looking, self._catching = threading.RLock(), threading.Lock()
         self._guard = threading.Lock()
-        self.note = ""
 
     # The network
 
     def start(self) -> None:
-        """Begin to load the model; returns at once."""
-        if not self._wanted:
-            self._loading.done.set()
-            return
-        threading.Thread(target=self._load, name="convscope-load", daemon=True).start()
+        """Begin to load the models; returns at once."""
+        self._opening.start()
+        if self.other is not None:
+            self.other.start()
 
     def ready(self) -> Session:
         """Load the model here and now. Raises what ``load`` raises."""
-        if self._wanted:
-            self._load()
-        self._loading.done.set()
-        if self._loading.error:
-            raise UsageError(self._loading.error)
+        self._opening.ready()
         return self
 
-    def _load(self) -> None:
-        try:
-            model = self._open()
-            _ = model.layers  # traced now, not when somebody waits for it
-            self.note = self._difference(model)
-            self._loading.model = model
-        except BaseException as error:  # the code of a model may raise anything
-            self._loading.error = (
-                str(error) if isinstance(error, ConvscopeError) else one_line(error)
-            )
-        finally:
-            self._loading.done.set()
-
-    def _difference(self, model: Model) -> str:
-        """Where the atlas is of other weights than the model."""
-        if self.atlas is None or self.atlas.manifest["model"]["fingerprint"] == model.fingerprint():
-            return ""
-        return f"the atlas is of other weights than this model: {self.atlas.model}"
+    def _compare(self, model: Model) -> None:
+        """Note where the atlas is of other weights than the model."""
+        atlas = self.atlas
+        same = atlas is None or atlas.manifest["model"]["fingerprint"] == model.fingerprint()
+        told = "" if atlas is None else atlas.model
+        self.note = "" if same else f"the atlas is of other weights than this model: {told}"
 
     @property
     def state(self) -> str:
         """``loading``, ``ready``, ``failed``, or ``none``."""
-        if not self._wanted:
-            return "none"
-        if not self._loading.done.is_set():
-            return "loading"
-        return "ready" if self._loading.model else "failed"
+        return self._opening.state
 
     @property
     def error(self) -> str:
-        return self._loading.error
+        return self._opening.error
 
     @property
     def model(self) -> Model:
         """The loaded model. Raises ``NotReady``."""
-        if self._loading.model is None:
-            what = {
-                "loading": "The model is still being loaded",
-                "failed": f"The model could not be loaded: {self.error}",
-            }
-            raise NotReady(what.get(self.state, "No model was given. Start it with -m MODEL"))
-        return self._loading.model
+        return self._opening.model
 
     @property
     def layers(self) -> Sequence[Layer]:
@@ -227,11 +122,27 @@ class Session:
             raise UnknownLayer(f"No layer {index}: there are {len(self.layers)}, from 0")
         return self.layers[index]
 
+    def adopt(self, atlas: Atlas) -> None:
+        """Take an atlas that was made meanwhile."""
+        self.atlas = atlas
+        self._compare(self.model)
+
+    def scratch(self) -> Path:
+        """A folder for an atlas where none was named; gone with ``close``."""
+        self._scratch = self._scratch or TemporaryDirectory(prefix="convscope-atlas-")
+        return Path(self._scratch.name)
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
     # Pictures
 
     def slides(self) -> list[Slide]:
+        """In the order in which they were first shown."""
         with self._guard:
-            return list(self._slides.values())
+            return sorted(self._slides.values(), key=lambda slide: self._shown[slide.id])
 
     def slide(self, id: str) -> Slide:
         """A picture that was shown. Raises ``UnknownLayer`` where it is not (any more) there."""
@@ -239,21 +150,46 @@ class Session:
             if id in self._slides:
                 self._slides.move_to_end(id)
                 return self._slides[id]
-        raise UnknownLayer(f"No picture {id[:40]!r} here (any more). Show it again")
+        _ = self.model  # is there
+        self._catch_up()
+        if id in self._slides:
+            return self._slides[id]
+        raise UnknownLayer(
+            self._refused.get(id) or f"No picture {id[:40]!r} here (any more). Show it again"
+        )
 
-    def show(self, picture: Picture, size: int | tuple[int, int] | None = None) -> Slide:
+    def show(self, picture: Given, size: int | tuple[int, int] | None = None) -> Slide:
         """Put a picture under the microscope; the same one twice is one slide."""
-        batch = self.model.prepare(picture, size=size)
-        slide = _slide(self.model, batch, picture)
+        slide = make_slide(self.model, picture, size)
         with self._guard:
             slide = self._slides.setdefault(slide.id, slide)
+            self._shown.setdefault(slide.id, next(self._numbers))
             self._slides.move_to_end(slide.id)
             old = [self._slides.popitem(last=False)[0]
                    for _ in range(len(self._slides) - _SLIDES)]  # fmt: skip
+            for id in old:
+                del self._shown[id]
         for id in old:
             self.captured.forget(id)
             self._glances.pop(id, None)
+        if self.other is not None:
+            self.other.expect(picture, size, slide.id)
         return slide
+
+    def expect(self, picture: Given, size: Any, id: str) -> None:
+        """Be shown what another network is shown: now, or as soon as this one is loaded."""
+        self._expected.append((picture, size, id))
+        if self.state == "ready":
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        with self._catching:
+            while self._expected:
+                picture, size, id = self._expected.popleft()
+                try:
+                    self.show(picture, size)
+                except ConvscopeError as error:  # it is not every network's kind of picture
+                    self._refused = {**dict(list(self._refused.items())[-_SLIDES:]), id: str(error)}
 
     # What is seen of them
 
@@ -270,9 +206,8 @@ class Session:
             with self._looking:
                 found = self.captured.get(key)  # somebody else may have looked meanwhile
                 if found is None:
-                    found = self._look(slide, next(g for g in self._groups(slide) if index in g))[
-                        index
-                    ]
+                    group = next(g for g in self._groups(slide) if index in g)
+                    found = self._look(slide, group)[index]
         return found
 
     def glances(self, slide: Slide) -> list[Glance]:
@@ -280,11 +215,29 @@ class Session:
         with self._looking:
             if slide.id not in self._glances:
                 self._glances[slide.id] = [
-                    _glance(index, values)
+                    make_glance(index, values)
                     for group in self._groups(slide)
                     for index, values in self._all(slide, group).items()
                 ]
             return self._glances[slide.id]
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What took work, made once; the last few are kept."""
+        with self._guard:
+            if key in self._found:
+                self._found.move_to_end(key)
+                return self._found[key]
+        made = make()
+        with self._guard:
+            self._found[key] = made
+            while len(self._found) > _FOUND:
+                self._found.popitem(last=False)
+        return made
+
+    def known(self, key: Any) -> bool:
+        """Whether ``once`` would have it at once."""
+        with self._guard:
+            return key in self._found
 
     def _with_maps(self, index: int) -> int:
         layer = self.layer(index)
@@ -321,31 +274,3 @@ class Session:
         for index, values in found.items():
             self.captured.put((slide.id, index), values)
         return found
-
-
-def _slide(model: Model, batch: Batch, picture: Picture) -> Slide:
-    specimen = look_at(model, batch)
-    assert batch.views is not None  # it is a picture
-    view = batch.views[0]
-    shown = picture.image.convert("RGB")
-    if max(shown.size) > _SHOWN:
-        shown.thumbnail((_SHOWN, _SHOWN), Image.Resampling.LANCZOS)
-    light = replace(view, original=replace(picture, image=shown))  # a large original is let go
-    digest = hashlib.sha256(f"{picture.image.mode} {picture.image.size} {batch.size}".encode())
-    digest.update(picture.image.tobytes())
-    return Slide(
-        digest.hexdigest()[:16], picture.name, replace(batch, views=(light,)),
-        (picture.image.height, picture.image.width), shown, specimen.seen, view.scale, view.offset,
-        specimen.lines,
-    )  # fmt: skip
-
-
-def _glance(index: int, values: Floats) -> Glance:
-    low, high, state = wire.extremes(values)
-    with np.errstate(invalid="ignore", over="ignore"):
-        mean = values.mean(0, dtype=np.float64).astype(np.float32)
-    return Glance(
-        index, (values.shape[0], values.shape[1], values.shape[2]), wire.pooled(mean[None], 24)[0],
-        int((state == wire.ZERO).sum()), int((state == wire.CONSTANT).sum()),
-        int((state >= wire.HOLDS_NAN).sum()), float(low.min()), float(high.max()),
-    )  # fmt: skip

@@ -86,10 +86,16 @@ def levels(values: Floats, low: Floats, high: Floats) -> NDArray[np.uint8]:
 
 
 def pooled(values: Floats, most: int) -> Floats:
-    """``(C, H, W)`` with at most ``most`` rows and columns: of each block the highest value."""
+    """``(C, H, W)`` with at most ``most`` rows and columns: of each block the highest value.
+
+    Both sides shrink alike: a map stays as long as it is.
+    """
+    longest = max(values.shape[1:])
+    if longest <= most:
+        return values
     for axis in (1, 2):
         size = values.shape[axis]
-        if size > most:
-            starts = np.arange(most) * size // most
-            values = np.maximum.reduceat(values, starts, axis=axis)
+        count = max(1, round(size * most / longest))
+        starts = np.arange(count) * size // count
+        values = np.maximum.reduceat(values, starts, axis=axis)
     return values

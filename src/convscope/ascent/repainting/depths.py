@@ -26,6 +26,8 @@ def depths(model: Model) -> list[str]:
         return [layer.path for layer in (*stem, *blocks)]
     convolutions = [la for la in maps if "conv" in la.families and not la.path.endswith("/pre")]
     found = after if len(after) >= max(1, len(convolutions) / 2) else convolutions or maps
+    if model.input.depth:
+        raise ModelError(f"{model.name} takes volumes, and this paints over pictures")
     if not found:
         raise ModelError(f"{model.name} has no layer of maps. Name a layer. See: convscope layers")
     return [layer.path for layer in found]

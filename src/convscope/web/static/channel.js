@@ -4,6 +4,7 @@ import { colouring, ramp, stating } from "convscope/controls";
 import { point } from "convscope/cursor";
 import { breakable, fill, h, notice, number } from "convscope/dom";
 import { icon } from "convscope/examples";
+import { felt } from "convscope/felt";
 import { crumbs, layerOf } from "convscope/layer";
 import { ends, extent, paint, paintValues, withoutVariation } from "convscope/maps";
 import { atPosition, input, json, maps, oneMap, session } from "convscope/model";
@@ -12,6 +13,7 @@ import { source } from "convscope/source";
 import { drawBox, boxOf } from "convscope/specimen";
 import { go, link, theme, view } from "convscope/state";
 import { evidence } from "convscope/unit";
+import { why } from "convscope/why";
 
 /** @param {HTMLElement} room */
 export async function channel(room) {
@@ -23,7 +25,8 @@ export async function channel(room) {
   const step = (/** @type {number} */ to, /** @type {string} */ text, /** @type {string} */ label) => to >= 0 && to < count
     ? h("a.button", { href: link({ channel: to, position: null }), "aria-label": label, id: to < c ? "previous" : "next" }, text) : null;
   room.append(crumbs(layer, c), h("div.head", null, h("h1", null, breakable(layer.path), h("span.soft", null, ` : ${c}`), name && h("span.soft", null, ` ${name}`)),
-    h("div.row", null, step(c - 1, "‹ " + (c - 1), "Previous channel"), step(c + 1, `${c + 1} ›`, "Next channel"))));
+    h("div.row", null, input(view.input) && layer.maps && (layer.shape?.[1] ?? 1) > 1 && h("a.button", { id: "alike", href: link({ screen: "layer", channel: null, position: null, tab: "maps", sort: "similarity", like: c }) }, "Similar channels"),
+      step(c - 1, "‹ " + (c - 1), "Previous channel"), step(c + 1, `${c + 1} ›`, "Next channel"))));
   const one = input(view.input);
   /** @type {any} */ let shown = {};
   const evidenceRoom = h("div");
@@ -36,10 +39,37 @@ export async function channel(room) {
   } else if (!one) room.append(notice("No picture is under the microscope.", session.model.live ? "Drop one anywhere on this page to see this channel's map of it." : "What the atlas knows of this channel is below."));
   room.append(evidenceRoom);
   if (layer.atlas) void evidence(evidenceRoom, layer, c);
-  const optimised = h("div");
-  room.append(optimised);
-  const stop = optimise(optimised, layer, c);
-  return { ...shown, update: shown.update ?? (() => true), close: () => { shown.close?.(); stop(); } };
+  const reasons = part(room, "Attribution", "Where in the picture a class, or this unit, gets its evidence from.");
+  /** @type {any} */ const explained = session.model.can?.attribution?.length ? lazily(reasons, () => why(reasons, { layer, channel: c })) : why(reasons, { layer, channel: c });
+  const stops = layer.shape ? [felt(room, layer, c), optimise(room, layer, c)] : [];
+  return { ...shown,
+    update: (/** @type {any} */ now, /** @type {any} */ before) => { shown.update?.(now, before); explained.update?.(now, before); return true; },
+    close: () => { shown.close?.(); explained.close?.(); stops.forEach((stop) => stop()); } };
+}
+
+/** @param {HTMLElement} room @param {string} title @param {string} what */
+function part(room, title, what) {
+  const body = h("div");
+  room.append(h("section.part", null, h("h2", null, title), h("p.small.soft", null, what), body));
+  return body;
+}
+
+/**
+ * A part that is made when it first comes into sight: it has the network compute.
+ * @param {HTMLElement} place @param {() => any} make
+ */
+function lazily(place, make) {
+  /** @type {any} */ let made = null;
+  const seen = new IntersectionObserver((entries) => {
+    if (made || !entries.some((entry) => entry.isIntersecting)) return;
+    seen.disconnect();
+    made = make();
+    made.update?.(view, null);
+  });
+  place.style.minHeight = "1px";
+  seen.observe(place);
+  return { update: (/** @type {any} */ now, /** @type {any} */ before) => before && made?.update?.(now, before),
+    close: () => { seen.disconnect(); made?.close?.(); } };
 }
 
 /** @param {HTMLElement} room @param {any} layer @param {number} c @param {any} one */
@@ -173,6 +203,7 @@ async function mapOf(room, layer, c, one) {
       return true;
     },
     picture: () => canvas,
+    numbers: () => `api/inputs/${one.id}/maps/${layer.index}.npz?channel=${c}`,
     focus: () => plate.focus(),
     /** @param {string} key */
     key(key) {

@@ -77,3 +77,23 @@ export function legend(block, what) {
 export function stating(layer, name) {
   return [session.model?.title ?? session.model?.name, layer, name].filter(Boolean).join(" · ");
 }
+
+/**
+ * Tabs of a panel with the id "panel". @param {Record<string, string>} names @param {string} now
+ * @param {string} label @param {(name: string) => void} change
+ */
+export function tabs(names, now, label, change) {
+  return h("div.tabs", { role: "tablist", "aria-label": label, onkeydown: walkTabs }, Object.entries(names).map(([name, text]) =>
+    h("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-selected": String(name === now), "aria-controls": "panel",
+      tabindex: name === now ? 0 : -1, onclick: () => change(name) }, text)));
+}
+
+/** @param {KeyboardEvent} event */
+function walkTabs(event) {
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  if (!step) return;
+  const tabs = [.../** @type {HTMLElement} */ (event.currentTarget).querySelectorAll("button")];
+  const next = tabs[(tabs.indexOf(/** @type {any} */ (document.activeElement)) + step + tabs.length) % tabs.length];
+  next.click();
+  requestAnimationFrame(() => setTimeout(() => document.getElementById(next.id)?.focus(), 60));
+}

@@ -2,7 +2,7 @@
 
 /** @typedef {Node | string | number | null | undefined | false | any[]} Child */
 
-const SVG = new Set(["svg", "g", "path", "rect", "line", "circle", "polyline", "text", "title"]);
+const SVG = new Set(["svg", "g", "path", "rect", "line", "circle", "polyline", "text", "title", "image"]);
 
 /**
  * An element: `h("a.quiet", {href, onclick}, "text")`. Attributes that are false or null are left

@@ -88,5 +88,6 @@ export async function filters(room, layer) {
     place.replaceChildren(cells.element);
     return true;
   }
-  return { update, picture: () => canvas, labels: () => labelsOf(standing, one.height, shown.map((_, k) => String(k))), close: () => cells?.close(), focus: () => cells?.focus() };
+  return { update, picture: () => canvas, numbers: () => `api/kernels/${layer.index}.npz`,
+    saying: () => ({ title: stating(layer.path), line: `filters, ${colour ? "in colour, grey is zero, " : ""}each symmetric about zero`, cmap: "signed" }), labels: () => labelsOf(standing, one.height, shown.map((_, k) => String(k))), close: () => cells?.close(), focus: () => cells?.focus() };
 }

@@ -3,6 +3,7 @@
 import { fill, h, notice, number, plural } from "convscope/dom";
 import { json, session } from "convscope/model";
 import { link } from "convscope/state";
+import { survey } from "convscope/survey";
 
 /** @param {string} address */
 function unit(address) {
@@ -14,7 +15,11 @@ function unit(address) {
 export async function health(room) {
   room.append(h("h1", null, "Health"));
   if (!session.model.atlas || session.model.can?.findings === false) {
-    room.append(notice("Findings need an atlas.", ["Scan a dataset, then open the app on it: ", h("br"), h("code", null, "convscope scan photos/ -o atlas"), h("br"), h("code", null, "convscope serve atlas")]));
+    if (session.model.data && session.model.can?.jobs) {
+      room.append(notice("Findings need an atlas.", "There is none yet. A scan of the dataset that was named makes one."));
+      return { close: survey(room) };
+    }
+    room.append(notice("Findings need an atlas.", ["Scan a dataset, then open the app on it: ", h("br"), h("code", null, "convscope scan photos/ -o atlas"), h("br"), h("code", null, "convscope serve atlas"), h("br"), "or have it scanned from here: ", h("code", null, "convscope serve --data photos/")]));
     return {};
   }
   const found = await json("api/atlas/findings");

@@ -1,9 +1,11 @@
 /** The first screen: the network at a glance, the mean map of each layer through its depth. */
 
 import { pixels } from "convscope/colours";
+import { tabs } from "convscope/controls";
 import { h, notice, plural } from "convscope/dom";
 import { json, input, session, thumbnails } from "convscope/model";
-import { link, theme, view } from "convscope/state";
+import { go, link, theme, view } from "convscope/state";
+import { why } from "convscope/why";
 
 /** @param {HTMLCanvasElement} canvas @param {{height: number, width: number, low: number, high: number, levels: Uint8Array}} map */
 export function drawThumbnail(canvas, map) {
@@ -45,6 +47,16 @@ export async function home(room) {
     await atlasCards());
     return {};
   }
+  const tab = view.tab === "why" ? "why" : "maps";
+  room.append(tabs({ maps: "Through the depth", why: "Why this answer" }, tab, "What to see of the network", (to) => go({ tab: to })));
+  const body = h("div", { role: "tabpanel", id: "panel", "aria-labelledby": `tab-${tab}` });
+  room.append(body);
+  return tab === "why" ? why(body) : depths(body, one);
+}
+
+/** The mean map of each layer. @param {HTMLElement} room @param {any} one */
+async function depths(room, one) {
+  const { model } = session;
   room.append(h("p.blurb", null, `What each layer makes of ${one.name}: the mean over its channels, from the first layer to the last. Choose one to see all of its channels.`));
   const [maps, states] = await Promise.all([thumbnails(one.id), json(`api/inputs/${one.id}/layers`)]);
   const of = new Map(states.layers.map((/** @type {any} */ s) => [s.index, s]));

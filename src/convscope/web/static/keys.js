@@ -2,11 +2,11 @@
 
 import { CMAPS } from "convscope/colours";
 import { fill, h, say } from "convscope/dom";
-import { download } from "convscope/download";
+import { download, keep as keepWhat } from "convscope/download";
 import { dialog } from "convscope/inputs";
 import { current } from "convscope/main";
 import { input, session } from "convscope/model";
-import { go, keep, kept, link, onchange, ontheme, theme, toggleTheme, view } from "convscope/state";
+import { go, homeless, keep, kept, link, onchange, ontheme, theme, toggleTheme, view } from "convscope/state";
 
 const SHEET = [
   [["↑", "↓", "←", "→"], "Move through channels, or over a map (with Shift, five at a time)"],
@@ -15,8 +15,8 @@ const SHEET = [
   [[",", "."], "The picture before, the picture after"], [["l"], "To the list of layers"], [["g"], "To the maps"],
   [["/"], "Find channels (or a layer)"], [["s"], "The next order"], [["x"], "Only dead and constant channels"],
   [["n"], "Range: channel, layer, fixed"], [["m"], "The next colour map"], [["o"], "Map over the picture, on and off"],
-  [["v"], "What the model sees, or the original"], [["u"], "Choose a picture"], [["b"], "Compare with this picture"],
-  [["h"], "Health"], [["p"], "Save what is shown as a PNG"], [["y"], "Copy the link to this view"], [["t"], "Light or dark"], [["?"], "This sheet"],
+  [["v"], "What the model sees, or the original"], [["u"], "Choose a picture"], [["b"], "Compare"],
+  [["w"], "Why this answer"], [["h"], "Health"], [["p"], "Save what is shown as a PNG"], [["P"], "… as an SVG"], [["d"], "… as numbers (NPZ)"], [["y"], "Copy the link to this view"], [["t"], "Light or dark"], [["?"], "This sheet"],
 ];
 
 const LOGO = () => h("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, h("rect", { width: 16, height: 16, rx: 4, fill: "var(--mark)" }),
@@ -26,8 +26,8 @@ export function bar() {
   const model = session.model;
   const place = /** @type {HTMLElement} */ (document.getElementById("bar"));
   const home = () => link({ screen: "home", layer: null, channel: null, position: null });
-  const theming = h("button.button.bare", { type: "button", id: "theme", onclick: toggleTheme });
-  const name = () => { theming.textContent = theme() === "dark" ? "Light" : "Dark"; theming.setAttribute("aria-label", `Show in ${theme() === "dark" ? "light" : "dark"} colours`); };
+  const theming = h("button.button.bare.icon", { type: "button", id: "theme", title: "Light or dark", onclick: toggleTheme }, "◐");
+  const name = () => { theming.setAttribute("aria-label", `Show in ${theme() === "dark" ? "light" : "dark"} colours`); };
   name();
   ontheme(name);
   const about = [model?.title || model?.name, model?.atlas && `atlas of ${model.atlas.dataset}`, model?.exported && "export"].filter(Boolean).join(" · ");
@@ -48,7 +48,7 @@ export function bar() {
     h("a.brand", { href: home(), "aria-label": "convscope" }, LOGO(), h("span", null, "convscope")),
     about && h("span.about", { title: about }, about),
     h("nav", { "aria-label": "Screens" }, Object.values(to)),
-    h("button.button.bare.wide", { type: "button", id: "save", onclick: () => void download(current().picture?.() ?? null, current().labels?.()) }, "Save PNG"), theming,
+    h("button.button.bare", { type: "button", id: "save", onclick: () => keepWhat(current) }, "Save"), theming,
     h("button.button.bare.icon", { type: "button", "aria-label": "Keys and help", onclick: help }, "?"));
 }
 
@@ -113,8 +113,9 @@ const KEYS = {
   u: () => document.getElementById("choose")?.click(),
   b: () => { const other = after(session.inputs, input(view.input), 1); go({ screen: "compare", other: view.other || (other?.id !== view.input ? other?.id : "") || "", channel: null, position: null }); },
   h: () => go({ screen: "health", channel: null, position: null }),
-  p: () => void download(current().picture?.() ?? null, current().labels?.()),
-  y: () => void navigator.clipboard?.writeText(location.href).then(() => say("The link to this view is copied."), () => say("Copy it from the address bar.")),
+  w: () => go({ screen: "home", tab: "why", layer: null, channel: null, position: null }),
+  p: () => void download(current(), "png"), P: () => void download(current(), "svg"), d: () => void download(current(), "npz"),
+  y: () => homeless ? say("This page stands inside another, and has no address.") : void navigator.clipboard?.writeText(location.href).then(() => say("The link to this view is copied."), () => say("Copy it from the address bar.")),
   t: toggleTheme,
   l: () => /** @type {HTMLElement | null} */ (document.querySelector("#tree a[aria-current]") ?? document.querySelector("#tree a"))?.focus(),
   g: () => current().focus?.(),

@@ -1,12 +1,12 @@
 /** A layer: all of its channels at once. */
 
-import { colouring, choice, legend, stating } from "convscope/controls";
+import { colouring, choice, legend, stating, tabs } from "convscope/controls";
 import { point } from "convscope/cursor";
 import { breakable, fill, h, notice, number, plural } from "convscope/dom";
 import { examples } from "convscope/examples";
 import { filters } from "convscope/filters";
 import { grid } from "convscope/grid";
-import { extent, isFlat, isVector, labelsOf, layOut, paint, span } from "convscope/maps";
+import { extent, isFlat, isVector, labelsOf, layOut, likeness, paint, widened } from "convscope/maps";
 import { input, json, maps, session } from "convscope/model";
 import { optimisedTab } from "convscope/optimise";
 import { source } from "convscope/source";
@@ -14,7 +14,7 @@ import { go, link, theme, view } from "convscope/state";
 
 const TABS = { maps: "Maps", filters: "Filters", optimised: "Optimised", examples: "Dataset examples" };
 const SORTS = { channel: "Channel", peak: "Peak", mean: "Mean", spread: "Spread", active: "Share active, in the data",
-  exemplar: "Peak, in the data", selectivity: "Selectivity, in the data", attribution: "Attribution to the answer" };
+  exemplar: "Peak, in the data", selectivity: "Selectivity, in the data", attribution: "Attribution to the answer", similarity: "Similarity" };
 const MARKS = { zero: "dead", constant: "constant", nan: "NaN", inf: "∞", live: "" };
 const SAID = { zero: "zero everywhere on this picture", constant: "the same value everywhere", nan: "holds NaN", inf: "holds infinity", live: "" };
 
@@ -43,21 +43,9 @@ export async function layer(room) {
     one.parameters > 0 && h("span", null, plural(one.parameters, "parameter")),
     one.field && h("span", null, `receptive field ${one.field}`));
   room.append(crumbs(one), h("h1", null, breakable(one.path)), facts,
-    h("div.tabs", { role: "tablist", "aria-label": "What to see of this layer", onkeydown: walkTabs },
-      Object.entries(TABS).filter(([name]) => known(name)).map(([name, text]) => h("button", { type: "button", role: "tab", id: `tab-${name}`,
-        "aria-selected": String(name === tab), "aria-controls": "panel", tabindex: name === tab ? 0 : -1, onclick: () => go({ tab: name }) }, text))), body);
+    tabs(Object.fromEntries(Object.entries(TABS).filter(([name]) => known(name))), tab, "What to see of this layer", (to) => go({ tab: to })), body);
   const make = { maps: mapsTab, filters, optimised: optimisedTab, examples };
   return /** @type {any} */ (make)[tab](body, one, facts);
-}
-
-/** @param {KeyboardEvent} event */
-function walkTabs(event) {
-  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-  if (!step) return;
-  const tabs = [.../** @type {HTMLElement} */ (event.currentTarget).querySelectorAll("button")];
-  const next = tabs[(tabs.indexOf(/** @type {any} */ (document.activeElement)) + step + tabs.length) % tabs.length];
-  next.click();
-  requestAnimationFrame(() => setTimeout(() => document.getElementById(next.id)?.focus(), 60));
 }
 
 /** How wide a map of the layer stands on the page. @param {[number, number]} full */
@@ -74,7 +62,11 @@ async function keysOf(layer, block) {
   if (view.sort === "peak") return all((c) => block.high[c]);
   if (view.sort === "mean") return all((c) => block.mean[c]);
   if (view.sort === "spread") return all((c) => block.high[c] - block.low[c]);
-  if (view.sort === "attribution") return (await json(`api/inputs/${view.input}/attribution/${layer.index}`)).channels;
+  if (view.sort === "attribution") return (await json(`api/inputs/${view.input}/attribution/${layer.index}${/^\d/.test(view.target) ? `?target=${view.target}` : ""}`)).channels;
+  if (view.sort === "similarity") {
+    if ((view.like ?? 0) >= block.channels) throw new Error(`No channel ${view.like}: there are ${block.channels}, from 0.`);
+    return likeness(block, view.like ?? 0);
+  }
   if (["active", "selectivity", "exemplar"].includes(view.sort)) {
     const found = await json(`api/atlas/layers/${layer.index}`);
     return found[{ active: "active", selectivity: "selectivity", exemplar: "maximum" }[view.sort] ?? ""];
@@ -114,15 +106,6 @@ function wanted(text, layer, count) {
     else classes.forEach((/** @type {string} */ name, /** @type {number} */ c) => name.toLowerCase().includes(part.toLowerCase()) && chosen.add(c));
   }
   return chosen;
-}
-
-/** One value stands on the page as a patch, not as a pixel. @param {import("convscope/maps").Block} block */
-function widened(block) {
-  if (!isVector(block)) return block;
-  const [height, width] = [5, 8];
-  const levels = new Uint8Array(block.channels * height * width);
-  block.levels.forEach((level, c) => levels.fill(level, c * height * width, (c + 1) * height * width));
-  return { ...block, height, width, levels };
 }
 
 /** @param {HTMLElement} room @param {any} layer @param {HTMLElement} facts */
@@ -182,9 +165,12 @@ async function mapsTab(room, layer, facts) {
 
   function tools() {
     const offered = Object.fromEntries(Object.entries(SORTS).filter(([name]) =>
-      ["channel", "peak", "mean", "spread"].includes(name) || (name === "attribution" ? source.live && session.model.can.attribution?.length : layer.atlas)));
+      ["channel", "peak", "mean", "spread"].includes(name) || (name === "similarity" && !isVector(block)) || (name === "attribution" ? source.live && session.model.can.attribution?.length : name !== "similarity" && layer.atlas)));
     const focused = document.activeElement?.id;
-    fill(controls, choice("Sort", offered, view.sort, (sort) => go({ sort }, true), "sort"), ...colouring(() => extent(block)),
+    fill(controls, choice("Sort", offered, view.sort, (sort) => go({ sort }, true), "sort"),
+      view.sort === "similarity" && h("label.control", null, "to", h("input.text", { type: "number", id: "like", min: 0, max: block.channels - 1, value: view.like ?? 0, style: { width: "4.5rem" },
+        onchange: (/** @type {any} */ e) => go({ like: Math.max(0, Math.min(block.channels - 1, Math.round(Number(e.target.value) || 0))) }, true) })),
+      ...colouring(() => extent(block)),
       h("label.control", null, h("input.text", { type: "search", id: "find", placeholder: "3, 7, 12-20", "aria-label": "Find channels", value: view.find,
         oninput: (/** @type {any} */ e) => go({ find: e.target.value }, true) })),
       h("label.control", null, h("input", { type: "checkbox", id: "dead", checked: view.dead, onchange: (/** @type {any} */ e) => go({ dead: e.target.checked }, true) }), "only dead"));
@@ -193,8 +179,8 @@ async function mapsTab(room, layer, facts) {
 
   /** @param {any} now @param {any} before */
   function update(now, before) {
-    const wish = [now.sort, now.find, now.dead].join("|");
-    if (!before || before.sort !== now.sort || before.range !== now.range || before.cmap !== now.cmap || before.dead !== now.dead) tools();
+    const wish = [now.sort, now.find, now.dead, now.like, now.target].join("|");
+    if (!before || before.sort !== now.sort || before.like !== now.like || before.range !== now.range || before.cmap !== now.cmap || before.dead !== now.dead) tools();
     fill(words, legend(block, stating(layer.path, one?.name)));
     if (wish !== settled) {
       settled = wish;
@@ -210,8 +196,6 @@ async function mapsTab(room, layer, facts) {
   });
   resized.observe(place);
   return { update, picture: () => canvas, labels: () => labelsOf(layout, block.height, order.map((c) => `${c} ${/** @type {any} */ (MARKS)[block.states[c]] && !isVector(block) ? /** @type {any} */ (MARKS)[block.states[c]] : ""}`)), focus: () => cells?.focus(),
+    numbers: () => `api/inputs/${one.id}/maps/${layer.index}.npz`,
     close: () => { resized.disconnect(); cells?.close(); point(null); } };
 }
-
-/** What a channel's colours span, in words. @param {import("convscope/maps").Block} block @param {number} c */
-export const spanWords = (block, c) => span(block, c, { range: view.range, cmap: view.cmap, low: view.low, high: view.high }).map(number).join(" … ");

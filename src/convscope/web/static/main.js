@@ -79,7 +79,7 @@ function title() {
 
 /** @param {any} now @param {any} before */
 function changed(now, before) {
-  const same = ["screen", "layer", "channel", "input", "other", "tab"].every((k) => now[k] === before[k]);
+  const same = ["screen", "layer", "channel", "input", "other", "tab", "with", "to"].every((k) => now[k] === before[k]);
   title();
   if (same && shown.update?.(now, before)) return;
   void show(["screen", "layer", "channel", "tab"].some((k) => now[k] !== before[k]));

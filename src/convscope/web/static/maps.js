@@ -192,3 +192,30 @@ const NOISE = 4 * 1.1920929e-7;
 /** @param {number} low @param {number} high */
 export const withoutVariation = (low, high) =>
   high - low <= NOISE * Math.max(Math.abs(low), Math.abs(high));
+
+/** One value stands on the page as a patch, not as a pixel. @param {import("convscope/maps").Block} block */
+export function widened(block) {
+  if (!isVector(block)) return block;
+  const [height, width] = [5, 8];
+  const levels = new Uint8Array(block.channels * height * width);
+  block.levels.forEach((level, c) => levels.fill(level, c * height * width, (c + 1) * height * width));
+  return { ...block, height, width, levels };
+}
+
+/**
+ * How alike each channel's map is to that of channel `to`: the correlation over positions, 1 … −1; null
+ * where one of the two has no variation. Levels will do: each channel's scale drops out.
+ * @param {Block} block @param {number} to @returns {(number | null)[]}
+ */
+export function likeness(block, to) {
+  const size = block.height * block.width;
+  const rows = Array.from({ length: block.channels }, (_, c) => {
+    const row = Float64Array.from(block.levels.subarray(c * size, (c + 1) * size));
+    const mean = row.reduce((sum, v) => sum + v, 0) / size;
+    let norm = 0;
+    for (let i = 0; i < size; i++) norm += (row[i] -= mean) ** 2;
+    return block.states[c] === "live" && norm > 0 ? row.map((v) => v / Math.sqrt(norm)) : null;
+  });
+  const own = rows[to];
+  return rows.map((row) => (own && row ? row.reduce((sum, v, i) => sum + v * own[i], 0) : null));
+}

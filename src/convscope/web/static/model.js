@@ -96,9 +96,9 @@ function decodeFloats(buffer, path) {
 /** @param {Block} block */
 const weight = (block) => block.levels.byteLength + 16 * block.channels;
 
-/** All channels of a layer, at most 56 a side. @param {string} input @param {number} layer */
-export function maps(input, layer) {
-  const path = `api/inputs/${input}/maps/${layer}?max=56`;
+/** All channels of a layer, at most 56 a side. @param {string} input @param {number} layer @param {number} [m] the second network: 1 */
+export function maps(input, layer, m = 0) {
+  const path = `api/inputs/${input}/maps/${layer}?max=56${m ? "&m=1" : ""}`;
   return remember(path, async () => decodeMaps(await source.fetchBytes(path), path), weight);
 }
 
@@ -187,8 +187,20 @@ export const session = {
   /** @type {Map<string, Layer>} */ byPath: new Map(),
   /** @type {Input[]} */ inputs: [],
   /** @type {string[]} */ demos: [],
-  /** The number of optimisations asked for here, by unit. @type {Map<string, any>} */ jobs: new Map(),
+  /** The network that it is compared with. @type {null | {model: any, layers: Layer[]}} */ other: null,
 };
+
+/** The second network, as soon as it is loaded; null where there is none. */
+export async function other() {
+  if (!session.model.other) return null;
+  while (!session.other) {
+    const model = await source.fetchJson("api/model?m=1");
+    if (model.state === "failed") throw new Error(model.detail);
+    if (model.state === "ready") session.other = { model, layers: (await source.fetchJson("api/layers?m=1")).layers };
+    else await new Promise((resume) => setTimeout(resume, 300));
+  }
+  return session.other;
+}
 
 /** @param {any} answer of `api/layers` */
 export function setLayers(answer) {

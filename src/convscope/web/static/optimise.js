@@ -1,42 +1,19 @@
 /** Optimised images: what a unit would like to see, as a job with preview and cancel. */
 
 import { fill, h, notice, plural } from "convscope/dom";
+import { ask, follow, over, progress } from "convscope/jobs";
 import { layerOf } from "convscope/layer";
 import { maps, session } from "convscope/model";
-import { send, source } from "convscope/source";
+import { source } from "convscope/source";
 import { link, view } from "convscope/state";
-
-const OVER = ["done", "failed", "cancelled"];
-
-/** @param {any} job @param {(job: any) => void} tell */
-function follow(job, tell) {
-  if (OVER.includes(job.state)) return () => {};
-  const events = new EventSource(`api/jobs/${job.id}/events`);
-  events.addEventListener("job", (event) => {
-    const now = JSON.parse(/** @type {MessageEvent} */ (event).data);
-    tell(now);
-    if (OVER.includes(now.state)) events.close();
-  });
-  events.onerror = () => {
-    events.close();
-    void source.fetchJson(`api/jobs/${job.id}`).then(tell, () => {});
-  };
-  return () => events.close();
-}
 
 /** @param {any} job */
 function words(job) {
-  if (job.state === "waiting") return [h("p", null, "Waiting for its turn."), stop(job)];
-  if (job.state === "running") return [h("p", null, `Step ${job.done} of ${job.of}`), h("progress", { max: job.of, value: job.done, "aria-label": "Progress" }), stop(job)];
-  if (job.state === "failed") return [h("p.warn", null, job.detail || "It failed.")];
-  if (job.state === "cancelled") return [h("p", null, `Stopped at step ${job.done} of ${job.of}.`)];
+  if (job.state !== "done") return progress(job);
   const card = job.result ?? {};
   return [h("p", null, card.sentence), card.dead && h("p.warn", null, "Nothing makes this channel active: it looks dead."),
     h("details", null, h("summary", null, "How it was made"), h("ul.prov", null, (card.lines ?? []).map((/** @type {string} */ line) => h("li", null, line)), h("li", null, `seed ${card.seed}, ${plural(card.steps ?? 0, "step")}, ${(card.size ?? []).join("×")}`)))];
 }
-
-/** @param {any} job */
-const stop = (job) => h("button.button", { type: "button", style: { "margin-top": ".6rem" }, onclick: () => void send(`api/jobs/${job.id}`, null, "DELETE").catch(() => {}) }, "Stop");
 
 /** @param {any} job @param {string} [title] */
 function shot(job, title) {
@@ -44,6 +21,9 @@ function shot(job, title) {
   const image = ready ? h("img.shot", { src: `api/jobs/${job.id}/picture?n=${job.state === "done" ? "final" : job.preview}`, alt: `Optimised image, ${job.title}` }) : h("div.shot", { "aria-hidden": "true" });
   return h("div.optimised", null, image, h("div.words", null, h("h3", { style: { "margin-bottom": ".35rem" } }, title ?? (job.sign < 0 ? "Least active" : "Most active")), words(job)));
 }
+
+/** @param {any} layer @param {number} channel @param {number} sign */
+const wish = (layer, channel, sign) => ({ kind: "maximize", layer: layer.index, channel, sign, steps: 128, size: null, seed: 0 });
 
 /**
  * The optimised images of one unit. @param {HTMLElement} room @param {any} layer @param {number} c
@@ -60,7 +40,7 @@ export function optimise(room, layer, c) {
   /** @type {Map<number, any>} */ const jobs = new Map();
   /** @type {(() => void)[]} */ const stops = [];
   function draw() {
-    const busy = [...jobs.values()].some((job) => !OVER.includes(job.state));
+    const busy = [...jobs.values()].some((job) => !over(job));
     const focused = document.activeElement?.id;
     fill(body, h("div.pair", null, [1, -1].filter((sign) => jobs.has(sign)).map((sign) => shot(jobs.get(sign)))),
       h("div.row", { style: { "margin-top": jobs.size ? "1rem" : 0 } },
@@ -76,7 +56,7 @@ export function optimise(room, layer, c) {
   /** @param {number} sign */
   async function begin(sign) {
     try {
-      const job = await send("api/jobs", JSON.stringify({ kind: "maximize", layer: layer.index, channel: c, sign, steps: 128, size: null, seed: 0 }));
+      const job = await ask(wish(layer, c, sign));
       tell(job);
       stops.push(follow(job, tell));
     } catch (error) {
@@ -86,7 +66,7 @@ export function optimise(room, layer, c) {
   draw();
   source.fetchJson("api/jobs").then((all) => {
     for (const job of all.jobs) {
-      if (job.layer !== layer.index || job.channel !== c || jobs.has(job.sign)) continue;
+      if (job.kind !== "maximize" || job.layer !== layer.index || job.channel !== c || jobs.has(job.sign)) continue;
       tell(job);
       stops.push(follow(job, tell));
     }
@@ -118,7 +98,7 @@ export async function optimisedTab(room, layer) {
       const count = layerOf().shape?.[0] ?? 1;
       const order = Array.from({ length: count }, (_, c) => c).sort((a, b) => (block ? block.high[b] - block.high[a] : a - b));
       for (const channel of order.slice(0, 6)) {
-        const job = await send("api/jobs", JSON.stringify({ kind: "maximize", layer: layer.index, channel, sign: 1, steps: 128, size: null, seed: 0 }));
+        const job = await ask(wish(layer, channel, 1));
         tell(job);
         stops.push(follow(job, tell));
       }
@@ -130,7 +110,7 @@ export async function optimisedTab(room, layer) {
   const empty = notice("Nothing of this layer has been optimised yet.", "Begin with the strongest channels here, or open one channel and optimise it there. Each takes seconds to a minute.");
   room.append(h("div.row.tools", null, start), empty, list);
   const all = await source.fetchJson("api/jobs");
-  for (const job of all.jobs.filter((/** @type {any} */ job) => job.layer === layer.index)) {
+  for (const job of all.jobs.filter((/** @type {any} */ job) => job.kind === "maximize" && job.layer === layer.index)) {
     tell(job);
     stops.push(follow(job, tell));
   }

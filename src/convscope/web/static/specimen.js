@@ -5,7 +5,7 @@ import { fill, h, percent } from "convscope/dom";
 import { addBox, strip } from "convscope/inputs";
 import { input, json, session } from "convscope/model";
 import { source } from "convscope/source";
-import { go, onchange, view } from "convscope/state";
+import { go, link, onchange, view } from "convscope/state";
 
 /** @type {SVGElement} */
 let overlay;
@@ -35,7 +35,7 @@ async function draw() {
   const [height, width] = original ? one.original : one.seen;
   overlay = h("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
   const url = await source.imageUrl(`api/inputs/${one.id}/image?view=${view.seen}`).catch(() => "");
-  const plate = h("div.plate", { style: { "aspect-ratio": `${width}/${height}`, "max-height": "22rem" } },
+  const plate = h("div.plate", { style: { "aspect-ratio": `${width}/${height}`, "--ratio": String(width / height) } },
     url && h(`img${Math.max(height, width) <= 96 ? ".pixels" : ""}`, { src: url,
       alt: original ? `${one.name}, the original` : `${one.name}, as the model sees it` }), overlay);
   const segments = h("div.segments", { role: "group", "aria-label": "Which side of the preprocessing" },
@@ -57,7 +57,8 @@ async function answers(id) {
   try {
     const { predictions, note } = await json(`api/inputs/${id}/predictions`);
     if (!predictions.length) return h("p.small.soft", null, note || "This network names no classes.");
-    return [h("h3", { style: { "margin-bottom": ".35rem" } }, "The model's answer"), bars(predictions.map((/** @type {any} */ p) => [p.class, p.probability, percent(p.probability)]))];
+    const why = session.model.can?.attribution?.length > 0 && h("a.small", { id: "why", href: link({ screen: "home", tab: "why", layer: null, channel: null, position: null, target: "" }) }, "Why?");
+    return [h("div.row.spread", { style: { "margin-bottom": ".35rem" } }, h("h3", null, "The model's answer"), why), bars(predictions.map((/** @type {any} */ p) => [p.class, p.probability, percent(p.probability)]))];
   } catch (error) {
     return h("p.small.soft", null, /** @type {Error} */ (error).message);
   }

@@ -16,21 +16,28 @@
  * @property {string} find
  * @property {boolean} dead only dead and constant channels
  * @property {string} seen "model" or "original": which side of the preprocessing is drawn
+ * @property {string} with what is compared: "pictures", "layers" or "models"
+ * @property {string} to the layer in the second place
+ * @property {string} target what is explained: a class's number, "unit", or nothing: the answer
+ * @property {string} method of attribution
+ * @property {number | null} like the channel that others are compared with
  */
 
 /** @type {View} */
 export const DEFAULTS = {
   screen: "home", layer: null, channel: null, position: null, input: "", other: "", tab: "maps",
   range: "channel", low: 0, high: 1, cmap: "viridis", sort: "channel", find: "", dead: false,
-  seen: "model",
+  seen: "model", with: "pictures", to: "", target: "", method: "gradcam", like: null,
 };
 
 const CHOICES = {
-  tab: ["maps", "filters", "optimised", "examples"],
+  tab: ["maps", "filters", "optimised", "examples", "why"],
   range: ["channel", "layer", "fixed"],
   cmap: ["viridis", "magma", "grey", "signed"],
-  sort: ["channel", "peak", "mean", "spread", "active", "selectivity", "exemplar", "attribution"],
+  sort: ["channel", "peak", "mean", "spread", "active", "selectivity", "exemplar", "attribution", "similarity"],
   seen: ["model", "original"],
+  with: ["pictures", "layers", "models"],
+  method: ["gradcam", "integrated_gradients", "gradient_x_input", "smoothgrad", "occlusion"],
 };
 
 /** @param {string} text as `encodeURIComponent`, but legible where a hash allows it */
@@ -72,6 +79,9 @@ function settings(view, given) {
   view.other = given.get("b") ?? "";
   view.find = given.get("find") ?? "";
   view.dead = given.get("dead") === "1";
+  view.to = given.get("to") ?? "";
+  if (/^(\d{1,9}|unit)$/.test(given.get("target") ?? "")) view.target = given.get("target") ?? "";
+  if (/^\d{1,6}$/.test(given.get("like") ?? "")) view.like = Number(given.get("like"));
   for (const [name, known] of Object.entries(CHOICES)) {
     const value = given.get(name);
     if (value && known.includes(value)) /** @type {any} */ (view)[name] = value;
@@ -101,10 +111,16 @@ export function write(view) {
     if (value !== /** @type {any} */ (DEFAULTS)[name]) given.push(`${name}=${encode(value)}`);
   }
   if (view.range === "fixed") given.push(`span=${view.low},${view.high}`);
+  if (view.to && view.screen === "compare") given.push(`to=${encode(view.to)}`);
+  if (view.target) given.push(`target=${view.target}`);
+  if (view.like !== null) given.push(`like=${view.like}`);
   if (view.find) given.push(`find=${encode(view.find)}`);
   if (view.dead) given.push("dead=1");
   return path + (given.length ? `?${given.join("&")}` : "");
 }
+
+/** Inside a notebook's page there is no address of one's own: the view is kept here alone. */
+export const homeless = location.protocol === "about:";
 
 /** @type {View} */
 export let view = read(location.hash);
@@ -128,19 +144,25 @@ export function go(change, quietly = false) {
   const before = view;
   view = { ...view, ...change };
   const hash = write(view);
-  if (hash !== location.hash) history[quietly ? "replaceState" : "pushState"](null, "", hash);
+  if (!homeless && hash !== location.hash) history[quietly ? "replaceState" : "pushState"](null, "", hash);
   for (const listener of listeners) listener(view, before);
 }
 
-addEventListener("hashchange", follow);
-addEventListener("popstate", follow);
+addEventListener("hashchange", () => follow());
+addEventListener("popstate", () => follow());
+if (homeless) document.addEventListener("click", (event) => {
+  const hash = /** @type {HTMLElement} */ (event.target).closest?.("a[href^='#/']")?.getAttribute("href");
+  if (!hash || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  follow(hash);
+});
 
-function follow() {
-  const next = read(location.hash);
+function follow(hash = location.hash) {
+  const next = read(hash);
   if (!next.input && view.input) {
     // an address written by hand: the picture stays
     next.input = view.input;
-    history.replaceState(null, "", write(next));
+    if (!homeless) history.replaceState(null, "", write(next));
   }
   if (write(next) === write(view)) return;
   const before = view;

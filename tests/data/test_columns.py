@@ -1,0 +1,94 @@
+"""Rows with names: Hugging Face datasets, and torch Datasets of dictionaries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convscope.data import open_dataset
+from convscope.errors import ConvscopeError, DatasetError, UsageError
+
+
+def picture(level: int) -> Image.Image:
+    return Image.new("RGB", (9, 7), (level, 0, 0))
+
+
+def level(data: Any, index: int) -> int:
+    return int(data.picture(index).getpixel((0, 0))[0])
+
+
+@pytest.fixture
+def hugging() -> Any:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({
+        "id": datasets.Value("int64"), "img": datasets.Image(),
+        "kind": datasets.ClassLabel(names=["ant", "bee"]), "label": datasets.Value("string"),
+    })  # fmt: skip
+    rows = {"id": list(range(6)), "img": [picture(k) for k in range(6)],
+            "kind": [k % 2 for k in range(6)], "label": list("abcabc")}  # fmt: skip
+    return datasets.Dataset.from_dict(rows, features=features)
+
+
+def test_a_hugging_face_dataset(hugging: Any) -> None:
+    data = open_dataset(hugging)
+    assert (len(data), data.classes) == (6, ("ant", "bee"))
+    assert data.labels is not None
+    assert data.labels.tolist() == [0, 1, 0, 1, 0, 1]
+    assert [level(data, k) for k in range(6)] == list(range(6))
+
+
+def test_one_from_disk_by_name(hugging: Any, tmp_path: Path) -> None:
+    hugging.save_to_disk(str(tmp_path / "saved"))
+    data = open_dataset(f"huggingface:{tmp_path}/saved,label=label")
+    assert data.classes == ("a", "b", "c")
+    assert data.name == f"huggingface:{tmp_path}/saved,label=label"
+    assert level(data, 4) == 4
+
+
+def test_rows_of_a_list() -> None:
+    rows = [{"name": "x", "photo": np.full((5, 4, 3), k, np.uint8), "target": k} for k in range(3)]
+    data = open_dataset(rows)
+    assert data.labels is not None
+    assert data.labels.tolist() == [0, 1, 2]
+    assert level(data, 2) == 2
+
+
+def test_rows_of_floats_are_numbers() -> None:
+    data = open_dataset([{"x": np.zeros((6, 4, 4), np.float32)}] * 2)
+    assert data.numbers
+    assert data.labels is None
+
+
+def test_a_dataset_of_several_parts_asks_which(hugging: Any) -> None:
+    datasets = pytest.importorskip("datasets")
+    with pytest.raises(DatasetError, match=r"has the parts train, test. Choose one: split=train"):
+        open_dataset(datasets.DatasetDict({"train": hugging, "test": hugging}))
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "said"),
+    [
+        ("huggingface:{}/saved,label=labl", UsageError, "No column 'labl'. Close: 'label'. There"),
+        ("huggingface:{}/saved,where=x", UsageError, "/saved does not take 'where'. It takes: "),
+        ("huggingface:{}/nothing", DatasetError, "/nothing cannot be opened: "),
+    ],
+)
+def test_errors(
+    hugging: Any, tmp_path: Path, asked: str, kind: type[ConvscopeError], said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    hugging.save_to_disk(str(tmp_path / "saved"))
+    with pytest.raises(kind) as raised:
+        open_dataset(asked.format(tmp_path))
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_rows_without_pictures() -> None:
+    with pytest.raises(DatasetError, match=r"No column holds pictures. There are: a, b. Name one"):
+        open_dataset([{"a": 1, "b": "cat.jpg"}])
