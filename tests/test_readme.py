@@ -14,7 +14,7 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_its_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", TEXT):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", TEXT):
         assert (ROOT / target).exists(), target
 
 
