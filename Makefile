@@ -6,9 +6,10 @@ BIN = $(VENV)/bin
 DEMO = $(VENV)/.demo
 SERVE = $(VENV)/.serve
 DEV = $(VENV)/.dev
+DOCS = $(VENV)/.docs
 export CONVSCOPE_TEST_DATA ?= $(abspath ../shared/data)
 
-.PHONY: help install demo serve test test-slow test-oldest bench check format clean
+.PHONY: help install demo serve test test-slow test-oldest docs bench check format clean
 
 help:
 	@echo "make demo         look inside the built-in network, offline, into ./convscope-demo/"
@@ -18,6 +19,7 @@ help:
 	@echo "make test-slow    the long tests"
 	@echo "make test-oldest  the fast tests on the oldest torch and Keras supported"
 	@echo "make bench        convscope beside other tools, measured (OPTIONS=--gpu: on a GPU too)"
+	@echo "make docs         the documentation, into build/site; runs the code of its pages"
 	@echo "make check        ruff, mypy, import-linter"
 	@echo "make format       ruff format"
 
@@ -37,6 +39,10 @@ $(DEV): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[all]' --group dev
 	@touch $@ $(DEMO) $(SERVE)
 
+$(DOCS): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[torchvision,captum,app,demo]' --group docs
+	@touch $@
+
 install: $(DEV)
 
 demo: $(DEMO)
@@ -45,9 +51,13 @@ demo: $(DEMO)
 serve: $(SERVE)
 	$(BIN)/convscope serve --open
 
+# Warnings are errors. The notice that is switched off is of mkdocs 2, which pyproject excludes.
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 check: $(DEV)
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks docs/tools
+	$(BIN)/ruff format --check src tests benchmarks docs/tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -76,8 +86,8 @@ bench:
 	@touch $@
 
 format: $(DEV)
-	$(BIN)/ruff check --fix src tests benchmarks
-	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks docs/tools
+	$(BIN)/ruff format src tests benchmarks docs/tools
 
 clean:
 	rm -rf $(VENV) .venv-oldest .venv-bench convscope-demo dist build

@@ -1,0 +1,255 @@
+"""mkdocs hook: pictures and printed lines of a page come from the code that the page shows."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent))
+import commands
+import pages
+
+ROOT = pages.DOCS.parent
+WORK = ROOT / "build" / "docs"
+PICTURE = re.compile(r"!\[([^\]]*)\]\(([\w./-]+)\)")
+LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([\w./-]+\.html)\)")
+FRAME = re.compile(r"<!-- frame: ([\w./-]+) -->")
+MARKERS = {
+    "commands": lambda found: commands.reference(),
+    "gallery": lambda found: _gallery(),
+    "strip: (.+?)": lambda found: _strip(found[1]),
+    "bench": lambda found: _bench(),
+}
+BENCH = ROOT / "benchmarks" / "results" / "side-by-side.md"  # what `make bench` has measured
+THUMBNAIL = 480  # longest side in the gallery, in pixels
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a page's code printed, block by block, where it wrote, and a checksum of that code."""
+
+    printed: list[str]
+    folder: Path
+    mark: str
+
+
+_made: dict[str, Made] = {}
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Run the code of every page, and put on the site what the page shows of its outcome."""
+    for name in pages.all_pages():
+        page = pages.read(name)
+        if not pages.blocks(page) or "backend" in pages.front(page):
+            continue
+        made = _made[name] = _make(name)
+        shown = {path for _, path in PICTURE.findall(page) + LINK.findall(page)}
+        for product in sorted(shown | set(FRAME.findall(page))):
+            if (made.folder / product).exists():
+                _publish(files, config, name, product)
+            elif product in FRAME.findall(page):  # pictures and links are mkdocs's to check
+                raise PluginError(f"{name} shows {product}, which no code of it has written")
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """Fill in what was printed, and lead to the pictures in both themes."""
+    name = page.file.src_uri
+    for marker, fill in MARKERS.items():
+        markdown = re.sub(f"<!-- {marker} -->", fill, markdown)
+    if name not in _made:
+        return markdown
+    home = Path(name).stem
+    markdown = _with_printed(markdown, _made[name].printed)
+    markdown = PICTURE.sub(lambda found: _both(found, name, home), markdown)
+    markdown = FRAME.sub(
+        r'<iframe class="frame" loading="lazy" src="\1" title="\1"></iframe>', markdown
+    )
+    return LINK.sub(
+        lambda found: f"[{found[1]}]({home}/{found[2]})" if _is_made(name, found[2]) else found[0],
+        markdown,
+    )
+
+
+def _make(name: str) -> Made:
+    """Run a page, or take what the last build made of the same text by the same code."""
+    page = pages.read(name)
+    start = pages.front(page).get("start")
+    mark = hashlib.sha256()
+    for text in (_source(), *(block.text for block in pages.blocks(page))):
+        mark.update(text.encode())
+    if start:
+        mark.update(_make(start).mark.encode())
+    folder = WORK / Path(name).with_suffix("")
+    record = folder.with_suffix(".json")
+    if record.exists():
+        known = json.loads(record.read_text())
+        if known["mark"] == mark.hexdigest():
+            return Made(known["printed"], folder, known["mark"])
+    shutil.rmtree(folder, ignore_errors=True)
+    if start:
+        shutil.copytree(_make(start).folder, folder)
+    else:
+        pages.stock(folder, page)
+    print(f"running {name}", file=sys.stderr, flush=True)
+    with _in_both_themes():
+        printed = pages.run(page, folder, chosen=_offline)
+    record.write_text(json.dumps({"mark": mark.hexdigest(), "printed": printed}))
+    return Made(printed, folder, mark.hexdigest())
+
+
+def _offline(code: str) -> bool:
+    return pages.runnable(code) and not pages.FETCHED.search(code)
+
+
+@functools.cache
+def _source() -> str:
+    """A checksum of the library and of these tools: other code, other pictures."""
+    found = hashlib.sha256()
+    for path in sorted([*(ROOT / "src").rglob("*.py"), Path(pages.__file__)]):
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+@contextlib.contextmanager
+def _in_both_themes() -> Iterator[None]:
+    """Every sheet that is saved is saved again for the dark theme, in ``dark/`` beside it."""
+    from convscope.figures import Sheet
+
+    save = Sheet.save
+
+    def twice(self: Sheet, path: Any) -> Path:
+        written = save(self, path)
+        if self.theme == "light":
+            save(replace(self, theme="dark"), written.parent / "dark" / written.name)
+        return written
+
+    Sheet.save = twice  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Sheet.save = save  # type: ignore[method-assign]
+
+
+def _publish(files: Any, config: Any, name: str, product: str) -> None:
+    """Put a product on the site, in both themes, and small for the gallery."""
+    home, folder = Path(name).with_suffix(""), _made[name].folder
+    for path in (Path(product), Path(_dark(product))):
+        if not (folder / path).exists():
+            continue
+        shown = [path]
+        if path.suffix in (".png", ".webp"):
+            shown.append(_small(path))
+            _reduce(folder / path, folder / _small(path))
+        for one in shown:
+            files.append(File.generated(config, f"{home}/{one}", abs_src_path=str(folder / one)))
+
+
+def _small(path: Path) -> Path:
+    return path.parent / "small" / f"{path.stem}.webp"
+
+
+def _dark(product: str) -> str:
+    path = Path(product)
+    return str(path.parent / "dark" / path.name)
+
+
+def _reduce(source: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
+    with Image.open(source) as picture:
+        small = picture.convert("RGB")
+        small.thumbnail((THUMBNAIL, 4 * THUMBNAIL), Image.Resampling.LANCZOS)
+        small.save(target, "WEBP", quality=80)
+
+
+def _is_made(name: str, product: str) -> bool:
+    return (_made[name].folder / product).exists()
+
+
+def _with_printed(markdown: str, printed: list[str]) -> str:
+    """What a block printed stands below it."""
+    for block, said in reversed(list(zip(pages.blocks(markdown), printed, strict=True))):
+        if said:
+            shown = f'<div class="result" markdown>\n\n```text\n{said}\n```\n\n</div>\n'
+            markdown = markdown[: block.end] + shown + markdown[block.end :]
+    return markdown
+
+
+def _both(found: re.Match[str], name: str, home: str) -> str:
+    """A picture that leads to itself at full size, for each theme where there are two."""
+    words, product = found[1], found[2]
+    if not _is_made(name, product):
+        return found[0]
+    light, dark = f"{home}/{product}", f"{home}/{_dark(product)}"
+    if not _is_made(name, _dark(product)):
+        return f"[![{words}]({light})]({light})"
+    return (
+        f"[![{words}]({light}#only-light)]({light}){{ .light }}"
+        f"[![{words}]({dark}#only-dark)]({dark}){{ .dark }}"
+    )
+
+
+def _gallery() -> str:
+    """Every picture of every page, leading to the code that made it."""
+    cards = []
+    for name in sorted(_made, key=_rank):
+        page = pages.read(name)
+        for found in PICTURE.finditer(page):
+            if _is_made(name, found[2]):
+                where = f"{name}#{_section(page, found.start())}"
+                cards.append(
+                    f'<figure markdown="span">{_card(name, found[2], found[1], where)}\n'
+                    f'<figcaption markdown="span">{found[1]}</figcaption></figure>'
+                )
+    return "\n".join(cards)
+
+
+def _rank(name: str) -> int:
+    """Tutorials first, then what it shows; the first page repeats what others have."""
+    return ["tutorials", "see", "how", "reference", "index.md"].index(name.split("/")[0])
+
+
+def _strip(chosen: str) -> str:
+    """Some pictures side by side: ``see/maps.md stage1.png, …``."""
+    cards = []
+    for name, product in (one.split() for one in chosen.split(",")):
+        words = dict(reversed(pair) for pair in PICTURE.findall(pages.read(name)))[product]
+        cards.append(_card(name, product, words, name))
+    return "\n".join(cards)
+
+
+def _card(name: str, product: str, words: str, where: str) -> str:
+    """A small picture that leads to ``where``, in both themes."""
+    home, path = Path(name).with_suffix(""), Path(product)
+    light = f"{home}/{_small(path)}"
+    dark = f"{home}/{_small(Path(_dark(product)))}"
+    if not _is_made(name, _dark(product)):
+        return f"[![{words}]({light})]({where})"
+    return f"[![{words}]({light}#only-light)![{words}]({dark}#only-dark)]({where})"
+
+
+def _bench() -> str:
+    """The comparison with other tools, where it has been measured."""
+    table = BENCH.read_text(encoding="utf-8") if BENCH.exists() else ""
+    return re.sub(r"^#", "##", table, flags=re.MULTILINE)
+
+
+def _section(page: str, position: int) -> str:
+    """The anchor of the heading above a position."""
+    from markdown.extensions.toc import slugify
+
+    headings = re.findall(r"^#{1,3} (.+)$", page[:position], re.MULTILINE)
+    return slugify(headings[-1].replace("`", ""), "-") if headings else ""
