@@ -68,7 +68,7 @@ CLICK_ONLY = """async (path) => {
 }"""
 ARRIVAL = """(name) => {
   window.arrived = new Promise((resume) => {
-    document.querySelector('#file').addEventListener('change', () => {
+    document.addEventListener('change', () => {
       const start = performance.now();
       const look = () => {
         const grid = document.querySelector('main .grid');

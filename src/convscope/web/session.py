@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -62,6 +62,7 @@ class Session:
         self._scratch: TemporaryDirectory[str] | None = None
         self.felt: dict[str, LayerSensitivity] = {}
         self._looking, self._catching = threading.RLock(), threading.Lock()
+        self._summing = threading.Lock()  # who waits for maps does not wait for summaries
         self._guard = threading.Lock()
 
     # The network
@@ -215,7 +216,7 @@ class Session:
 
     def glances(self, slide: Slide) -> list[Glance]:
         """All layers of a picture in brief."""
-        with self._looking:
+        with self._summing:
             if slide.id not in self._glances:
                 self._glances[slide.id] = [
                     make_glance(index, values)
@@ -264,10 +265,11 @@ class Session:
             room -= need
         yield group
 
-    def _all(self, slide: Slide, group: Iterable[int]) -> dict[int, Floats]:
-        kept = {index: self.captured.get((slide.id, index)) for index in group}
-        found = {index: values for index, values in kept.items() if values is not None}
-        return found if len(found) == len(kept) else self._look(slide, list(kept))
+    def _all(self, slide: Slide, group: Sequence[int]) -> dict[int, Floats]:
+        with self._looking:  # somebody else may be looking
+            kept = {index: self.captured.get((slide.id, index)) for index in group}
+            found = {index: values for index, values in kept.items() if values is not None}
+            return found if len(found) == len(kept) else self._look(slide, group)
 
     def _look(self, slide: Slide, group: Sequence[int]) -> dict[int, Floats]:
         """One pass; what was computed is kept."""

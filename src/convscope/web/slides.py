@@ -117,8 +117,9 @@ def _checksum(picture: Picture, size: Any) -> str:
 def make_glance(index: int, values: Floats) -> Glance:
     """A layer's maps ``(C, H, W)`` in brief."""
     low, high, state = wire.extremes(values)
-    with np.errstate(invalid="ignore", over="ignore"):
-        mean = values.mean(0, dtype=np.float64).astype(np.float32)
+    count, flat = len(values), values.reshape(len(values), -1)
+    with np.errstate(invalid="ignore", over="ignore"):  # as a product: all layers are waited for
+        mean = (np.full(count, 1 / count, np.float32) @ flat).reshape(values.shape[1:])
     return Glance(
         index, (values.shape[0], values.shape[1], values.shape[2]), wire.pooled(mean[None], 24)[0],
         int((state == wire.ZERO).sum()), int((state == wire.CONSTANT).sum()),
