@@ -114,7 +114,7 @@ async function mapOf(room, layer, c, one) {
     fill(controls, ...colouring(() => extent(block)));
     fill(words, h("div.legend", null, still && view.range === "channel" ? h("span", null, h("span.swatch.hatch"), "no variation") : ramp(number(span_[0]), number(span_[1])),
       h("span", null, `${stating(`${layer.path}:${c}`, one.name)} · ${view.cmap}, ${view.range === "channel" ? "this channel's own least to greatest value" : view.range === "layer" ? "the range of the whole layer" : "a fixed range"}`),
-      !map.exact && h("span", null, "values ≈, from 253 levels"),
+      !map.exact && h("span", null, `values ≈, from 253 levels${map.height < map.full[0] ? `; drawn at ${map.height}×${map.width}, the maximum of each patch` : ""}`),
       (state === "nan" || state === "inf") && h("span.warn", null, state === "nan" ? "holds NaN" : "holds infinity")));
   }
 

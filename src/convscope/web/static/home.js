@@ -68,7 +68,7 @@ async function depths(room, one) {
     const state = of.get(layer.index);
     return h("li", null, h("a", { href: link({ screen: "layer", layer: layer.path, channel: null, position: null }), title: layer.path }, canvas,
       h("span.name", null, layer.path),
-      h("span.shape", null, (state?.shape ?? layer.shape)?.join("×"), state?.dead > 0 && h("span.badge", null, `${state.dead} dead`))));
+      h("span.shape", null, (state?.shape ?? layer.shape)?.join("×"), state?.dead > 0 && h("span.badge", { title: `${plural(state.dead, "channel")} zero everywhere on this picture` }, `${state.dead} off`))));
   })));
   room.append(h("p.small.soft", { style: { "margin-top": "1rem" } }, `${model.title || model.name} · ${one.name} · each picture spans its own least to greatest mean, ${view.cmap === "signed" ? "viridis" : view.cmap}`));
   return { update: () => { drawn.forEach(([canvas, map]) => drawThumbnail(canvas, map)); return true; } };

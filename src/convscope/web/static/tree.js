@@ -82,7 +82,7 @@ async function picture() {
         row.slot.replaceWith(canvas);
         row.slot = canvas;
       }
-      fill(row.state, state.dead > 0 && h("span.badge", { title: `${plural(state.dead, "channel")} zero everywhere on this picture` }, `${state.dead} dead`),
+      fill(row.state, state.dead > 0 && h("span.badge", { title: `${plural(state.dead, "channel")} zero everywhere on this picture` }, `${state.dead} off`),
         state.nan > 0 && h("span.badge", null, "NaN"));
     }
   } catch {
