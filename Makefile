@@ -8,6 +8,8 @@ SERVE = $(VENV)/.serve
 DEV = $(VENV)/.dev
 DOCS = $(VENV)/.docs
 export CONVSCOPE_TEST_DATA ?= $(abspath ../shared/data)
+# Threads that wait for each other sleep: where the cores are shared, spinning costs more than the work.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: help install demo serve test test-slow test-oldest docs bench check format clean
 
