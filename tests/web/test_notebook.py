@@ -7,6 +7,7 @@ import functools
 import html
 import http.server
 import json
+import logging
 import os
 import re
 import subprocess
@@ -24,6 +25,7 @@ from web_bench import loaded
 
 import convscope as cs
 from convscope.web import Live, Running
+from convscope.web.server import start
 
 pytest.importorskip("uvicorn")
 
@@ -53,6 +55,25 @@ def test_serve_in_a_running_event_loop_does_not_wait() -> None:
     assert "ended" in repr(running)
     with pytest.raises(URLError):
         told(running.address)
+
+
+def test_the_logging_of_others_is_left_alone() -> None:
+    """A handler that closes its stream, as absl's does, must not be closed."""
+    closed: list[bool] = []
+
+    class Theirs(logging.Handler):
+        def close(self) -> None:
+            closed.append(True)
+            super().close()
+
+    handler = Theirs()
+    logging.getLogger().addHandler(handler)
+    try:
+        with start(loaded()):
+            assert handler in logging.getLogger().handlers
+        assert not closed
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 def test_a_server_beside_a_page_shows_the_same_pictures(photos: Path) -> None:

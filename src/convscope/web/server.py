@@ -84,7 +84,11 @@ def _prepared(port: int, allow: Iterable[str], session: Session) -> Prepared:
     listening = _listen(port)
     cap_threads()
     app = make_app(session, hosts=allow)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+    config = uvicorn.Config(
+        app, log_level="warning", timeout_graceful_shutdown=2,
+        log_config=None,  # its own would close the handlers of a notebook's other libraries
+    )  # fmt: skip
+    server = uvicorn.Server(config)
     server.handle_exit = _parting(server.handle_exit, app.state.leaving)
     return Prepared(server, listening, app.state.leaving, session)
 
