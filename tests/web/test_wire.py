@@ -60,6 +60,7 @@ def test_pooling_takes_the_highest_of_each_block() -> None:
 )
 def test_a_pooled_map_keeps_its_proportions(size: tuple[int, int], small: tuple[int, int]) -> None:
     assert wire.pooled(np.zeros((2, *size), np.float32), 8).shape == (2, *small)
+    assert wire.pooled_size(size, 8) == small
 
 
 def test_states_say_what_is_dead_constant_or_no_number() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from math import prod
 
 from convscope.errors import ConvscopeError, UsageError
-from convscope.web import network, page, pictures
+from convscope.web import network, page, pictures, wire
 from convscope.web.answers import THUMB, Answer, as_json
 from convscope.web.evidence import Evidence
 from convscope.web.microscope import Microscope
@@ -81,9 +82,8 @@ class Collected:
         session = self._session
         self._need("api/model", network.model(session, exported=True))
         self._need("api/layers", network.layers(session))
-        listed = as_json({"inputs": [pictures.about(s) for s in session.slides()],
-                                  "demos": []})  # fmt: skip
-        self._need("api/inputs", listed)
+        shown = [pictures.about(slide) for slide in session.slides()]
+        self._need("api/inputs", as_json({"inputs": shown, "demos": []}))
 
     def _pictures(self) -> None:
         session = self._session
@@ -213,5 +213,5 @@ def _by_weight(session: Session) -> tuple[list[int], list[int]]:
 
 def _cost(shape: tuple[int, int, int], side: int) -> float:
     """Characters that maps take in a page: 8 bits hardly shrink, and base64 adds a third."""
-    channels, height, width = shape
-    return channels * (min(height, side) * min(width, side) + 13) * 4 / 3
+    channels, *size = shape
+    return channels * (prod(wire.pooled_size(size, side)) + 13) * 4 / 3

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from convscope.models import Model
-from convscope.web.microscope import Microscope
-from convscope.web.running import FRAME, Running
+from convscope.web.microscope import FRAME, Microscope
+from convscope.web.running import Running
 from convscope.web.slides import given
 
 _NUMBERS = itertools.count(1)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+FRAME = "width:100%;height:720px;border:1px solid #8884;border-radius:6px"
+"""How a page stands in a notebook."""
+
 
 @dataclass(frozen=True, eq=False)
 class Microscope:
@@ -28,10 +31,8 @@ class Microscope:
     def sentence(self) -> str:
         """How large it is, and what is not in it."""
         text = f"{self.size / 1e6:.1f} MB, opens from disk, asks no server"
-        return (
-            f"{text}; left out to stay small: {', '.join(self.left_out)}" * bool(self.left_out)
-            or text
-        )
+        missing = f"; left out to stay small: {', '.join(self.left_out)}" if self.left_out else ""
+        return text + missing
 
     def save(self, path: str | Path) -> Path:
         """Write the page."""
@@ -44,8 +45,7 @@ class Microscope:
     def _repr_html_(self) -> str:
         return (
             f'<iframe srcdoc="{html.escape(self.html, quote=True)}" '
-            f'title="{html.escape(self.title, quote=True)}" '
-            'style="width:100%;height:720px;border:1px solid #8884;border-radius:6px"></iframe>'
+            f'title="{html.escape(self.title, quote=True)}" style="{FRAME}"></iframe>'
         )
 
     def __repr__(self) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any
 
+from convscope.attribution.methods import METHODS
 from convscope.errors import ConvscopeError, ModelError, UnknownLayer
 from convscope.kernels import filters
 from convscope.models import Model
 from convscope.web import wire
 from convscope.web.answers import BINARY, Answer, as_json, short, within
-from convscope.web.reasons import FAST, METHODS
+from convscope.web.reasons import FAST
 from convscope.web.session import Session
 
 _KERNEL_BYTES = 4 << 20

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from convscope.attribution import Attribution, attribute, channel_shares
+from convscope.attribution.methods import METHODS
 from convscope.data import Shapes
 from convscope.errors import UnknownLayer, UsageError
 from convscope.models import Model
@@ -15,7 +16,6 @@ from convscope.tuning import LayerSensitivity, sensitivity
 from convscope.web.answers import Answer, as_json, short, within
 from convscope.web.session import Session
 
-METHODS = ("gradcam", "integrated_gradients", "gradient_x_input", "smoothgrad", "occlusion")
 FAST = ("gradcam", "gradient_x_input")  # the others are jobs
 _PICTURES = 32
 
@@ -48,7 +48,7 @@ def explained(
     """The same with its numbers, by ``model``: the session's, or its copy. Made once."""
     if method not in METHODS:
         raise UsageError(f"No method {method[:40]!r}. Known: {', '.join(METHODS)}")
-    slide, what = session.slide(id), _target(session, target, unit)
+    slide, what = session.slide(id), target_of(session, target, unit)
     found: Attribution = session.once(
         ("attribution", id, method, what),
         lambda: attribute(model, slide.batch, what, method=method),
@@ -56,14 +56,7 @@ def explained(
     return found
 
 
-def is_explained(
-    session: Session, id: str, method: str, target: int | None, unit: Unit | None
-) -> bool:
-    """Whether it is known already."""
-    return session.known(("attribution", id, method, _target(session, target, unit)))
-
-
-def _target(session: Session, target: int | None, unit: Unit | None) -> int | str | None:
+def target_of(session: Session, target: int | None, unit: Unit | None) -> int | str | None:
     """A class by its number, or the address of a unit."""
     if unit is None:
         return target

@@ -9,10 +9,10 @@ from socket import socket
 from types import TracebackType
 from typing import Any
 
+from convscope.web.microscope import FRAME
 from convscope.web.session import Session
 
 _PATIENCE = 10.0  # seconds
-FRAME = "width:100%;height:720px;border:1px solid #8884;border-radius:6px"
 
 
 @dataclass(frozen=True, eq=False)

@@ -238,11 +238,6 @@ class Session:
                 self._found.popitem(last=False)
         return made
 
-    def known(self, key: Any) -> bool:
-        """Whether ``once`` would have it at once."""
-        with self._guard:
-            return key in self._found
-
     def _with_maps(self, index: int) -> int:
         layer = self.layer(index)
         if not layer.shape:

@@ -85,17 +85,21 @@ def levels(values: Floats, low: Floats, high: Floats) -> NDArray[np.uint8]:
     return made
 
 
+def pooled_size(size: Sequence[int], most: int) -> tuple[int, int]:
+    """Rows and columns that ``pooled`` leaves of a map."""
+    height, width = size
+    share = min(1.0, most / max(height, width))
+    return max(1, round(height * share)), max(1, round(width * share))
+
+
 def pooled(values: Floats, most: int) -> Floats:
     """``(C, H, W)`` with at most ``most`` rows and columns: of each block the highest value.
 
     Both sides shrink alike: a map stays as long as it is.
     """
-    longest = max(values.shape[1:])
-    if longest <= most:
-        return values
-    for axis in (1, 2):
+    for axis, count in enumerate(pooled_size(values.shape[1:], most), start=1):
         size = values.shape[axis]
-        count = max(1, round(size * most / longest))
-        starts = np.arange(count) * size // count
-        values = np.maximum.reduceat(values, starts, axis=axis)
+        if count < size:
+            starts = np.arange(count) * size // count
+            values = np.maximum.reduceat(values, starts, axis=axis)
     return values

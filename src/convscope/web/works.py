@@ -18,7 +18,9 @@ from PIL import Image
 
 from convscope.ascent import Optimised, channel, maximize
 from convscope.ascent import Step as Climbed
+from convscope.ascent.moving import eight_bits
 from convscope.atlas import Atlas
+from convscope.attribution.methods import METHODS
 from convscope.data import Dataset
 from convscope.errors import ConvscopeError, UnknownLayer, UsageError
 from convscope.models import Model
@@ -117,7 +119,7 @@ class Climb(Work):
 def _climbed(step: Climbed, teller: Teller) -> None:
     teller.far(step.done, step.of)
     if teller.preview_due():
-        values = step.pictures()[0].detach().cpu().clamp(0, 1).mul(255).round().byte().numpy()
+        (values,) = eight_bits(step.pictures()[:1])
         pixels = values.transpose(1, 2, 0) if len(values) == 3 else values[0]
         teller.preview(_png(Image.fromarray(pixels)))
 
@@ -152,9 +154,9 @@ class Explanation(Work):
         if (self.layer is None) != (self.channel is None):
             raise UsageError("A unit is a layer and a channel")
         session.slide(self.input)
-        if self.method not in reasons.METHODS:
-            raise UsageError(f"No method {self.method!r}. Known: {', '.join(reasons.METHODS)}")
-        reasons.is_explained(session, self.input, self.method, self.target, self.unit)
+        if self.method not in METHODS:
+            raise UsageError(f"No method {self.method!r}. Known: {', '.join(METHODS)}")
+        reasons.target_of(session, self.target, self.unit)
 
     def run(self, session: Session, model: Model, teller: Teller) -> dict[str, Any]:
         teller.far(0, 0)
