@@ -155,6 +155,8 @@ def test_a_keras_network_of_volumes_says_what_it_takes() -> None:
          "Sequential takes volumes; sensitivity changes pictures"),
         (lambda model: cs.dream(model, np.zeros(SHAPE, np.float32)), ModelError,
          "Sequential takes volumes, and this paints over pictures"),
+        (lambda model: cs.load(nn.Sequential(network(), nn.Linear(2, 2)), input=SHAPE).layers,
+         ModelError, "Sequential failed on an input of 2×6×8×10: RuntimeError: "),
         (lambda model: cs.load(network()).predict(np.zeros((2, 8, 10), np.float32)), ModelError,
          "Sequential failed on an input of 2×8×10: RuntimeError: "),
     ],

@@ -74,6 +74,19 @@ def test_numbers_that_are_ready_for_the_network_are_scanned_too(tmp_path: Path) 
     assert any("the images are numbers: channel 0 of 6, each image from its" in la for la in lines)
 
 
+def test_the_first_of_many_numbers_may_be_damaged(tmp_path: Path) -> None:
+    """What tells the size is the first that can be read; another size is refused, not ignored."""
+    model = cs.load(torch.nn.Sequential(torch.nn.Conv2d(5, 3, 3)))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "0.npy").write_bytes(b"")
+    for k in range(1, 4):
+        np.save(tmp_path / "data" / f"{k}.npy", np.full((5, 9, 11), k, np.float32))
+    atlas = cs.scan(model, tmp_path / "data", tmp_path / "atlas", ["0"], top=2)
+    assert (atlas.images, [one["id"] for one in atlas.skipped]) == (3, ["0.npy"])
+    with pytest.raises(UsageError, match="size= resizes pictures"):
+        cs.scan(model, tmp_path / "data", tmp_path / "other", ["0"], size=8)
+
+
 def test_data_that_vanish_stop_a_scan_and_do_not_empty_it(
     model: cs.Model, photos: Path, tmp_path: Path
 ) -> None:

@@ -36,7 +36,6 @@ def _advice(input: Input, values: Tensor, line: str, volumes: bool) -> str:
         )
     if "not implemented for" in line:
         return "The processor lacks this for the type of its weights: give network.float()"
-    expected = (input.channels, *(input.size or ()))
-    if input.size and expected != tuple(values.shape[1:]):
-        return f"It takes {'×'.join(map(str, expected))}"
+    if input.shape and (input.channels, *(input.size or ())) != tuple(values.shape[1:]):
+        return f"It takes {'×'.join(map(str, input.shape))}"
     return f"If the size is wrong: --input {'C,D,H,W' if input.depth else 'C,H,W'}"

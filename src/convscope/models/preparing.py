@@ -123,7 +123,7 @@ class Preparing(abc.ABC):
         if batch.views is not None:
             return np.asarray(batch.views[index].seen.convert("RGB")), ""
         values = batch.values[index].detach().cpu().numpy()
-        if self.input.preprocess.origin != UNKNOWN_PREPROCESS.origin and len(values) in (1, 3):
+        if self._restores(len(values)):
             pixels = self.input.preprocess.restore(values)
             note = "drawn by undoing the model's normalisation"
         else:
@@ -134,9 +134,13 @@ class Preparing(abc.ABC):
 
     def drawing(self) -> str:
         """In words: how ``seen`` draws numbers, whatever they are."""
-        if self.input.preprocess.origin != UNKNOWN_PREPROCESS.origin and self.input.channels < 4:
+        if self._restores(self.input.channels):
             return "drawn by undoing the model's normalisation"
         return f"{self._part()}each image from its lowest number (black) to its highest (white)"
+
+    def _restores(self, channels: int) -> bool:
+        """Whether numbers become a picture again by undoing a known normalisation."""
+        return self.input.preprocess.origin != UNKNOWN_PREPROCESS.origin and channels in (1, 3)
 
     def _part(self) -> str:
         """What of an array of numbers a picture can show."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from math import prod
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.data import Dataset
-from convscope.errors import UsageError
+from convscope.errors import ImageError, UsageError
 from convscope.models import Model
 from convscope.scanning.layer import Kept
 from convscope.scanning.readings import mixed
@@ -19,6 +20,7 @@ from convscope.wiring import perhaps_relu
 
 _MOST_IN_A_BATCH = 64
 _SHARDS = 128  # about so many, of a power of two images each
+_TRIED = 64  # images, for one that can be read
 _LEAST_IN_A_SHARD, _MOST_IN_A_SHARD = 256, 8192
 
 
@@ -99,10 +101,12 @@ def make_plan(
 
 
 def _sides(model: Model, dataset: Dataset, size: int | tuple[int, int] | None) -> tuple[int, int]:
-    """The size at which all images are seen: of numbers, the first one's."""
-    sides = (size, size) if isinstance(size, int) else size or model.input.size
+    """The size at which all images are seen: of numbers, that of the first that can be read."""
     if dataset.numbers:
-        return model.prepare(dataset.picture(0)).size
+        for index in range(min(len(dataset), _TRIED)):
+            with suppress(ImageError):
+                return model.prepare(dataset.picture(index), size=size).size
+    sides = (size, size) if isinstance(size, int) else size or model.input.size
     if sides is None:
         raise UsageError(
             f"{model.name} takes pictures of any size, and those of a dataset differ. Say at which "
