@@ -3,7 +3,7 @@
     python benchmarks/app.py [--repeat 15]
 
 Click → painted: from the click on a layer in the tree to the second frame after its canvas stands,
-the server holding the activations, the browser holding nothing. Recolour, re-range and the
+the server holding the activations, the browser holding nothing. Recolor, re-range and the
 receptive field under the pointer: from the event to the next frame. Shell: from the navigation to
 the first paint. New picture → maps: from the choice of a file to the second frame after its maps
 stand, less one pass that captures all layers, timed in the same process. Heap: JavaScript, DOM and
@@ -35,9 +35,9 @@ from timing import Budget, Setting, one_line
 from torch import nn
 
 import convscope as cs
-from convscope.web import page as files
-from convscope.web.app import make_app
-from convscope.web.session import Session
+from convscope._app import page as files
+from convscope._app.app import make_app
+from convscope._app.session import Session
 
 LAYERS = {"many": "512×28×28", "deep": "2048×7×7", "wide": "64×224×224"}
 
@@ -178,7 +178,7 @@ def measure(page: Any, address: str, id: str, repeat: int) -> None:
         line(f"click → painted, {LAYERS[path]}", times, "p50 ≤ 60, p95 ≤ 100")
     page.goto(f"{address}#/layer/many?in={id}")
     page.wait_for_selector("a.cell")
-    for name, key in (("recolour, 512×28×28", "m"), ("re-range, 512×28×28", "n")):
+    for name, key in (("recolor, 512×28×28", "m"), ("re-range, 512×28×28", "n")):
         line(name, [page.evaluate(KEY, key) for _ in range(repeat)], "≤ 16")
     page.goto(f"{address}#/layer/many/channel/3?in={id}")
     page.wait_for_selector("#map")

@@ -20,12 +20,12 @@ from timing import Budget, Pair, Run, Setting, beside, compare, table
 from torch import Tensor
 
 import convscope as cs
-from convscope.ascent.climb import Adam, Climb, Plan, Unit
-from convscope.ascent.lens import Lens
-from convscope.ascent.params import Fourier
-from convscope.ascent.transforms import Transforms
-from convscope.ascent.wanted import channel
-from convscope.models import Model
+from convscope._models import Model
+from convscope._optvis.climb import Adam, Climb, Plan, Unit
+from convscope._optvis.lens import Lens
+from convscope._optvis.params import Fourier
+from convscope._optvis.transforms import Transforms
+from convscope._optvis.wanted import channel
 
 PEERS = ("lucent", "horama")
 NETWORK, LAYER, SIZE = "torchvision:squeezenet1_1,weights=none", "features.10", 224
@@ -88,9 +88,13 @@ def lucents(module: Any, side: int = SIZE) -> Run:
 
     def run() -> object:
         return render.render_vis(
-            copy.deepcopy(module), f"{LAYER.replace('.', '_')}:0", lambda: param.image(side),
-            thresholds=(STEPS,), show_image=False, progress=False,
-        )  # fmt: skip
+            copy.deepcopy(module),
+            f"{LAYER.replace('.', '_')}:0",
+            lambda: param.image(side),
+            thresholds=(STEPS,),
+            show_image=False,
+            progress=False,
+        )
 
     return run
 

@@ -34,9 +34,12 @@ def vgg16() -> nn.Module:
         else:
             layers.append(nn.MaxPool2d(2))
     classifier = nn.Sequential(
-        nn.Linear(512 * 7 * 7, 4096), nn.ReLU(True), nn.Linear(4096, 4096), nn.ReLU(True),
+        nn.Linear(512 * 7 * 7, 4096),
+        nn.ReLU(True),
+        nn.Linear(4096, 4096),
+        nn.ReLU(True),
         nn.Linear(4096, 1000),
-    )  # fmt: skip
+    )
     whole = nn.Sequential()
     whole.add_module("features", nn.Sequential(*layers))
     whole.add_module("flatten", nn.Flatten())
@@ -153,9 +156,11 @@ ROUTES: dict[str, tuple[tuple[str, Callable[[Bench, Sequence[str]], Run], str, s
     "hooks by hand": (("hooks with a clone", by_hand, "", WHOLE),),
     "torchvision": (("torchvision's extractor", torchvisions, OVERWRITTEN, OVERWRITTEN),),
     "captum": (("captum LayerActivation", captums, "", WHOLE),),
-    "TorchLens": (("TorchLens record", torchlenses, "", ""),
-                  ("TorchLens extract", torchlens_extract, "", WHOLE)),
-}  # fmt: skip
+    "TorchLens": (
+        ("TorchLens record", torchlenses, "", ""),
+        ("TorchLens extract", torchlens_extract, "", WHOLE),
+    ),
+}
 
 
 def _quietly(run: Callable[..., object], *arguments: object, **options: object) -> object:
@@ -206,8 +211,14 @@ def budgets(setting: Setting) -> list[Budget]:
     bench = Bench.made(2, setting.device)
     found, share = medians(bench, setting), shares(bench)
     bare = found["bare forward"]
-    rows = [Budget("all convolutions of VGG16 captured, 224²",
-                   found["convscope, all 13 convolutions"] / bare, 1.05, "× bare")]  # fmt: skip
+    rows = [
+        Budget(
+            "all convolutions of VGG16 captured, 224²",
+            found["convscope, all 13 convolutions"] / bare,
+            1.05,
+            "× bare",
+        )
+    ]
     for path, which in BLOCK3.items():
         work = f"up to the {which} convolution of VGG16's block 3"
         ratio = found[f"convscope, block 3's {which}"] / bare

@@ -115,7 +115,7 @@ def timed(
 
 
 def budgets(setting: Setting) -> Iterator[Budget]:
-    command = [sys.executable, "-c", "from convscope.cli import main; main()"]
+    command = [sys.executable, "-c", "from convscope._cli import main; main()"]
     with tempfile.TemporaryDirectory() as name:
         helped = wall(partial(took, [*command, "--help"], Path(name)), setting.rounds)
         yield Budget("`convscope --help`", helped, 0.2, "s")

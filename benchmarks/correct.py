@@ -15,14 +15,22 @@ from dataclasses import dataclass
 import torch
 from peers import reach
 from rankers import RANKERS, convolutions
-from scan import toy
 from timing import one_line
 from torch import Tensor, nn
 
 import convscope as cs
+from scan import toy
 
-TOOLS = ("convscope", "torchvision", "captum", "TorchLens", "lucent", "horama", "semanticlens",
-         "zennit-crp")  # fmt: skip
+TOOLS = (
+    "convscope",
+    "torchvision",
+    "captum",
+    "TorchLens",
+    "lucent",
+    "horama",
+    "semanticlens",
+    "zennit-crp",
+)
 INPLACE = "the convolution before an in-place ReLU"
 EXEMPLARS = "the 9 images that raise each of 608 channels most, of 128"
 OBLONG = "ascent at 96×160: what the network is shown"
@@ -43,10 +51,14 @@ class Answer:
 def small(channels: int = 3) -> nn.Module:
     torch.manual_seed(1)
     return nn.Sequential(
-        nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(inplace=True),
-        nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(inplace=True),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4),
-    ).eval()  # fmt: skip
+        nn.Conv2d(channels, 8, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 4),
+    ).eval()
 
 
 # The output of a convolution, by each tool
@@ -93,7 +105,9 @@ def left(tool: str) -> Answer:
     state = found_as(network)
     ascend(tool, network, (32, 32)) if tool in CLIMBERS else capture(tool, network, images)
     now = found_as(network)
-    changed = [f"{name} {now[name]} (before {state[name]})" for name in now if now[name] != state[name]]  # fmt: skip # noqa: E501
+    changed = [
+        f"{name} {now[name]} (before {state[name]})" for name in now if now[name] != state[name]
+    ]
     return Answer(LEFT, tool, not changed, "; ".join(changed) or "as it was found")
 
 
@@ -131,9 +145,12 @@ def ascend(tool: str, network: nn.Module, size: tuple[int, int], channels: int =
 
     side = size[0] if size[0] == size[1] else size  # it is documented for squares
     horama.fourier(
-        lambda images: network(images)[:, 0].mean(), total_steps=2, image_size=side,
-        model_input_size=side, device="cpu",
-    )  # fmt: skip
+        lambda images: network(images)[:, 0].mean(),
+        total_steps=2,
+        image_size=side,
+        model_input_size=side,
+        device="cpu",
+    )
 
 
 def shown(network: nn.Module, run: Callable[[], None]) -> set[tuple[int, ...]]:

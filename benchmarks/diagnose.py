@@ -12,14 +12,14 @@ import torch
 from timing import compare, table
 
 import convscope as cs
-from convscope.data.base import Subset
+from convscope._data.base import Subset
 
 BATCH = 64
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("data", help="labelled pictures, of the network's own classes")
+    parser.add_argument("data", help="labeled pictures, of the network's own classes")
     parser.add_argument("--model", default="demo")
     parser.add_argument("--first", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -34,7 +34,7 @@ def main() -> None:
         with torch.no_grad():
             for first in range(0, len(data), BATCH):
                 last = min(first + BATCH, len(data))
-                network(model.prepare([data.picture(k) for k in range(first, last)]).values)
+                network(model.prepare([data.image(k) for k in range(first, last)]).values)
 
     medians = compare(
         {
@@ -44,8 +44,9 @@ def main() -> None:
         },
         options.rounds,
     )
-    table(f"{options.model}, {len(data):,} pictures, one thread", medians,
-          "decoding and bare forward")  # fmt: skip
+    table(
+        f"{options.model}, {len(data):,} pictures, one thread", medians, "decoding and bare forward"
+    )
     print("  budget × 1.5, attributions apart")
 
 

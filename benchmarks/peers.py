@@ -36,13 +36,18 @@ PEERS = (
     Peer("torchvision", "torchvision", ("torchvision",)),
     Peer("TorchLens", "torchlens", ("torchlens",)),
     Peer("captum", "captum", ("captum",)),
-    Peer("lucent", "lucent.optvis.render", ("torch-lucent", "kornia==0.4.1"),
-         "kornia 0.4.1: later ones lack what lucent calls"),
+    Peer(
+        "lucent",
+        "lucent.optvis.render",
+        ("torch-lucent", "kornia==0.4.1"),
+        "kornia 0.4.1: later ones lack what lucent calls",
+    ),
     Peer("horama", "horama", ("horama", "einops"), "einops: imported, not declared"),
     Peer("zennit-crp", "crp.visualization", ("zennit-crp",)),
-    Peer("semanticlens", "semanticlens.component_visualization.activation_caching",
-         ("semanticlens",)),
-)  # fmt: skip
+    Peer(
+        "semanticlens", "semanticlens.component_visualization.activation_caching", ("semanticlens",)
+    ),
+)
 # Of the same trade, not run, and why; pip is asked whether they fit beside this torch.
 OTHERS = {
     "thingsvision": "captures as TorchLens does",

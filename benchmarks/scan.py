@@ -24,10 +24,10 @@ from timing import Budget, Pair, Run, Setting, beside, compare, table
 from torch import Tensor, nn
 
 import convscope as cs
-from convscope.models import Batch
-from convscope.scanning.layer import Kept, LayerSummary
-from convscope.scanning.readings import read
-from convscope.scanning.summaries import Extremes
+from convscope._models import Batch
+from convscope._scan.layer import Kept, LayerSummary
+from convscope._scan.readings import read
+from convscope._scan.summaries import Extremes
 
 CLASSES = 10
 PEERS = ("by hand", "semanticlens", "zennit-crp")
@@ -72,7 +72,7 @@ class Scanned:
         self.model, self.everything = model, everything
         self.layers = model.layers.select("kind=conv")
         self.paths = [layer.path for layer in self.layers]
-        kept = Kept(sample=512, labelled=True, limit=2**60)
+        kept = Kept(sample=512, labeled=True, limit=2**60)
         self.summaries: dict[str, Any] = {
             la.path: LayerSummary(kept, la.channels) if everything else Extremes(9, la.channels)
             for la in self.layers
@@ -183,14 +183,17 @@ def pairs(peer: str, setting: Setting) -> list[Pair]:
         setting = replace(setting, rounds=min(setting.rounds, 3))
     contest = Contest("toy", setting.device)
     work = "ranking 128 images at 64² for 608 channels"
-    ours = {"bare": partial(bare, contest.module, contest.data),
-            "ours": partial(contest.everything.run, contest.data)}  # fmt: skip
+    ours = {
+        "bare": partial(bare, contest.module, contest.data),
+        "ours": partial(contest.everything.run, contest.data),
+    }
     images = torch.cat([values for _, values in contest.data])
     return [
-        beside(work, one.name, setting, ours, partial(one.prepare, contest.module, images),
-               one.remark)
+        beside(
+            work, one.name, setting, ours, partial(one.prepare, contest.module, images), one.remark
+        )
         for one in RANKERS[peer]
-    ]  # fmt: skip
+    ]
 
 
 def budgets(setting: Setting) -> Iterator[Budget]:
@@ -208,8 +211,13 @@ def budgets(setting: Setting) -> Iterator[Budget]:
             yield Budget(work, seconds / bare, allowed, "× bare", remark=said)
     if setting.device == "cpu":
         small, large = (peak(count) for count in (100, 1000))
-        yield Budget("memory of a scan beside passing the images forward, 1,000 images",
-                     large, 100, "MB", remark=f"with 100 images {small} MB")  # fmt: skip
+        yield Budget(
+            "memory of a scan beside passing the images forward, 1,000 images",
+            large,
+            100,
+            "MB",
+            remark=f"with 100 images {small} MB",
+        )
 
 
 _PEAK = """
@@ -225,7 +233,7 @@ folder = tempfile.mkdtemp()
 if scanning:
     cs.scan(model, data, folder + "/atlas", batch=32)
 else:
-    from convscope.scanning.loading import load_batches
+    from convscope._scan.loading import load_batches
     import numpy as np
     model.layers
     indices = [np.arange(k, min(k + 32, count)) for k in range(0, count, 32)]
@@ -243,10 +251,12 @@ def peak(count: int) -> int:
     peaks = [
         subprocess.run(
             [sys.executable, "-c", _PEAK, str(Path(__file__).parent), str(count), what],
-            text=True, capture_output=True, check=True,
+            text=True,
+            capture_output=True,
+            check=True,
         ).stdout
         for what in ("bare", "scan")
-    ]  # fmt: skip
+    ]
     return int(peaks[1]) - int(peaks[0])
 
 

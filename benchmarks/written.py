@@ -190,8 +190,13 @@ def budgets(found: list[Row]) -> Iterator[str]:
     for row in found:
         met = {True: "yes", False: "**no**", None: "–"}[row["met"]]
         sign = "≥" if row["least"] else "≤"
-        cells = (row["work"], amount(row["measured"], row["unit"]),
-                 f"{sign} {amount(row['allowed'], row['unit'])}", met, missed(row))  # fmt: skip
+        cells = (
+            row["work"],
+            amount(row["measured"], row["unit"]),
+            f"{sign} {amount(row['allowed'], row['unit'])}",
+            met,
+            missed(row),
+        )
         yield f"| {' | '.join(cells)} |"
 
 
@@ -233,8 +238,9 @@ def errors(jobs: Mapping[str, Row]) -> Iterator[str]:
     """What could not be installed, and what did not run."""
     noted = peers.recorded()
     failed = [f"- `{key}`: {job['error']}" for key, job in jobs.items() if job.get("error")]
-    failed += [f"- {name}: {one['error']}" for name, one in noted["peers"].items()
-               if one.get("error")]  # fmt: skip
+    failed += [
+        f"- {name}: {one['error']}" for name, one in noted["peers"].items() if one.get("error")
+    ]
     if failed:
         yield from ("\n## What did not run\n", *failed)
     if noted["others"]:

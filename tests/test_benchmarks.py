@@ -28,8 +28,15 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def pair(**changed: Any) -> dict[str, Any]:
-    row = {"work": "a picture", "peer": "other", "ours": 1.0, "theirs": 2.0, "bare": None,
-           "remark": "", "error": ""}  # fmt: skip
+    row = {
+        "work": "a picture",
+        "peer": "other",
+        "ours": 1.0,
+        "theirs": 2.0,
+        "bare": None,
+        "remark": "",
+        "error": "",
+    }
     return row | changed
 
 
@@ -40,8 +47,14 @@ def job(what: str, *rows: dict[str, Any], **changed: Any) -> dict[str, Any]:
 
 def test_torch_is_neither_replaced_nor_installed_a_second_time(benchmark: Any) -> None:
     peers = benchmark("peers")
-    found = [("torch", "2.0.1"), ("numpy", "2.4.6"), ("torch-lucent", "0.1.8"), ("nvidia-x", "1"),
-             ("triton", "2.0"), ("Some_Package", "3")]  # fmt: skip
+    found = [
+        ("torch", "2.0.1"),
+        ("numpy", "2.4.6"),
+        ("torch-lucent", "0.1.8"),
+        ("nvidia-x", "1"),
+        ("triton", "2.0"),
+        ("Some_Package", "3"),
+    ]
     assert peers.lacking(found, HERE) == ["torch-lucent==0.1.8", "Some_Package==3"]
     assert peers.replaced(found, HERE) == ["torch 2.15.0 by 2.0.1"]
 
@@ -86,9 +99,14 @@ def test_contestants_take_turns(benchmark: Any) -> None:
 
 @pytest.mark.parametrize(
     ("measured", "least", "met"),
-    [(1.1, False, True), (1.2, False, False), (1.1, True, False), (1.2, True, True),
-     (None, False, None)],
-)  # fmt: skip
+    [
+        (1.1, False, True),
+        (1.2, False, False),
+        (1.1, True, False),
+        (1.2, True, True),
+        (None, False, None),
+    ],
+)
 def test_a_budget_is_met_from_below_or_from_above(
     benchmark: Any, measured: float | None, least: bool, met: bool | None
 ) -> None:
@@ -97,9 +115,13 @@ def test_a_budget_is_met_from_below_or_from_above(
 
 @pytest.mark.parametrize(
     ("theirs", "said"),
-    [(2.0, "**quicker, × 2.0**"), (1.04, "equal (× 1.04)"), (0.96, "equal (× 0.96)"),
-     (0.5, "**slower**, × 0.50")],
-)  # fmt: skip
+    [
+        (2.0, "**quicker, × 2.0**"),
+        (1.04, "equal (× 1.04)"),
+        (0.96, "equal (× 0.96)"),
+        (0.5, "**slower**, × 0.50"),
+    ],
+)
 def test_who_wins(benchmark: Any, theirs: float, said: str) -> None:
     assert benchmark("written").verdict(pair(theirs=theirs)) == said
 
@@ -122,8 +144,15 @@ def test_every_reason_belongs_to_something_that_is_measured(benchmark: Any) -> N
 
 def test_the_table_holds_all_that_was_found(benchmark: Any) -> None:
     written = benchmark("written")
-    budget = {"work": "a step of ascent", "measured": 1.38, "allowed": 1.15, "unit": "× bare",
-              "least": False, "remark": "", "met": False}  # fmt: skip
+    budget = {
+        "work": "a step of ascent",
+        "measured": 1.38,
+        "allowed": 1.15,
+        "unit": "× bare",
+        "least": False,
+        "remark": "",
+        "met": False,
+    }
     click = budget | {"work": "click", "measured": 300.0, "allowed": 100, "unit": "ms"}
     found = {
         "pairs": job("pairs", pair(), pair(peer="broken", theirs=None, error="E: a|b")),
@@ -170,10 +199,14 @@ def test_only_what_a_tool_needs_beside_torch_counts(
 ) -> None:
     size = benchmark("size")
     requires = {
-        "torch": ["numpy"], "torchvision": ["torch"], "numpy": None, "unrelated": None,
-        "tool": ["torch", "Light.One>=1", "extra; extra == 'docs'", "absent"], "light-one": None,
+        "torch": ["numpy"],
+        "torchvision": ["torch"],
+        "numpy": None,
+        "unrelated": None,
+        "tool": ["torch", "Light.One>=1", "extra; extra == 'docs'", "absent"],
+        "light-one": None,
         "extra": None,
-    }  # fmt: skip
+    }
     here = {name: SimpleNamespace(requires=wanted) for name, wanted in requires.items()}
     monkeypatch.setattr(size, "known", lambda _folders: here)
     monkeypatch.setattr(size, "bytes_of", lambda one: 5 if one is here["tool"] else 9)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import convscope as cs
-from convscope.demo import run
+from convscope._demo import run
 
 pytest.importorskip("skimage", reason="scikit-image carries the demo's photographs")
 
@@ -93,11 +93,11 @@ def test_the_built_in_network_reads_cifar_as_its_card_says(real_data: Path) -> N
         (Path(cs.__file__).parent / "models" / "builtin" / "demo.json").read_text("utf-8")
     )
     model = cs.load("demo")
-    test = cs.open_dataset(real_data / "cifar10-images.tar.xz", part="test")
+    test = cs.open_dataset(real_data / "cifar10-images.tar.xz", split="test")
     assert len(test) == card["accuracy"]["images"] == 10_000
     right = 0
     for start in range(0, len(test), 500):
-        logits = model.logits([test.picture(i) for i in range(start, start + 500)])
+        logits = model.logits([test.image(i) for i in range(start, start + 500)])
         right += int((logits.argmax(1) == torch.from_numpy(test.labels[start : start + 500])).sum())
     assert right / len(test) == pytest.approx(card["accuracy"]["test"], abs=2e-3)
     assert right / len(test) >= 0.85

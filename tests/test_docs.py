@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 import convscope
-from convscope.cli import app
+from convscope._cli import app
 
 ROOT = Path(__file__).parents[1]
 
@@ -135,9 +135,12 @@ def test_keras_lives_on_other_backends_as_the_page_says(backend: str, tmp_path: 
     pages.stock(tmp_path / "page", "")
     (block, *_) = pages.blocks(pages.read("how/keras.md"))
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _less(block.text)], cwd=tmp_path / "page",
-        env={**os.environ, "KERAS_BACKEND": backend}, capture_output=True, text=True,
-    )  # fmt: skip
+        [sys.executable, "-W", "ignore", "-c", _less(block.text)],
+        cwd=tmp_path / "page",
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{backend} (16, 29, 29) activation ")
     assert (tmp_path / "page" / "conv1.png").is_file()

@@ -4,8 +4,8 @@ import inspect
 
 import pytest
 
-from convscope import errors
-from convscope.errors import ConvscopeError, MissingDependency, closest, is_out_of_memory
+from convscope import _errors as errors
+from convscope._errors import ConvscopeError, MissingDependency, closest, is_out_of_memory
 
 
 def test_the_drawn_tree_is_the_tree() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from convscope.errors import ConvscopeError, UnknownLayer, UsageError
-from convscope.layers import Address, Layer, Layers, file_name, parse_address
+from convscope._errors import ConvscopeError, UnknownLayer, UsageError
+from convscope._layers import Address, Layer, Layers, file_name, parse_address
 
 
 def told(raised: pytest.ExceptionInfo[ConvscopeError]) -> str:
@@ -76,9 +76,21 @@ def test_parse_address(text: str, expected: Address) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", ":3", "conv1:", "conv1:-1", "conv1@3,4", "conv1:3@4", "conv1:3@4,5,6", "conv1:3@4,-5",
-     "conv1:3@", "conv1:٣@1,1", "a\nb:3"],
-)  # fmt: skip
+    [
+        "",
+        " ",
+        ":3",
+        "conv1:",
+        "conv1:-1",
+        "conv1@3,4",
+        "conv1:3@4",
+        "conv1:3@4,5,6",
+        "conv1:3@4,-5",
+        "conv1:3@",
+        "conv1:٣@1,1",
+        "a\nb:3",
+    ],
+)
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(UsageError) as raised:
         parse_address(text)
@@ -133,10 +145,12 @@ def _selected(layers: Layers, *wanted: str) -> list[str]:
         (["kind=pool"], ["pool", "pool#2"]),
         (["kind=add"], ["layer4.0/add"]),
         (["/relu"], ["/relu"]),
-        (["fc", "conv1", "kind=conv", " conv1 "],
-         ["conv1", "layer4.0.conv1", "layer4.0.conv2", "fc"]),
+        (
+            ["fc", "conv1", "kind=conv", " conv1 "],
+            ["conv1", "layer4.0.conv1", "layer4.0.conv2", "fc"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_select(layers: Layers, wanted: list[str], found: list[str]) -> None:
     assert _selected(layers, *wanted) == found
 
@@ -147,10 +161,16 @@ def test_one_name_needs_no_list(layers: Layers) -> None:
 
 def test_an_exact_path_comes_before_a_glob_and_a_glob_before_a_kind() -> None:
     layers = Layers(
-        [conv("block*", 1, 2, 2), conv("block1", 1, 2, 2), conv("b[1]", 1, 2, 2),
-         conv("b1", 1, 2, 2), conv("kind=conv", 1, 2, 2), conv("conv2d", 1, 2, 2)],
+        [
+            conv("block*", 1, 2, 2),
+            conv("block1", 1, 2, 2),
+            conv("b[1]", 1, 2, 2),
+            conv("b1", 1, 2, 2),
+            conv("kind=conv", 1, 2, 2),
+            conv("conv2d", 1, 2, 2),
+        ],
         "m",
-    )  # fmt: skip
+    )
     assert _selected(layers, "block*") == ["block*"]
     assert _selected(layers, "block?") == ["block*", "block1"]
     assert _selected(layers, "b[1]") == ["b[1]"]
@@ -160,8 +180,9 @@ def test_an_exact_path_comes_before_a_glob_and_a_glob_before_a_kind() -> None:
 
 
 def test_the_near_miss_of_the_design() -> None:
-    layers = Layers([conv("conv1", 1, 2, 2), conv("layer4.0.conv2", 1, 2, 2)],
-                    "torchvision:resnet18")  # fmt: skip
+    layers = Layers(
+        [conv("conv1", 1, 2, 2), conv("layer4.0.conv2", 1, 2, 2)], "torchvision:resnet18"
+    )
     with pytest.raises(UnknownLayer) as raised:
         layers.select("layer4.conv2")
     assert told(raised) == (
@@ -220,16 +241,21 @@ def test_at(layers: Layers) -> None:
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("layer4.0.conv2:512", "No channel 512 in 'layer4.0.conv2' of resnet18. "
-         "Channels: 0 to 511. See: convscope layers -m torchvision:resnet18"),
+        (
+            "layer4.0.conv2:512",
+            "No channel 512 in 'layer4.0.conv2' of resnet18. "
+            "Channels: 0 to 511. See: convscope layers -m torchvision:resnet18",
+        ),
         ("odd:0", "No channel 0 in 'odd' of resnet18. Channels: none."),
-        ("pool:0@3,0", "No position 3,0 in 'pool' of resnet18: its output is 3×3. "
-         "Last: pool:0@2,2"),
+        (
+            "pool:0@3,0",
+            "No position 3,0 in 'pool' of resnet18: its output is 3×3. Last: pool:0@2,2",
+        ),
         ("pool:0@0,3", "No position 0,3 in 'pool'"),
         ("fc:0@0,1", "No position 0,1 in 'fc' of resnet18: its output is 1×1."),
         ("conv3:1", "No layer 'conv3' in resnet18. Close: 'conv1'."),
     ],
-)  # fmt: skip
+)
 def test_at_refuses_what_is_not_there(layers: Layers, address: str, said: str) -> None:
     with pytest.raises(UnknownLayer) as raised:
         layers.at(address)
@@ -247,7 +273,7 @@ def test_a_path_that_looks_like_an_address_is_found_first() -> None:
 
 def _spread(sides: list[int], most: int = 6) -> list[str]:
     layers = Layers([conv(f"c{k}", 8, side, side) for k, side in enumerate(sides)], "m")
-    return [layer.path for layer in layers.spread(most)]
+    return [layer.path for layer in layers.representative(most)]
 
 
 @pytest.mark.parametrize(
@@ -271,9 +297,9 @@ def test_spread(sides: list[int], most: int, chosen: list[str]) -> None:
 
 def test_spread_without_convolutions_or_maps() -> None:
     pool, fc = Layer("pool", "MaxPool2d", (4, 2, 2)), Layer("fc", "Linear", (9,))
-    assert Layers([pool, fc], "m").spread() == [pool]
-    assert Layers([fc], "m").spread() == [fc]
-    assert Layers([], "m").spread() == []
+    assert Layers([pool, fc], "m").representative() == [pool]
+    assert Layers([fc], "m").representative() == [fc]
+    assert Layers([], "m").representative() == []
 
 
 # --- as a sequence, as a table --------------------------------------------------------------------
@@ -340,5 +366,5 @@ def test_spread_of_a_transformer_is_its_blocks() -> None:
         layers.append(Layer(f"blocks.{k}", "Block", (8, 4, 4), 500, container=True, depth=1))
         layers.append(Layer(f"blocks.{k}.mlp", "Mlp", (8, 4, 4), 300, container=True, depth=2))
         layers.append(Layer(f"blocks.{k}.mlp.fc", "Linear", (32, 4, 4), 150, depth=3))
-    chosen = [layer.path for layer in Layers(layers, "vit").spread(3)]
+    chosen = [layer.path for layer in Layers(layers, "vit").representative(3)]
     assert chosen == ["blocks.0", "blocks.4", "blocks.7"]

@@ -18,20 +18,58 @@ FRAMEWORKS = {"torch", "keras", "tensorflow", "jax", "torchvision", "timm", "mat
 def _loaded_by(code: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return set(done.stdout.split()) & FRAMEWORKS
 
 
 def test_exported_names() -> None:
     assert convscope.__all__ == [
-        "Atlas", "ConvscopeError", "Fourier", "Frames", "MaCo", "Model", "Pixels", "Preprocess",
-        "Recipe", "TensorBoard", "Transforms", "__version__", "ablate", "activation_grid",
-        "attribute", "between", "caricature", "channel", "checkpoints", "compare", "diagnose",
-        "direction", "diversity", "dream", "export", "feature_maps", "filters", "layer", "load",
-        "logit", "maximize", "neuron", "open_atlas", "open_dataset", "report", "scan",
-        "sensitivity", "serve", "show", "style", "train", "watch",
-    ]  # fmt: skip
+        "Atlas",
+        "ConvscopeError",
+        "Fourier",
+        "Frames",
+        "MaCo",
+        "Model",
+        "Pixels",
+        "Preprocess",
+        "Recipe",
+        "TensorBoard",
+        "Transforms",
+        "__version__",
+        "ablate",
+        "activation_grid",
+        "attribute",
+        "between",
+        "caricature",
+        "channel",
+        "checkpoints",
+        "compare",
+        "diagnose",
+        "direction",
+        "diversity",
+        "dream",
+        "export",
+        "feature_maps",
+        "filters",
+        "layer",
+        "load",
+        "logit",
+        "maximize",
+        "neuron",
+        "open_atlas",
+        "open_dataset",
+        "report",
+        "scan",
+        "sensitivity",
+        "serve",
+        "show",
+        "style",
+        "train",
+        "watch",
+    ]
 
 
 @pytest.mark.parametrize("name", convscope.__all__)
@@ -45,10 +83,9 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         convscope.feature_map  # noqa: B018
 
 
-def test_no_room_hides_an_exported_function() -> None:
-    """Importing a submodule sets an attribute of the package: none may bear a function's name."""
-    rooms = {path.stem for path in Path(convscope.__file__).parent.iterdir()}
-    assert not rooms & set(convscope.__all__)
+def test_rooms_are_private() -> None:
+    rooms = [path.stem for path in Path(convscope.__file__).parent.iterdir()]
+    assert all(room.startswith("_") for room in rooms if room != "py")
 
 
 def test_importing_convscope_loads_no_framework() -> None:
@@ -58,7 +95,7 @@ def test_importing_convscope_loads_no_framework() -> None:
 def test_help_loads_no_framework() -> None:
     code = """
 import sys
-from convscope.cli import main
+from convscope._cli import main
 for words in (["--help"], ["maps", "--help"]):
     try:
         main(words)
@@ -69,13 +106,13 @@ for words in (["--help"], ["maps", "--help"]):
 
 
 def test_images_and_figures_need_no_framework() -> None:
-    loaded = _loaded_by("import convscope.figures, convscope.preprocess, convscope.layers")
+    loaded = _loaded_by("import convscope._plot, convscope._images, convscope._layers")
     assert loaded == {"numpy"}
 
 
 @pytest.mark.parametrize("name", ["torch", "keras", "torchvision", "timm"])
 def test_data_needs_no_framework(name: str) -> None:
-    assert name not in _loaded_by("import convscope.data")
+    assert name not in _loaded_by("import convscope._data")
 
 
 def test_version_is_that_of_the_project() -> None:
@@ -95,7 +132,7 @@ def test_every_module_imports_on_its_own() -> None:
 def test_the_command_line_lets_threads_sleep_unless_the_user_says_otherwise() -> None:
     code = """
 import os, contextlib
-from convscope.cli import main
+from convscope._cli import main
 for words in (["--version"], ["--version"]):
     with contextlib.suppress(SystemExit):
         main(words)

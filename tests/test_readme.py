@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from convscope.cli import app
+from convscope._cli import app
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from names import Network
 from torch import Tensor, nn
 
 import convscope as cs
-from convscope.errors import ConvscopeError
+from convscope._errors import ConvscopeError
 
 FEW = 3  # with fewer convolutions than that, other layers are recorded too
 AT_ONCE = 100  # layers recorded in one pass
@@ -215,8 +215,11 @@ def state(module: nn.Module) -> dict[str, Any]:
     for path, part in module.named_modules():
         hooks = [len(v) for k, v in vars(part).items() if k.endswith("_hooks") and v is not None]
         found[f"{path} (hooks, mode, inplace, attributes)"] = (
-            hooks, part.training, getattr(part, "inplace", None), sorted(map(str, vars(part))),
-        )  # fmt: skip
+            hooks,
+            part.training,
+            getattr(part, "inplace", None),
+            sorted(map(str, vars(part))),
+        )
     for path, weight in module.named_parameters():
         found[path] = (id(weight), weight.requires_grad, weight.grad is None, weight._version)
     for path, buffer in module.named_buffers():

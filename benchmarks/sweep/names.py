@@ -15,10 +15,47 @@ import keras
 import timm
 from torchvision import models as torchvision
 
-_SMALL = ("test", "atto", "femto", "pico", "zepto", "nano", "xxs", "xxt", "xxtiny", "xs", "xt",
-          "xtiny", "mini", "micro", "tiny", "t", "s", "small", "lite")  # fmt: skip
-_LARGE = ("b", "base", "m", "medium", "l", "large", "xl", "xlarge", "h", "huge", "so400m", "g",
-          "giant", "gigantic", "xxl", "xxlarge", "e", "7b")  # fmt: skip
+_SMALL = (
+    "test",
+    "atto",
+    "femto",
+    "pico",
+    "zepto",
+    "nano",
+    "xxs",
+    "xxt",
+    "xxtiny",
+    "xs",
+    "xt",
+    "xtiny",
+    "mini",
+    "micro",
+    "tiny",
+    "t",
+    "s",
+    "small",
+    "lite",
+)
+_LARGE = (
+    "b",
+    "base",
+    "m",
+    "medium",
+    "l",
+    "large",
+    "xl",
+    "xlarge",
+    "h",
+    "huge",
+    "so400m",
+    "g",
+    "giant",
+    "gigantic",
+    "xxl",
+    "xxlarge",
+    "e",
+    "7b",
+)
 
 
 @dataclass(frozen=True)

@@ -52,15 +52,17 @@ def _markdown(rows: Sequence[Row], versions: Row, counts: dict[str, tuple[int, i
         "",
         f"`python benchmarks/sweep` with {named}.",
         "",
-        *(f"- {zoo}: **{good} of {all_}**{_percent(good, all_)}"
-          for zoo, (good, all_) in counts.items()),
+        *(
+            f"- {zoo}: **{good} of {all_}**{_percent(good, all_)}"
+            for zoo, (good, all_) in counts.items()
+        ),
         "",
         *_failures(rows),
         "| zoo | family | network | input | parameters | layers | convolutions | recorded | "
         "result | seconds |",
         "|---|---|---|---|---:|---:|---:|---:|---|---:|",
         *map(_line, rows),
-    ]  # fmt: skip
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -85,7 +87,16 @@ def _name(row: Row) -> str:
 def _line(row: Row) -> str:
     result = "ok" if row["ok"] else row["why"].replace("|", "/")
     parameters = f"{row['parameters']:,}" if "parameters" in row else ""
-    cells = (row["zoo"], row["family"], _name(row), row.get("input", ""), parameters,
-             row.get("layers", ""), row.get("convolutions", ""), row.get("recorded", ""), result,
-             row["seconds"])  # fmt: skip
+    cells = (
+        row["zoo"],
+        row["family"],
+        _name(row),
+        row.get("input", ""),
+        parameters,
+        row.get("layers", ""),
+        row.get("convolutions", ""),
+        row.get("recorded", ""),
+        result,
+        row["seconds"],
+    )
     return f"| {' | '.join(map(str, cells))} |"

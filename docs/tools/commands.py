@@ -9,7 +9,7 @@ def reference() -> str:
     """Markdown: a section for each verb, with its usage and a table of its options."""
     from typer.main import get_command
 
-    from convscope.cli import app
+    from convscope._cli import app
 
     verbs = get_command(app).commands  # type: ignore[attr-defined]
     return "\n".join(_verb(name, verb) for name, verb in verbs.items())

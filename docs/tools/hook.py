@@ -127,7 +127,7 @@ def _source() -> str:
 @contextlib.contextmanager
 def _in_both_themes() -> Iterator[None]:
     """Every sheet that is saved is saved again for the dark theme, in ``dark/`` beside it."""
-    from convscope.figures import Sheet
+    from convscope._plot import Sheet
 
     save = Sheet.save
 
@@ -211,7 +211,7 @@ def _gallery() -> str:
             if _is_made(name, found[2]):
                 where = f"{name}#{_section(page, found.start())}"
                 cards.append(
-                    f'<figure markdown="span">{_card(name, found[2], found[1], where)}\n'
+                    f'<figure markdown="span">{_as_dict(name, found[2], found[1], where)}\n'
                     f'<figcaption markdown="span">{found[1]}</figcaption></figure>'
                 )
     return "\n".join(cards)
@@ -227,11 +227,11 @@ def _strip(chosen: str) -> str:
     cards = []
     for name, product in (one.split() for one in chosen.split(",")):
         words = dict(reversed(pair) for pair in PICTURE.findall(pages.read(name)))[product]
-        cards.append(_card(name, product, words, name))
+        cards.append(_as_dict(name, product, words, name))
     return "\n".join(cards)
 
 
-def _card(name: str, product: str, words: str, where: str) -> str:
+def _as_dict(name: str, product: str, words: str, where: str) -> str:
     """A small picture that leads to ``where``, in both themes."""
     home, path = Path(name).with_suffix(""), Path(product)
     light = f"{home}/{_small(path)}"

@@ -113,7 +113,7 @@ def _command(command: str) -> str:
     """What ``convscope …`` prints; raises what goes wrong."""
     from typer.testing import CliRunner
 
-    from convscope.cli import app
+    from convscope._cli import app
 
     done = CliRunner().invoke(app, shlex.split(command)[1:], env={"COLUMNS": "96"})
     if done.exit_code:

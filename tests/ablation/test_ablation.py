@@ -12,13 +12,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 import convscope as cs
-from convscope.errors import DatasetError, UnknownLayer, UsageError
+from convscope._errors import DatasetError, UnknownLayer, UsageError
 
 CLASSES = ["red", "green", "blue"]
 
 
-class Colours(nn.Module):
-    """Channel k of ``pick`` is colour k and class k rests on it; channel 3 is −2 × channel 0 + 1
+class Colors(nn.Module):
+    """Channel k of ``pick`` is color k and class k rests on it; channel 3 is −2 × channel 0 + 1
     and channel 4 is noise that the head ignores."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Colours(nn.Module):
 
 
 def _pictures(count: int = 30) -> list[tuple[Image.Image, int]]:
-    """The colour of the class is stronger than the others, whatever the noise."""
+    """The color of the class is stronger than the others, whatever the noise."""
     draw = np.random.default_rng(3)
     found = []
     for k in range(count):
@@ -55,7 +55,7 @@ class Named(list[Any]):
 
 @pytest.fixture
 def model() -> Any:
-    return cs.load(Colours().eval(), preprocess=cs.Preprocess(size=(8, 8)), classes=CLASSES)
+    return cs.load(Colors().eval(), preprocess=cs.Preprocess(size=(8, 8)), classes=CLASSES)
 
 
 def test_a_channel_that_one_class_rests_on_costs_that_class_alone(model: Any) -> None:
@@ -85,7 +85,7 @@ def test_a_set_is_silenced_together(model: Any) -> None:
 
 def test_ablation_is_that_of_a_network_without_the_channel(model: Any) -> None:
     """The same accuracy as zeroing the weights by hand."""
-    network = Colours().eval()
+    network = Colors().eval()
     with torch.no_grad():
         for channel in (0, 3):
             network.pick.weight[channel], network.pick.bias[channel] = 0, 0
@@ -127,14 +127,17 @@ def test_the_model_is_left_as_it_was(model: Any) -> None:
 
 
 def test_errors_are_one_line(model: Any, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"is not labelled, and ablation needs labels. Sort its"):
+    with pytest.raises(DatasetError, match=r"is not labeled, and ablation needs labels. Sort its"):
         cs.ablate(model, [picture for picture, _ in _pictures()], "pick:0")
     wrong = Named(_pictures())
     wrong.classes = ["red", "green", "bleu"]
-    with pytest.raises(DatasetError, match=r"Classes do not match: .* has 'bleu' \(1 of 3 classes\)"
-                       r", which Colours does not know. Close: 'blue'"):  # fmt: skip
+    with pytest.raises(
+        DatasetError,
+        match=r"Classes do not match: .* has 'bleu' \(1 of 3 classes\)"
+        r", which Colors does not know. Close: 'blue'",
+    ):
         cs.ablate(model, wrong, "pick:0")
-    with pytest.raises(UnknownLayer, match="No channel 7 in 'pick' of Colours"):
+    with pytest.raises(UnknownLayer, match="No channel 7 in 'pick' of Colors"):
         cs.ablate(model, Named(_pictures()), "pick:7")
     with pytest.raises(UsageError, match=r"'pick:1@0,0' is one position.*Nearest: pick:1"):
         cs.ablate(model, Named(_pictures()), "pick:1@0,0")
@@ -162,4 +165,4 @@ def test_the_sheet_is_a_matrix_of_units_and_classes(model: Any, tmp_path: Path) 
     assert set(section.rows) == {f"pick:{k}" for k in range(5)}
     assert "change in accuracy" in found.sheet().description
     assert found.save(tmp_path / "cost.png").stat().st_size
-    assert found.card()["losses"][1]["by_class"] == [1.0, 0.0, 1.0]
+    assert found.to_dict()["losses"][1]["by_class"] == [1.0, 0.0, 1.0]

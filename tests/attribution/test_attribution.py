@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 import convscope as cs
-from convscope.attribution import Attribution
-from convscope.attribution.evidence import alike
-from convscope.errors import ConvscopeError, ModelError, UnknownLayer, UsageError
+from convscope._attribution import Attribution
+from convscope._attribution.evidence import alike
+from convscope._errors import ConvscopeError, ModelError, UnknownLayer, UsageError
 
 captum = pytest.importorskip("captum.attr", reason="captum does the attributions")
 SIZE = (12, 16)
@@ -86,9 +86,12 @@ def test_gradients_agree_with_captum_on_the_bare_network(model: Any, network: Sm
         found["gradient_x_input"].values, truth.detach()[0].sum(0), rtol=1e-4, atol=1e-6
     )
     truth, gap = captum.IntegratedGradients(network).attribute(
-        _image(), baselines=torch.zeros_like(_image()), target=2, n_steps=64,
+        _image(),
+        baselines=torch.zeros_like(_image()),
+        target=2,
+        n_steps=64,
         return_convergence_delta=True,
-    )  # fmt: skip
+    )
     one = found["integrated_gradients"]
     np.testing.assert_allclose(one.values, truth.detach()[0].sum(0), rtol=1e-4, atol=1e-6)
     assert one.found.gap == pytest.approx(float(gap), abs=1e-5)
@@ -100,8 +103,9 @@ def test_gradients_agree_with_captum_on_the_bare_network(model: Any, network: Sm
 def test_layers_and_occlusion_agree_with_captum_on_the_bare_network(
     model: Any, network: Smooth
 ) -> None:
-    found = cs.attribute(model, _image(), 1, method=["gradcam", "occlusion"], layer="conv1",
-                         channels=5)  # fmt: skip
+    found = cs.attribute(
+        model, _image(), 1, method=["gradcam", "occlusion"], layer="conv1", channels=5
+    )
     x = _image().requires_grad_()
     truth = captum.LayerGradCam(network, network.conv1).attribute(x, target=1)
     np.testing.assert_allclose(found["gradcam"].values, truth.detach()[0, 0], rtol=1e-4, atol=1e-7)
@@ -139,12 +143,12 @@ def test_gradients_agree_with_finite_differences(model: Any, network: Smooth) ->
     step, x = 1e-5, _image().double()
     for y, column in ((0, 0), (5, 9), (11, 15)):
         total = 0.0
-        for colour in range(3):
+        for color in range(3):
             higher, lower = x.clone(), x.clone()
-            higher[0, colour, y, column] += step
-            lower[0, colour, y, column] -= step
+            higher[0, color, y, column] += step
+            lower[0, color, y, column] -= step
             slope = (double(higher)[0, 3] - double(lower)[0, 3]) / (2 * step)
-            total += float(slope * x[0, colour, y, column])
+            total += float(slope * x[0, color, y, column])
         assert found[y, column] == pytest.approx(total, rel=1e-3, abs=1e-7)
 
 
@@ -268,7 +272,7 @@ def test_a_step_without_a_gradient_is_told_of_in_one_line() -> None:
 def test_other_errors_are_one_line(model: Any) -> None:
     with pytest.raises(UsageError, match=r"No method 'grad-cam'. Close: 'gradcam'. Known"):
         cs.attribute(model, _image(), method="grad-cam")
-    with pytest.raises(UsageError, match=r"No baseline 'gray'. Close: 'grey'"):
+    with pytest.raises(UsageError, match=r"No baseline 'gray'. Close: 'gray'"):
         cs.attribute(model, _image(), baseline="gray")
     with pytest.raises(UsageError, match="A blurred baseline needs a picture"):
         cs.attribute(model, _image(), baseline="blurred")
@@ -285,19 +289,32 @@ def test_the_sheet_says_what_it_shows(patch: Any, tmp_path: Path) -> None:
     found: Attribution = cs.attribute(patch, _picture(), 1, layer="conv", channels=2, sanity=True)
     sheet = found.sheet(theme="dark")
     text = "\n".join([sheet.title, sheet.description])
-    for part in ("why class 1", "model Patch", "red speaks for class 1, blue against it",
-                 "completeness gap", "Grad-CAM at conv", "“nothing” is black"):  # fmt: skip
+    for part in (
+        "why class 1",
+        "model Patch",
+        "red speaks for class 1, blue against it",
+        "completeness gap",
+        "Grad-CAM at conv",
+        "“nothing” is black",
+    ):
         assert part in text
     labels = [tile.label for tile in sheet.sections[0].tiles]
-    assert labels == ["what the model sees", "Grad-CAM", "integrated gradients",
-                      "gradient × input", "SmoothGrad", "occlusion"]  # fmt: skip
+    assert labels == [
+        "what the model sees",
+        "Grad-CAM",
+        "integrated gradients",
+        "gradient × input",
+        "SmoothGrad",
+        "occlusion",
+    ]
     assert [s.heading for s in sheet.sections[1:3]] == [
-        "channels of conv, gradient × activation", "Grad-CAM, weights shuffled"
-    ]  # fmt: skip
+        "channels of conv, gradient × activation",
+        "Grad-CAM, weights shuffled",
+    ]
     assert found.save(tmp_path / "why.png").stat().st_size
     with np.load(found.save(tmp_path / "why.npz")) as arrays:
         np.testing.assert_array_equal(arrays["occlusion"], found["occlusion"].values)
-    assert found.card()["methods"][1]["completeness_gap"] is not None
+    assert found.to_dict()["methods"][1]["completeness_gap"] is not None
 
 
 def test_ranks_share_ties() -> None:
@@ -329,8 +346,9 @@ def test_an_atlas_shows_what_the_channels_respond_to(tmp_path: Path) -> None:
     best = atlas[named[0]].top("mean")
     labels = [tile.label for tile in sheet.sections[-2].tiles]
     assert labels == [Path(one.id).stem for one in best]
-    elsewhere = cs.attribute(model, picture, 2, method="gradcam", layer="conv2", channels=2,
-                             atlas=atlas)  # fmt: skip
+    elsewhere = cs.attribute(
+        model, picture, 2, method="gradcam", layer="conv2", channels=2, atlas=atlas
+    )
     assert not any("is highest on" in section.heading for section in elsewhere.sheet().sections)
     other = cs.load(Patch(), input=(3, 16, 24), preprocess=cs.Preprocess(size=(16, 24)))
     with pytest.raises(UsageError, match="The atlas is of Smooth, not of Patch"):

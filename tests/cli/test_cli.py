@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convscope.cli import main
-from convscope.cli.options import parse_channels, parse_range, parse_shape, parse_size
-from convscope.errors import UsageError
+from convscope._cli import main
+from convscope._cli.options import parse_channels, parse_range, parse_shape, parse_size
+from convscope._errors import UsageError
 
 NETWORK = """
 from torch import nn
@@ -62,10 +62,14 @@ def test_layers_prints_the_tree(run: Run) -> None:
 def test_layers_as_json(run: Run) -> None:
     found = json.loads(run("layers", "--json", "--input", "3,20,30").out)
     assert found[0] == {
-        "path": "0", "kind": "Conv2d", "shape": [4, 18, 28], "parameters": 112, "depth": 0,
+        "path": "0",
+        "kind": "Conv2d",
+        "shape": [4, 18, 28],
+        "parameters": 112,
+        "depth": 0,
         "function": False,
         "receptive_field": {"size": [3, 3], "stride": [1.0, 1.0], "text": "3×3, stride 1"},
-    }  # fmt: skip
+    }
 
 
 def test_predict(run: Run, tmp_path: Path) -> None:
@@ -93,8 +97,9 @@ def test_maps_to_one_file(run: Run) -> None:
 def test_maps_of_many_go_into_a_folder(run: Run) -> None:
     run("maps", "a photo.png", "b.png", "-l", "0", "-o", "out", "--npz", "--seen")
     names = {path.name for path in (run.folder / "out").iterdir()}
-    assert names == {f"{image}.{what}" for image in ("a%20photo", "b")
-                     for what in ("0.png", "0.npz", "seen.png")}  # fmt: skip
+    assert names == {
+        f"{image}.{what}" for image in ("a%20photo", "b") for what in ("0.png", "0.npz", "seen.png")
+    }
 
 
 def test_pictures_of_one_name_do_not_overwrite_each_other(run: Run) -> None:
@@ -136,7 +141,7 @@ def test_train_then_look(run: Run) -> None:
     card = json.loads(run.out)
     assert card["classes"] == ["circle", "square", "triangle", "star"]
     assert card["command"].startswith("convscope ")
-    run("maps", "b.png", "-m", "net.safetensors", "-l", "conv1", "--cmap", "grey", "--columns", "8")
+    run("maps", "b.png", "-m", "net.safetensors", "-l", "conv1", "--cmap", "gray", "--columns", "8")
     assert run.code == 0
 
 
@@ -164,7 +169,7 @@ def test_version_and_help(run: Run) -> None:
         (["maps", "b.png", "-c", "x"], "--channels x is not understood. Write 3,7,12-20"),
         (["maps", "b.png", "--range", "wide"], "--range wide is not understood."),
         (["maps", "b.png", "--size", "big"], "--size big is not understood."),
-        (["maps", "b.png", "--cmap", "virids"], "No colour map 'virids'. Close: 'viridis'."),
+        (["maps", "b.png", "--cmap", "virids"], "No color map 'virids'. Close: 'viridis'."),
         (["maps", "b.png", "-l", "0", "-o", "x.bmp"], "Try 'x.png'"),
         (["maps", "b.png", "-l", "0", "--receptive-field", "3"], "3 is no position. Write row"),
         (["maps", "b.png", "-l", "0", "--receptive-field", "99,0"], "No position 99,0 in '0' of"),
@@ -193,7 +198,7 @@ def test_usage_errors_exit_with_2(run: Run) -> None:
 
 
 def test_debug_shows_the_traceback(run: Run) -> None:
-    from convscope.errors import ImageError
+    from convscope._errors import ImageError
 
     with pytest.raises(ImageError):
         main(["maps", "c.png", "--debug"])
@@ -203,7 +208,7 @@ def test_ctrl_c_is_no_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("convscope.models.load", interrupted)
+    monkeypatch.setattr("convscope._models.load", interrupted)
     run("layers")
     assert run.code == 130
     assert "Traceback" not in run.err

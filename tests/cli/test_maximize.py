@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convscope.cli import main
+from convscope._cli import main
 
 NETWORK = """
 from torch import nn
@@ -58,9 +58,12 @@ def test_a_layer_is_a_contact_sheet(folder: Path) -> None:
 def test_a_folder_holds_every_picture(folder: Path) -> None:
     assert run("2:3 - 0.5 * 2:1", "0:1", "--size", "12x16", "-o", "out") == 0
     assert {path.name for path in (folder / "out").iterdir()} == {
-        "sheet.png", "2%3A3%20-%200.5%20%2A%202%3A1.png", "2%3A3%20-%200.5%20%2A%202%3A1.json",
-        "0%3A1.png", "0%3A1.json",
-    }  # fmt: skip
+        "sheet.png",
+        "2%3A3%20-%200.5%20%2A%202%3A1.png",
+        "2%3A3%20-%200.5%20%2A%202%3A1.json",
+        "0%3A1.png",
+        "0%3A1.json",
+    }
     assert Image.open(folder / "out/0%3A1.png").size == (16, 12)
 
 

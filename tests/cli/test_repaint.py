@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convscope.cli import main
+from convscope._cli import main
 
 NETWORK = """
 from torch import nn
@@ -28,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "net.py").write_text(NETWORK)
     pixels = np.random.default_rng(0).integers(0, 255, (36, 50, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "cat.png")
-    Image.fromarray(pixels[:, :, 0]).save(tmp_path / "grey.png")
+    Image.fromarray(pixels[:, :, 0]).save(tmp_path / "gray.png")
     return tmp_path
 
 
@@ -54,17 +54,20 @@ def test_a_dream_is_a_picture_a_sheet_and_json(
 def test_several_layers_a_guide_a_size_a_film(folder: Path) -> None:
     assert run("dream", "cat.png", "-l", "1", "-l", "3:2", "--size", "25", "-o", "out") == 0
     assert Image.open(folder / "out/cat.dream.png").size == (25, 18)
-    assert run("dream", "cat.png", "--guide", "grey.png", "--animate", "-o", "a.png") == 0
+    assert run("dream", "cat.png", "--guide", "gray.png", "--animate", "-o", "a.png") == 0
     assert {path.name for path in folder.glob("a.*")} == {
-        "a.png", "a.json", "a.webp", "a.sheet.png"
-    }  # fmt: skip
+        "a.png",
+        "a.json",
+        "a.webp",
+        "a.sheet.png",
+    }
     assert Image.open(folder / "a.webp").n_frames > 1  # type: ignore[attr-defined]
 
 
 def test_a_style(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("style", "cat.png", "grey.png", "-l", "1", "--content-layer", "3", "--json") == 0
+    assert run("style", "cat.png", "gray.png", "-l", "1", "--content-layer", "3", "--json") == 0
     card = json.loads(capsys.readouterr().out)
-    assert card["title"] == "cat.png · in the style of grey.png"
+    assert card["title"] == "cat.png · in the style of gray.png"
     assert card["files"] == ["cat.style.png", "cat.style.sheet.png"]
     assert Image.open(folder / "cat.style.png").size == (50, 36)
 
@@ -81,7 +84,7 @@ def test_maximize_has_a_film_too(folder: Path, capsys: pytest.CaptureFixture[str
         (["dream", "cat.png", "-l", "9"], 1, "No layer '9'"),
         (["dream", "cat.jpg"], 1, "No image 'cat.jpg'. Close: 'cat.png'"),
         (["dream", "cat.png", "--size", "big"], 1, "--size big is not understood"),
-        (["style", "cat.png", "grey.png", "--colours", "no"], 1, "not 'no'"),
+        (["style", "cat.png", "gray.png", "--colors", "no"], 1, "not 'no'"),
         (["style", "cat.png"], 2, "STYLE"),
     ],
 )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convscope.cli import main
+from convscope._cli import main
 
 NETWORK = """
 from torch import nn
@@ -93,6 +93,6 @@ def test_ctrl_c_says_that_nothing_is_lost(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("convscope.scanning.scan", interrupted)
+    monkeypatch.setattr("convscope._scan.scan", interrupted)
     assert scan() == 130
     assert "the same command goes on from here" in capsys.readouterr().err

@@ -14,15 +14,15 @@ import pytest
 from PIL import Image
 
 import convscope
-from convscope.cli import main
+from convscope._cli import main
 
 TRAIN = ("train", "shapes,count=300,size=16", "-o", "net.safetensors", "--rate", "0.05")
 
 
-RUN = "from convscope.cli import main; main()"
+RUN = "from convscope._cli import main; main()"
 DIE = """
 import os, signal
-from convscope.cli import main, make
+from convscope._cli import main, make
 
 def batch(self, done, of):
     if done > 0.6 * of:
@@ -39,8 +39,12 @@ def command(folder: Path, *words: str, code: str = RUN) -> subprocess.Popen[str]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": source}
     return subprocess.Popen(
         [sys.executable, "-c", code, *words],
-        cwd=folder, env=environment, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
+        cwd=folder,
+        env=environment,
+        text=True,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
 
 
 def said(process: subprocess.Popen[str]) -> str:
@@ -68,11 +72,11 @@ def test_a_killed_run_is_continued_to_the_same_weights(folders: tuple[Path, Path
     assert process.returncode == -signal.SIGKILL
     assert (killed / "net.resume.pt").exists()
 
-    again, undisturbed = command(killed, *words), command(whole, *words)
+    again, eval_frozen = command(killed, *words), command(whole, *words)
     text = said(again)
     assert "where it was interrupted" in text
     assert [line[:14] for line in text.splitlines()[1:]] == ["epoch   3 of 4", "epoch   4 of 4"]
-    said(undisturbed)
+    said(eval_frozen)
     for name in ("net.safetensors", "net.json"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
     names = sorted(str(path.relative_to(killed)) for path in killed.rglob("*.*"))
@@ -97,14 +101,18 @@ def test_what_is_printed_and_written(
     words = (*TRAIN, "--epochs", "2", "--patience", "1", "--watch", "conv1", "--watch", "pool2")
     assert run(folder, monkeypatch, *words, "--watch-image", "noise.png") == 0
     lines = capsys.readouterr().out.splitlines()
-    card = json.loads((folder / "net.json").read_text())
+    metadata = json.loads((folder / "net.json").read_text())
     assert lines[0].startswith("net.safetensors: accuracy ")
-    assert lines[1].startswith(f"epoch {card['accuracy']['epoch']} was the best on these pictures")
+    assert lines[1].startswith(
+        f"epoch {metadata['accuracy']['epoch']} was the best on these pictures"
+    )
     assert lines[2].startswith("most confused: ")
     assert lines[3:] == [
-        "net.confusion.png", "net.watch/noise.conv1.webp", "net.watch/noise.pool2.webp",
+        "net.confusion.png",
+        "net.watch/noise.conv1.webp",
+        "net.watch/noise.pool2.webp",
         "Next: convscope maps IMAGE -m net.safetensors",
-    ]  # fmt: skip
+    ]
     with Image.open(folder / "net.watch/noise.conv1.webp") as animation:
         assert animation.n_frames == 2  # type: ignore[attr-defined]
         size = animation.size
@@ -130,9 +138,12 @@ def test_what_is_printed_and_written(
     ],
 )
 def test_errors_come_before_the_first_epoch(
-    words: list[str], text: str, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    text: str,
+    folders: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     assert run(folders[0], monkeypatch, *TRAIN, *words) == 1
     err = capsys.readouterr().err
     assert text in err
@@ -149,7 +160,7 @@ def test_another_setting_is_refused_in_one_line(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("convscope.cli.make._Progress.epoch", interrupted)
+        patch.setattr("convscope._cli.make._Progress.epoch", interrupted)
         assert run(folder, monkeypatch, *TRAIN) == 130
     assert run(folder, monkeypatch, *TRAIN, "--epochs", "3") == 1
     line = capsys.readouterr().err.splitlines()[-1]

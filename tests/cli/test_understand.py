@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import convscope as cs
-from convscope.cli import app, main
+from convscope._cli import app, main
 
 
 def _run(*words: str) -> str:
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for k in range(6):
         place = root / ("cat" if k % 2 else "dog")
         place.mkdir(exist_ok=True)
-        shapes.picture(k).save(place / f"{k}.png")
+        shapes.image(k).save(place / f"{k}.png")
     return root
 
 
@@ -38,8 +38,18 @@ def test_attribute_writes_a_picture_and_says_what_was_found(
     pytest.importorskip("captum")
     monkeypatch.chdir(tmp_path)
     picture = str(folder / "cat" / "1.png")
-    words = ["attribute", picture, "--method", "gradcam", "--method", "integrated_gradients",
-             "--channels", "3", "--target", "horse"]  # fmt: skip
+    words = [
+        "attribute",
+        picture,
+        "--method",
+        "gradcam",
+        "--method",
+        "integrated_gradients",
+        "--channels",
+        "3",
+        "--target",
+        "horse",
+    ]
     output = _run(*words)
     assert re.search(r"1\.png: horse \(\d+%\), score", output)
     assert re.search(r"completeness gap \S+, [\d.]+% of the change", output)
@@ -64,8 +74,18 @@ def test_ablate_lists_what_it_costs(folder: Path, tmp_path: Path) -> None:
 
 
 def test_sensitivity_writes_a_folder(folder: Path, tmp_path: Path) -> None:
-    output = _run("sensitivity", str(folder), "-l", "stage2/add", "--change", "flip", "--unit",
-                  "stage2/add:5", "-o", str(tmp_path / "out"))  # fmt: skip
+    output = _run(
+        "sensitivity",
+        str(folder),
+        "-l",
+        "stage2/add",
+        "--change",
+        "flip",
+        "--unit",
+        "stage2/add:5",
+        "-o",
+        str(tmp_path / "out"),
+    )
     assert "stage2/add is the most sensitive layer" in output
     assert re.search(r"^stage2/add:5: most sensitive to flip", output, re.MULTILINE)
     assert (tmp_path / "out" / "stage2%2Fadd.curves.png").stat().st_size
@@ -74,16 +94,16 @@ def test_sensitivity_writes_a_folder(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["ablate", "{unlabelled}", "stem.conv:1"], "is not labelled, and ablation needs labels"),
+        (["ablate", "{unlabeled}", "stem.conv:1"], "is not labeled, and ablation needs labels"),
         (["ablate", "shapes,count=4", "stem.conv:1"], "Classes do not match: 'shapes,count=4"),
         (["attribute", "{picture}", "-t", "99"], "No class 99 in demo: it has 10, 0 to 9"),
-        (["sensitivity", "{unlabelled}", "--change", "blurr"], "No change 'blurr'. Close: 'blur'"),
+        (["sensitivity", "{unlabeled}", "--change", "blurr"], "No change 'blurr'. Close: 'blur'"),
     ],
 )
 def test_errors_are_one_line(
     words: list[str], text: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = {"unlabelled": str(folder / "cat"), "picture": str(folder / "cat" / "1.png")}
+    names = {"unlabeled": str(folder / "cat"), "picture": str(folder / "cat" / "1.png")}
     with pytest.raises(SystemExit) as stop:
         main([word.format(**names) for word in words])
     assert stop.value.code == 1

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 import convscope as cs
-from convscope.errors import UsageError
+from convscope._errors import UsageError
 
 CLASSES = ["ant", "bee", "cat"]
 ORDER = [3, 0, 5, 1, 7, 2, 6, 4]
@@ -22,9 +22,14 @@ ORDER = [3, 0, 5, 1, 7, 2, 6, 4]
 def _network() -> nn.Sequential:
     torch.manual_seed(2)
     made = nn.Sequential(
-        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(), nn.Linear(6, 3),
-    )  # fmt: skip
+        nn.Conv2d(3, 8, 3),
+        nn.ReLU(),
+        nn.Conv2d(8, 6, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 3),
+    )
     return made.eval().requires_grad_(False)
 
 
@@ -32,7 +37,7 @@ def _load(network: nn.Module, **options: Any) -> Any:
     return cs.load(network, preprocess=cs.Preprocess(size=(16, 16)), classes=CLASSES, **options)
 
 
-class Labelled(list[Any]):
+class Labeled(list[Any]):
     classes = CLASSES
 
 
@@ -83,7 +88,7 @@ def test_what_was_mended_and_broken_is_counted() -> None:
     first, second = _network(), _network()
     second[6].weight[:] = first[6].weight.roll(1, 0)
     second[6].bias[:] = torch.tensor([0.3, -0.2, 0.1])
-    data = Labelled((p, k % 3) for k, p in enumerate(_pictures()))
+    data = Labeled((p, k % 3) for k, p in enumerate(_pictures()))
     a, b = _load(first), _load(second)
     found = cs.compare(a, b, data)
     answers = [[m.predict(p, top=1)[0][0] for p, _ in data] for m in (a, b)]
@@ -111,13 +116,13 @@ def test_one_picture_shows_maps_on_one_scale(tmp_path: Path) -> None:
     assert found.save(tmp_path / "out")[0].stat().st_size
     many = cs.compare(_load(first), _load(second), _pictures(8), ["0", "2"])
     assert many.sheet().sections[0].rows == ("0", "2")
-    assert many.card()["pairs"][1]["changed"] == [4]
+    assert many.to_dict()["pairs"][1]["changed"] == [4]
 
 
 def test_networks_with_different_inputs_are_refused() -> None:
-    grey = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    gray = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with pytest.raises(UsageError, match="Sequential takes 3 channels and Sequential 1: they"):
-        cs.compare(_load(_network()), _load(grey, input=(1, 16, 16)), _pictures(2))
+        cs.compare(_load(_network()), _load(gray, input=(1, 16, 16)), _pictures(2))
 
 
 class Renamed(nn.Module):
@@ -139,8 +144,9 @@ def test_layers_of_other_names_are_paired_by_what_they_see() -> None:
     other = _load(Renamed(_network()).eval())
     found = cs.compare(_load(first), other, _pictures(), "kind=conv")
     assert [(pair.left.path, pair.right.path) for pair in found.pairs] == [
-        ("0", "first"), ("2", "second")
-    ]  # fmt: skip
+        ("0", "first"),
+        ("2", "second"),
+    ]
     assert all(pair.moved is None and pair.match is not None for pair in found.pairs)
     assert not any("the first layer that differs" in said for said in found.sentences())
     maps = found.maps()

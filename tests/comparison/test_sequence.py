@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 import convscope as cs
-from convscope.errors import ModelError, UsageError
+from convscope._errors import ModelError, UsageError
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (12, 12, 3), np.uint8))
 
@@ -21,8 +21,9 @@ PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (12, 12, 3),
 def _states() -> list[Any]:
     """Three states; channel 1 of the last convolution doubles at every step, nothing else moves."""
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 3),
-                            nn.AdaptiveAvgPool2d(1), nn.Flatten())  # fmt: skip
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
     found = []
     for step in range(3):
         state = copy.deepcopy(network).eval().requires_grad_(False)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convscope.data import open_dataset
-from convscope.errors import ConvscopeError, DatasetError, UsageError
+from convscope._data import open_dataset
+from convscope._errors import ConvscopeError, DatasetError, UsageError
 
 
 def picture(level: int) -> Image.Image:
@@ -18,18 +18,26 @@ def picture(level: int) -> Image.Image:
 
 
 def level(data: Any, index: int) -> int:
-    return int(data.picture(index).getpixel((0, 0))[0])
+    return int(data.image(index).getpixel((0, 0))[0])
 
 
 @pytest.fixture
 def hugging() -> Any:
     datasets = pytest.importorskip("datasets")
-    features = datasets.Features({
-        "id": datasets.Value("int64"), "img": datasets.Image(),
-        "kind": datasets.ClassLabel(names=["ant", "bee"]), "label": datasets.Value("string"),
-    })  # fmt: skip
-    rows = {"id": list(range(6)), "img": [picture(k) for k in range(6)],
-            "kind": [k % 2 for k in range(6)], "label": list("abcabc")}  # fmt: skip
+    features = datasets.Features(
+        {
+            "id": datasets.Value("int64"),
+            "img": datasets.Image(),
+            "kind": datasets.ClassLabel(names=["ant", "bee"]),
+            "label": datasets.Value("string"),
+        }
+    )
+    rows = {
+        "id": list(range(6)),
+        "img": [picture(k) for k in range(6)],
+        "kind": [k % 2 for k in range(6)],
+        "label": list("abcabc"),
+    }
     return datasets.Dataset.from_dict(rows, features=features)
 
 
@@ -78,9 +86,13 @@ def test_a_dataset_of_several_parts_asks_which(hugging: Any) -> None:
     ],
 )
 def test_errors(
-    hugging: Any, tmp_path: Path, asked: str, kind: type[ConvscopeError], said: str,
+    hugging: Any,
+    tmp_path: Path,
+    asked: str,
+    kind: type[ConvscopeError],
+    said: str,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     hugging.save_to_disk(str(tmp_path / "saved"))
     with pytest.raises(kind) as raised:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convscope.data import Subset, files, open_dataset, split_dataset
-from convscope.errors import ConvscopeError, DatasetError, ImageError, UsageError
+from convscope._data import Subset, files, open_dataset, split_dataset
+from convscope._errors import ConvscopeError, DatasetError, ImageError, UsageError
 
 
 def told(raised: pytest.ExceptionInfo[ConvscopeError]) -> str:
@@ -21,25 +21,25 @@ def told(raised: pytest.ExceptionInfo[ConvscopeError]) -> str:
     return text
 
 
-def png(grey: int) -> bytes:
-    """A picture that can be told from others by its grey."""
+def png(gray: int) -> bytes:
+    """A picture that can be told from others by its gray."""
     stream = io.BytesIO()
-    Image.new("L", (3, 2), grey).save(stream, "PNG")
+    Image.new("L", (3, 2), gray).save(stream, "PNG")
     return stream.getvalue()
 
 
 def write_folder(root: Path, names: list[str]) -> Path:
-    for grey, name in enumerate(names):
+    for gray, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(png(grey))
+        (root / name).write_bytes(png(gray))
     return root
 
 
 def write_zip(root: Path, names: list[str]) -> Path:
     root.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(root.with_name("data.ZIP"), "w", zipfile.ZIP_DEFLATED) as archive:
-        for grey, name in enumerate(names):
-            archive.writestr(name, png(grey))
+        for gray, name in enumerate(names):
+            archive.writestr(name, png(gray))
     return root.with_name("data.ZIP")
 
 
@@ -47,10 +47,10 @@ def write_tar(ending: str) -> Callable[[Path, list[str]], Path]:
     def write(root: Path, names: list[str]) -> Path:
         path = root.with_name(f"data.tar{ending}")
         with tarfile.open(path, f"w:{ending[1:]}") as archive:
-            for grey, name in enumerate(names):
+            for gray, name in enumerate(names):
                 member = tarfile.TarInfo(f"./{name}")
-                member.size = len(png(grey))
-                archive.addfile(member, io.BytesIO(png(grey)))
+                member.size = len(png(gray))
+                archive.addfile(member, io.BytesIO(png(gray)))
         return path
 
     return write
@@ -71,9 +71,9 @@ def test_a_flat_folder_has_no_labels(write: Callable[..., Path], tmp_path: Path)
     path = write(tmp_path / "d", ["b.png", "a.PNG", "c.JpEg", "notes.txt", ".hidden.png"])
     data = open_dataset(path)
     assert list(data.ids) == ["a.PNG", "b.png", "c.JpEg"]
-    assert [data.picture(i).getpixel((0, 0)) for i in range(3)] == [1, 0, 2]
+    assert [data.image(i).getpixel((0, 0)) for i in range(3)] == [1, 0, 2]
     assert (data.labels, data.classes, data.name) == (None, (), str(path))
-    assert data.picture(0).mode == "L"
+    assert data.image(0).mode == "L"
 
 
 @writers
@@ -85,16 +85,20 @@ def test_sub_folders_are_classes(write: Callable[..., Path], tmp_path: Path) -> 
     shown = {data.ids[i]: data.classes[data.labels[i]] for i in range(len(data))}
     assert shown == {name: name.split("/")[0] for name in names}
     for i, name in enumerate(data.ids):
-        assert data.picture(i).getpixel((0, 0)) == names.index(name)
+        assert data.image(i).getpixel((0, 0)) == names.index(name)
 
 
 @writers
 def test_train_and_test_are_parts(write: Callable[..., Path], tmp_path: Path) -> None:
     names = [
-        "Train/dog/1.png", "Train/cat/2.png", "Train/ant/0.png", "val/dog/3.png", "val/cat/4.png",
-    ]  # fmt: skip
+        "Train/dog/1.png",
+        "Train/cat/2.png",
+        "Train/ant/0.png",
+        "val/dog/3.png",
+        "val/cat/4.png",
+    ]
     path = write(tmp_path / "d", names)
-    whole, train, test = (open_dataset(path, part=part) for part in (None, "train", "test"))
+    whole, train, test = (open_dataset(path, split=split) for split in (None, "train", "test"))
     assert len(whole) == 5
     assert list(train.ids) == ["Train/ant/0.png", "Train/cat/2.png", "Train/dog/1.png"]
     assert list(test.ids) == ["val/cat/4.png", "val/dog/3.png"]
@@ -103,7 +107,7 @@ def test_train_and_test_are_parts(write: Callable[..., Path], tmp_path: Path) ->
     assert train.labels is not None
     assert test.labels is not None
     assert (train.labels.tolist(), test.labels.tolist()) == ([0, 1, 2], [1, 2])
-    assert test.picture(0).getpixel((0, 0)) == 4
+    assert test.image(0).getpixel((0, 0)) == 4
     assert test.name == f"{path} (test)"
 
 
@@ -111,16 +115,16 @@ def test_train_and_test_are_parts(write: Callable[..., Path], tmp_path: Path) ->
 def test_a_single_root_is_dropped(write: Callable[..., Path], tmp_path: Path) -> None:
     below = ["training/0/1.png", "training/1/2.png", "testing/1/3.png"]
     names = [f"mnist/png/{name}" for name in below]
-    data = open_dataset(write(tmp_path / "d", names), part="test")
+    data = open_dataset(write(tmp_path / "d", names), split="test")
     assert list(data.ids) == ["testing/1/3.png"]
-    assert data.picture(0).getpixel((0, 0)) == 2
+    assert data.image(0).getpixel((0, 0)) == 2
     assert data.classes == ("0", "1")
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     data = open_dataset(write_folder(tmp_path, ["train/1.png", "bus/1.png", "car/1.png"]))
     assert data.classes == ("bus", "car", "train")
-    assert data.part("train") is None
+    assert data.split("train") is None
 
 
 def test_one_class_is_no_label(tmp_path: Path) -> None:
@@ -138,15 +142,15 @@ def test_only_a_train_folder(tmp_path: Path) -> None:
     write_folder(tmp_path, ["train/cat/1.png", "train/dog/1.png"])
     assert open_dataset(tmp_path).classes == ("cat", "dog")
     with pytest.raises(DatasetError) as raised:
-        open_dataset(tmp_path, part="test")
+        open_dataset(tmp_path, split="test")
     assert told(raised) == f"'{tmp_path}' has no test part; it has only 'train'"
 
 
 def test_a_part_of_data_without_parts_is_all_of_it(tmp_path: Path) -> None:
     write_folder(tmp_path, ["cat/1.png", "dog/1.png"])
-    assert len(open_dataset(tmp_path, part="test")) == 2
+    assert len(open_dataset(tmp_path, split="test")) == 2
     with pytest.raises(UsageError, match=r"No part 'dev'\. A dataset has the parts"):
-        open_dataset(tmp_path, part="dev")
+        open_dataset(tmp_path, split="dev")
 
 
 def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
@@ -170,12 +174,12 @@ def test_a_damaged_picture_is_named_and_the_others_stay(
     write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = png
-    monkeypatch.setitem(globals(), "png", lambda grey: b"junk" if grey == 1 else real(grey))
+    monkeypatch.setitem(globals(), "png", lambda gray: b"junk" if gray == 1 else real(gray))
     data = open_dataset(write(tmp_path / "d", ["cat/a.png", "cat/b.png", "dog/c.png"]))
     with pytest.raises(ImageError) as raised:
-        data.picture(1)
+        data.image(1)
     assert told(raised).startswith("'cat/b.png' is not an image")
-    assert data.picture(2).getpixel((0, 0)) == 2
+    assert data.image(2).getpixel((0, 0)) == 2
 
 
 def test_a_damaged_zip_member_is_named_and_the_others_stay(tmp_path: Path) -> None:
@@ -188,9 +192,9 @@ def test_a_damaged_zip_member_is_named_and_the_others_stay(tmp_path: Path) -> No
     path.write_bytes(content)
     data = open_dataset(path)
     with pytest.raises(ImageError) as raised:
-        data.picture(0)
+        data.image(0)
     assert told(raised).startswith(f"'a.png' is damaged in {path}: Bad CRC-32")
-    assert data.picture(1).getpixel((0, 0)) == 2
+    assert data.image(1).getpixel((0, 0)) == 2
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.tar.xz"])
@@ -268,7 +272,7 @@ def test_a_split_is_disjoint_complete_and_deterministic(tmp_path: Path) -> None:
     assert train.labels is not None
     for i, name in enumerate(train.ids):
         assert train.classes[train.labels[i]] == name.split("/")[0]
-        assert train.picture(i).getpixel((0, 0)) == int(Path(name).stem)
+        assert train.image(i).getpixel((0, 0)) == int(Path(name).stem)
     again = split_dataset(open_dataset(tmp_path), seed=4)
     assert (again[0].ids, again[1].ids) == (train.ids, test.ids)
     assert split_dataset(tmp_path, seed=5)[1].ids != test.ids
@@ -280,11 +284,12 @@ def test_the_data_s_own_split_is_used(tmp_path: Path) -> None:
     for spec in (tmp_path, open_dataset(tmp_path)):
         train, test = split_dataset(spec)
         assert (list(train.ids), list(test.ids)) == (
-            ["train/cat/1.png", "train/dog/2.png"], ["test/dog/3.png"],
-        )  # fmt: skip
+            ["train/cat/1.png", "train/dog/2.png"],
+            ["test/dog/3.png"],
+        )
 
 
-def test_an_unlabelled_test_part_is_not_used_to_measure(tmp_path: Path) -> None:
+def test_an_unlabeled_test_part_is_not_used_to_measure(tmp_path: Path) -> None:
     names = [f"train/{kind}/{k}.png" for k in range(10) for kind in ("cat", "dog")]
     write_folder(tmp_path, [*names, "test/1.png", "test/2.png"])
     train, test = split_dataset(tmp_path)
@@ -292,7 +297,7 @@ def test_an_unlabelled_test_part_is_not_used_to_measure(tmp_path: Path) -> None:
     assert train.labels is not None
     assert test.labels is not None
     assert all(name.startswith("train/") for name in test.ids)
-    assert open_dataset(tmp_path, part="test").labels is None
+    assert open_dataset(tmp_path, split="test").labels is None
 
 
 def test_one_picture_cannot_be_split(tmp_path: Path) -> None:
@@ -307,7 +312,7 @@ def test_a_subset_keeps_the_order_it_is_given(tmp_path: Path) -> None:
     assert (part.name, part.ids, part.classes) == ("two", ["c/2.png", "a/0.png"], ("a", "b", "c"))
     assert part.labels is not None
     assert part.labels.tolist() == [2, 0]
-    assert part.picture(0).getpixel((0, 0)) == 2
+    assert part.image(0).getpixel((0, 0)) == 2
 
 
 @pytest.mark.slow
@@ -320,4 +325,4 @@ def test_cifar_10_from_its_archive(real_data: Path) -> None:
     assert test.labels is not None
     assert np.bincount(train.labels).tolist() == [5000] * 10
     assert np.bincount(test.labels).tolist() == [1000] * 10
-    assert (test.picture(0).size, test.picture(0).mode) == ((32, 32), "RGB")
+    assert (test.image(0).size, test.image(0).mode) == ((32, 32), "RGB")

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convscope.data import open_dataset, split_dataset
-from convscope.errors import DatasetError
+from convscope._data import open_dataset, split_dataset
+from convscope._errors import DatasetError
 
 IMAGES = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)
 LABELS = np.array([3, 0, 1, 1, 2], np.uint8)
@@ -28,9 +28,9 @@ def write(root: Path, *, zipped: bool = False, mark: str = "-", **files: np.ndar
     return root
 
 
-def refused(root: Path, part: str | None = None) -> str:
+def refused(root: Path, split: str | None = None) -> str:
     with pytest.raises(DatasetError) as raised:
-        open_dataset(root, part=part)
+        open_dataset(root, split=split)
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
@@ -39,16 +39,23 @@ def refused(root: Path, part: str | None = None) -> str:
 @pytest.mark.parametrize("mark", ["-", "."])
 @pytest.mark.parametrize("below", ["", "raw", "MNIST/raw"])
 def test_reading(zipped: bool, mark: str, below: str, tmp_path: Path) -> None:
-    write(tmp_path / below, zipped=zipped, mark=mark, train_images=IMAGES, train_labels=LABELS,
-          t10k_images=IMAGES[:2], t10k_labels=LABELS[:2])  # fmt: skip
+    write(
+        tmp_path / below,
+        zipped=zipped,
+        mark=mark,
+        train_images=IMAGES,
+        train_labels=LABELS,
+        t10k_images=IMAGES[:2],
+        t10k_labels=LABELS[:2],
+    )
     whole = open_dataset(tmp_path)
     assert len(whole) == 7
     assert whole.classes == ("0", "1", "2", "3")
     assert whole.labels is not None
     assert whole.labels.tolist() == [3, 0, 1, 1, 2, 3, 0]
     assert (whole.ids[4], whole.ids[5], whole.name) == ("train/4", "t10k/0", str(tmp_path))
-    assert np.array_equal(np.asarray(whole.picture(4)), IMAGES[4])
-    assert whole.picture(0).mode == "L"
+    assert np.array_equal(np.asarray(whole.image(4)), IMAGES[4])
+    assert whole.image(0).mode == "L"
     train, test = split_dataset(tmp_path)
     assert (list(train.ids)[-1], list(test.ids)) == ("train/4", ["t10k/0", "t10k/1"])
     assert test.name == f"{tmp_path} (test)"
@@ -63,7 +70,7 @@ def test_without_labels(tmp_path: Path) -> None:
 def test_labels_of_one_part_only(tmp_path: Path) -> None:
     write(tmp_path, train_images=IMAGES, train_labels=LABELS, t10k_images=IMAGES)
     assert open_dataset(tmp_path).labels is None
-    train = open_dataset(tmp_path, part="train")
+    train = open_dataset(tmp_path, split="train")
     assert train.labels is not None
     assert train.labels.tolist() == LABELS.tolist()
     assert train.classes == ("0", "1", "2", "3")
@@ -144,11 +151,29 @@ def test_mnist(real_data: Path) -> None:
     assert test.labels is not None
     # the published counts
     assert np.bincount(train.labels).tolist() == [
-        5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949,
-    ]  # fmt: skip
+        5923,
+        6742,
+        5958,
+        6131,
+        5842,
+        5421,
+        5918,
+        6265,
+        5851,
+        5949,
+    ]
     assert np.bincount(test.labels).tolist() == [
-        980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009,
-    ]  # fmt: skip
+        980,
+        1135,
+        1032,
+        1010,
+        982,
+        892,
+        958,
+        1028,
+        974,
+        1009,
+    ]
     raw = gzip.decompress((real_data / "mnist" / "t10k-images-idx3-ubyte.gz").read_bytes())
-    assert np.asarray(test.picture(9999)).tobytes() == raw[-784:]
-    assert test.picture(0).size == (28, 28)
+    assert np.asarray(test.image(9999)).tobytes() == raw[-784:]
+    assert test.image(0).size == (28, 28)

@@ -9,20 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convscope.data import Shapes, open_dataset, split_dataset
-from convscope.data.shapes import CLASSES, TEXTURES, Factors, draw
-from convscope.errors import UsageError
+from convscope._data import Shapes, open_dataset, split_dataset
+from convscope._data.shapes import CLASSES, TEXTURES, Factors, draw
+from convscope._errors import UsageError
 
 
 def covered(data: Shapes, index: int) -> np.ndarray:
-    """How much of each pixel the shape covers, told by its colour alone: the ground is grey."""
-    pixels = np.asarray(data.picture(index)).astype(float)
-    colourful = pixels.max(2) - pixels.min(2)
-    return colourful / colourful.max()
+    """How much of each pixel the shape covers, told by its color alone: the ground is gray."""
+    pixels = np.asarray(data.image(index)).astype(float)
+    colorful = pixels.max(2) - pixels.min(2)
+    return colorful / colorful.max()
 
 
 def radii(data: Shapes, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Distance and direction (degrees, counter-clockwise) of the shape's pixels from its centre."""
+    """Distance and direction (degrees, counter-clockwise) of the shape's pixels from its center."""
     factors = data.factors(index)
     y, x = np.nonzero(covered(data, index) > 0.22)
     right, up = (x + 0.5) - factors.x * data.size, factors.y * data.size - (y + 0.5)
@@ -45,7 +45,7 @@ def test_classes_take_turns(shapes: Shapes) -> None:
 def test_the_seed_and_the_index_decide_everything() -> None:
     short, long, other = Shapes(8, 32, 1), Shapes(40, 32, 1), Shapes(8, 32, 2)
     for i in range(8):
-        assert short.picture(i).tobytes() == long.picture(i).tobytes()
+        assert short.image(i).tobytes() == long.image(i).tobytes()
         assert short.factors(i) == Shapes(8, 200, 1).factors(i)
         assert short.factors(i) != other.factors(i)
     assert short.ids == long.ids[:8] == [str(i) for i in range(8)]
@@ -55,24 +55,30 @@ def test_the_seed_and_the_index_decide_everything() -> None:
 def test_factors_vary(shapes: Shapes) -> None:
     drawn = [shapes.factors(i) for i in range(len(shapes))]
     assert {factors.texture for factors in drawn} == set(TEXTURES)
-    ranges = {"hue": (0, 1), "rotation": (0, 360), "size": (0.15, 0.35), "x": (0.15, 0.85),
-              "y": (0.15, 0.85), "background": (0, 0.45)}  # fmt: skip
+    ranges = {
+        "hue": (0, 1),
+        "rotation": (0, 360),
+        "size": (0.15, 0.35),
+        "x": (0.15, 0.85),
+        "y": (0.15, 0.85),
+        "background": (0, 0.45),
+    }
     for key, (low, high) in ranges.items():
         values = np.array([getattr(factors, key) for factors in drawn])
         assert low <= values.min() < low + 0.25 * (high - low)
         assert high - 0.25 * (high - low) < values.max() <= high
 
 
-def test_the_centre_is_where_the_factors_say(shapes: Shapes) -> None:
+def test_the_center_is_where_the_factors_say(shapes: Shapes) -> None:
     for i in range(len(shapes)):
         factors = shapes.factors(i)
         if factors.texture != "solid":
             continue
         mask = covered(shapes, i)
         y, x = np.mgrid[: shapes.size, : shapes.size] + 0.5
-        centre = (y * mask).sum() / mask.sum(), (x * mask).sum() / mask.sum()
+        center = (y * mask).sum() / mask.sum(), (x * mask).sum() / mask.sum()
         expected = factors.y * shapes.size, factors.x * shapes.size
-        assert np.abs(np.subtract(centre, expected)).max() < 0.5
+        assert np.abs(np.subtract(center, expected)).max() < 0.5
 
 
 def test_the_size_is_the_reach_of_the_shape(shapes: Shapes) -> None:
@@ -84,8 +90,12 @@ def test_the_size_is_the_reach_of_the_shape(shapes: Shapes) -> None:
 def test_the_area_is_that_of_the_named_shape(shapes: Shapes) -> None:
     # of the circumscribed circle's radius squared, from school geometry; a star of five points
     # whose inner corners lie at 0.4: ten triangles of two sides 1 and 0.4 around an angle of 36°
-    area = {"circle": np.pi, "square": 2.0, "triangle": 3 * np.sqrt(3) / 4,
-            "star": 10 * 0.5 * 0.4 * np.sin(np.radians(36))}  # fmt: skip
+    area = {
+        "circle": np.pi,
+        "square": 2.0,
+        "triangle": 3 * np.sqrt(3) / 4,
+        "star": 10 * 0.5 * 0.4 * np.sin(np.radians(36)),
+    }
     for i in range(len(shapes)):
         factors = shapes.factors(i)
         if factors.texture == "solid":
@@ -108,7 +118,7 @@ def test_the_rotation_points_a_corner(shapes: Shapes) -> None:
 
 def test_the_hue_and_the_ground(shapes: Shapes) -> None:
     for i in range(len(shapes)):
-        factors, pixels = shapes.factors(i), np.asarray(shapes.picture(i))
+        factors, pixels = shapes.factors(i), np.asarray(shapes.image(i))
         inside = pixels[covered(shapes, i) > 0.98].astype(float).mean(0) / 255
         hue = colorsys.rgb_to_hsv(*inside)[0]
         assert abs((hue - factors.hue + 0.5) % 1 - 0.5) < 0.01
@@ -120,7 +130,7 @@ def test_the_hue_and_the_ground(shapes: Shapes) -> None:
 def test_the_texture_is_seen(shapes: Shapes) -> None:
     dark = {texture: [] for texture in TEXTURES}
     for i in range(len(shapes)):
-        pixels = np.asarray(shapes.picture(i)).max(2)[covered(shapes, i) > 0.4]
+        pixels = np.asarray(shapes.image(i)).max(2)[covered(shapes, i) > 0.4]
         dark[shapes.factors(i).texture].append((pixels < 160).mean())
     assert max(dark["solid"]) < 0.12  # anti-aliased edges alone
     assert 0.3 < np.mean(dark["stripes"]) < 0.7
@@ -130,7 +140,7 @@ def test_the_texture_is_seen(shapes: Shapes) -> None:
 @given(st.integers(8, 150), st.integers(0, 50))
 @settings(max_examples=20, deadline=None)
 def test_any_size(size: int, index: int) -> None:
-    picture = Shapes(51, size).picture(index)
+    picture = Shapes(51, size).image(index)
     assert (picture.size, picture.mode) == ((size, size), "RGB")
 
 
@@ -148,8 +158,8 @@ def test_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert open_dataset("shapes").name == "shapes,count=1000,size=64,seed=0"
     data = open_dataset("shapes,size=16,count=5,seed=3")
-    assert (len(data), data.picture(0).size) == (5, (16, 16))
-    assert data.picture(4).tobytes() == Shapes(5, 16, 3).picture(4).tobytes()
+    assert (len(data), data.image(0).size) == (5, (16, 16))
+    assert data.image(4).tobytes() == Shapes(5, 16, 3).image(4).tobytes()
     assert open_dataset(data) is data
     (tmp_path / "shapes").mkdir()  # a folder of that name does not stand in the way of options
     assert len(open_dataset("shapes,count=5")) == 5
@@ -160,13 +170,14 @@ def test_the_test_part_is_a_fresh_draw(spec: object) -> None:
     train, test = split_dataset(spec)
     assert (len(train), len(test)) == (50, 50)
     assert (train.name, test.name) == (
-        "shapes,count=50,size=16,seed=0 (train)", "shapes,count=50,size=16,seed=1000003 (test)",
-    )  # fmt: skip
-    assert not {train.picture(i).tobytes() for i in range(50)} & {
-        test.picture(i).tobytes() for i in range(50)
+        "shapes,count=50,size=16,seed=0 (train)",
+        "shapes,count=50,size=16,seed=1000003 (test)",
+    )
+    assert not {train.image(i).tobytes() for i in range(50)} & {
+        test.image(i).tobytes() for i in range(50)
     }
-    assert train.picture(3).tobytes() == Shapes(50, 16).picture(3).tobytes()
-    assert train.part("train") is None
+    assert train.image(3).tobytes() == Shapes(50, 16).image(3).tobytes()
+    assert train.split("train") is None
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 import convscope as cs
-from convscope.data import open_dataset
-from convscope.errors import DatasetError, ImageError
+from convscope._data import open_dataset
+from convscope._errors import DatasetError, ImageError
 
 
 def png(level: int) -> bytes:
@@ -36,9 +36,11 @@ def samples(first: int, count: int) -> list[tuple[str, bytes]]:
         one
         for k in range(first, first + count)
         for one in (
-            (f"{k:06}.cls", str(k % 3).encode()), (f"{k:06}.png", png(k)), (f"{k:06}.json", b"{}"),
+            (f"{k:06}.cls", str(k % 3).encode()),
+            (f"{k:06}.png", png(k)),
+            (f"{k:06}.json", b"{}"),
         )
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def test_pictures_and_labels_of_all_shards(shards: Path, pattern: str) -> None:
     assert data.labels.tolist() == [k % 3 for k in range(30)]
     assert data.classes == ("0", "1", "2")
     for k in (0, 12, 29):
-        assert data.picture(k).getpixel((0, 0)) == (k, 0, 0)  # type: ignore[union-attr]
+        assert data.image(k).getpixel((0, 0)) == (k, 0, 0)  # type: ignore[union-attr]
 
 
 def test_one_tar_with_labels_beside_its_pictures_is_a_shard(tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def test_one_tar_with_labels_beside_its_pictures_is_a_shard(tmp_path: Path) -> N
     assert type(plain).__name__ == "Archive"
 
 
-def test_a_missing_label_leaves_the_data_unlabelled(tmp_path: Path) -> None:
+def test_a_missing_label_leaves_the_data_unlabeled(tmp_path: Path) -> None:
     data = open_dataset(shard(tmp_path / "a.tar", [*samples(0, 3), ("9.png", png(9))]))
     assert (len(data), data.labels) == (4, None)
 
@@ -82,7 +84,7 @@ def test_a_damaged_picture_is_named(shards: Path) -> None:
     shard(shards / "train-001.tar", [("x.cls", b"0"), ("x.png", b"junk")])
     data = open_dataset(f"{shards}/train-{{000..002}}.tar")
     with pytest.raises(ImageError, match=r"'train-001/x.png' is not an image"):
-        data.picture(10)
+        data.image(10)
 
 
 def test_shards_that_change_are_noticed(shards: Path) -> None:
@@ -96,8 +98,9 @@ def test_a_scan_of_shards(shards: Path, tmp_path: Path) -> None:
     network = cs.load("demo")
     atlas = cs.scan(network, f"{shards}/train-*.tar", tmp_path / "atlas", ["stem.conv"], top=3)
     assert atlas.images == 30
-    values = network.activations([open_dataset(f"{shards}/train-*.tar").picture(k)
-                                  for k in range(30)], "stem.conv")["stem.conv"]  # fmt: skip
+    values = network.activations(
+        [open_dataset(f"{shards}/train-*.tar").image(k) for k in range(30)], "stem.conv"
+    )["stem.conv"]
     best = np.argsort(-values.amax((2, 3))[:, 4].numpy(), kind="stable")[0]
     assert atlas["stem.conv:4"].top(by="peak")[0].id == f"train-{best // 10:03}/{best:06}.png"
 

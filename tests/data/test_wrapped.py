@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from convscope.data import open_dataset, split_dataset
-from convscope.errors import ConvscopeError, DatasetError, ImageError, UsageError
+from convscope._data import open_dataset, split_dataset
+from convscope._errors import ConvscopeError, DatasetError, ImageError, UsageError
 
 
 def told(raised: pytest.ExceptionInfo[ConvscopeError]) -> str:
@@ -34,21 +34,21 @@ def test_a_list_of_pictures(tmp_path: Path) -> None:
     Image.new("RGB", (2, 2), "red").save(tmp_path / "a.png")
     items = [tmp_path / "a.png", Image.new("L", (3, 3)), np.zeros((4, 4, 3), np.uint8)]
     data = open_dataset(items)
-    assert [data.picture(i).size for i in range(3)] == [(2, 2), (3, 3), (4, 4)]
+    assert [data.image(i).size for i in range(3)] == [(2, 2), (3, 3), (4, 4)]
     assert (list(data.ids), data.labels, data.name) == (["0", "1", "2"], None, "list of 3")
 
 
 def test_an_array_of_pictures() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 3), np.uint8)
     data = open_dataset(pixels)
-    assert np.array_equal(np.asarray(data.picture(3)), pixels[3])
+    assert np.array_equal(np.asarray(data.image(3)), pixels[3])
 
 
 def test_pairs() -> None:
     data = open_dataset(Pairs())
     assert data.labels is not None
     assert (data.labels.tolist(), data.classes) == ([0, 1, 2, 0, 1, 2], ("0", "1", "2"))
-    assert data.picture(4).getpixel((0, 0)) == 40
+    assert data.image(4).getpixel((0, 0)) == 40
     train, test = split_dataset(Pairs())
     assert (len(train), len(test)) == (5, 1)
 
@@ -81,7 +81,7 @@ def test_labels_that_are_no_classes_are_not_used(labels: list[Any]) -> None:
     picture = Image.new("L", (2, 2))
     data = open_dataset([(picture, label) for label in labels])
     assert (data.labels, data.classes) == (None, ())
-    assert data.picture(1).size == (2, 2)
+    assert data.image(1).size == (2, 2)
 
 
 def test_floats_are_kept_as_they_are() -> None:
@@ -90,7 +90,7 @@ def test_floats_are_kept_as_they_are() -> None:
     assert data.numbers
     assert not open_dataset([Image.new("L", (2, 2))]).numbers
     assert data.labels is not None
-    np.testing.assert_array_equal(data.picture(1), np.full((6, 4, 5), 7, np.float32))
+    np.testing.assert_array_equal(data.image(1), np.full((6, 4, 5), 7, np.float32))
     assert data.fingerprint() != open_dataset([(x + 1, label) for x, label in items]).fingerprint()
 
 
@@ -102,7 +102,7 @@ def test_what_the_caller_s_code_raises_is_an_image_error() -> None:
     data = open_dataset(Failing())
     assert data.labels is None
     with pytest.raises(ImageError) as raised:
-        data.picture(2)
+        data.image(2)
     assert told(raised) == "Item 2 of Failing of 6 cannot be read: disk is gone"
 
 
@@ -141,10 +141,10 @@ def test_torchvision_by_name(mnist: Path) -> None:
     assert data.classes[3] == "3 - three"
     assert data.labels is not None
     assert data.labels[13] == 3
-    assert data.picture(7).getpixel((5, 5)) == 7
+    assert data.image(7).getpixel((5, 5)) == 7
     train, test = split_dataset(f"torchvision:MNIST,root={mnist}")
     assert (len(train), len(test)) == (30, 8)
-    assert len(open_dataset(f"torchvision:MNIST,root={mnist}", part="test")) == 8
+    assert len(open_dataset(f"torchvision:MNIST,root={mnist}", split="test")) == 8
     assert len(open_dataset(f"torchvision:MNIST,root={mnist},train=false")) == 8
 
 
@@ -152,23 +152,32 @@ def test_torchvision_without_parts() -> None:
     pytest.importorskip("torchvision")
     data = open_dataset("torchvision:FakeData,size=20,num_classes=3")
     assert (len(data), data.name) == (20, "torchvision:FakeData,size=20,num_classes=3")
-    assert data.part("test") is None
-    assert data.picture(0).size == (224, 224)
+    assert data.split("test") is None
+    assert data.image(0).size == (224, 224)
 
 
 @pytest.mark.parametrize(
     ("spec", "kind", "said"),
     [
-        ("torchvision:CIFR10,root=x", DatasetError,
-         "No dataset 'torchvision:CIFR10'. Close: 'CIFAR10'"),
-        ("torchvision:MNIST,rot=x", UsageError,
-         "torchvision:MNIST does not take 'rot'. Close: 'root'. It takes: root, train"),
+        (
+            "torchvision:CIFR10,root=x",
+            DatasetError,
+            "No dataset 'torchvision:CIFR10'. Close: 'CIFAR10'",
+        ),
+        (
+            "torchvision:MNIST,rot=x",
+            UsageError,
+            "torchvision:MNIST does not take 'rot'. Close: 'root'. It takes: root, train",
+        ),
         ("torchvision:MNIST,root", UsageError, "'root' is no option. Write NAME=VALUE"),
-        ("torchvision:CIFAR10,root=/nowhere", DatasetError,
-         "torchvision:CIFAR10 cannot be opened: Dataset not found or corrupted"),
+        (
+            "torchvision:CIFAR10,root=/nowhere",
+            DatasetError,
+            "torchvision:CIFAR10 cannot be opened: Dataset not found or corrupted",
+        ),
         ("torchvision:CIFAR10", DatasetError, "torchvision:CIFAR10 cannot be opened: "),
     ],
-)  # fmt: skip
+)
 def test_torchvision_errors(spec: str, kind: type[ConvscopeError], said: str) -> None:
     pytest.importorskip("torchvision")
     with pytest.raises(kind) as raised:

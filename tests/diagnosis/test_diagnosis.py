@@ -1,4 +1,4 @@
-"""Planted: a mislabelled subgroup, a known temperature, channels that go with errors."""
+"""Planted: a mislabeled subgroup, a known temperature, channels that go with errors."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 import convscope as cs
-from convscope.diagnosis import Diagnosis, examine
-from convscope.diagnosis.figures import _welch, calibration, telling
-from convscope.diagnosis.observed import Observed
-from convscope.errors import DatasetError
+from convscope._diagnosis import Diagnosis, examine
+from convscope._diagnosis.figures import _welch, calibration, telling
+from convscope._diagnosis.observed import Observed
+from convscope._errors import DatasetError
 
 CLASSES = ["red", "green", "blue"]
 
 
 class Seeing(nn.Module):
-    """Channels 0–2 are the colours, 3 a grey corner, 4 to 7 mixtures; the classes are colours."""
+    """Channels 0–2 are the colors, 3 a gray corner, 4 to 7 mixtures; the classes are colors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,40 +43,40 @@ class Seeing(nn.Module):
         return self.head(self.pool(self.conv(x).relu()).amax((2, 3)))
 
 
-class Labelled(list[Any]):
+class Labeled(list[Any]):
     classes = CLASSES
 
 
-def _picture(random: np.random.Generator, colour: int, corner: bool) -> Image.Image:
+def _picture(random: np.random.Generator, color: int, corner: bool) -> Image.Image:
     pixels = random.integers(0, 60, (16, 16, 3), dtype=np.uint8)
-    pixels[..., colour] = random.integers(150, 230, (16, 16))
-    if corner:  # grey, and too dim to change the answer
+    pixels[..., color] = random.integers(150, 230, (16, 16))
+    if corner:  # gray, and too dim to change the answer
         pixels[:4, :4] = 150
-        pixels[4:, :, colour] = 250
+        pixels[4:, :, color] = 250
     return Image.fromarray(pixels)
 
 
 @pytest.fixture(scope="module")
-def mislabelled() -> Labelled:
-    """Red pictures with a grey corner are called green; a few others are wrong at random."""
-    random, found = np.random.default_rng(8), Labelled()
+def mislabeled() -> Labeled:
+    """Red pictures with a gray corner are called green; a few others are wrong at random."""
+    random, found = np.random.default_rng(8), Labeled()
     for k in range(240):
-        colour = k % 3
-        corner = colour == 0 and k % 4 == 0
-        label = 1 if corner else colour
+        color = k % 3
+        corner = color == 0 and k % 4 == 0
+        label = 1 if corner else color
         if not corner and k % 24 == 7:
-            label = int((colour + random.integers(1, 3)) % 3)
-        found.append((_picture(random, colour, corner), label))
+            label = int((color + random.integers(1, 3)) % 3)
+        found.append((_picture(random, color, corner), label))
     return found
 
 
 @pytest.fixture(scope="module")
-def diagnosis(mislabelled: Labelled) -> Diagnosis:
+def diagnosis(mislabeled: Labeled) -> Diagnosis:
     model = cs.load(Seeing().eval(), preprocess=cs.Preprocess(size=(16, 16)), classes=CLASSES)
-    return examine(model, mislabelled, "conv")
+    return examine(model, mislabeled, "conv")
 
 
-def test_the_mislabelled_subgroup_is_found(diagnosis: Diagnosis) -> None:
+def test_the_mislabeled_subgroup_is_found(diagnosis: Diagnosis) -> None:
     planted = {k for k in range(240) if k % 3 == 0 and k % 4 == 0}
     group = diagnosis.groups[0]
     members = set(diagnosis.seen.indices[group.members].tolist())
@@ -96,10 +96,10 @@ def test_the_channel_that_goes_with_errors_is_named(diagnosis: Diagnosis) -> Non
     assert all(one.chance < 0.05 for one in listed.values())
 
 
-def test_confusion_and_accuracy_are_counted(diagnosis: Diagnosis, mislabelled: Labelled) -> None:
+def test_confusion_and_accuracy_are_counted(diagnosis: Diagnosis, mislabeled: Labeled) -> None:
     model = diagnosis.feed.model
     truth = np.zeros((3, 3), int)
-    for picture, label in mislabelled:
+    for picture, label in mislabeled:
         truth[label, CLASSES.index(model.predict(picture, top=1)[0][0])] += 1
     np.testing.assert_array_equal(diagnosis.confusion, truth)
     assert diagnosis.accuracy == pytest.approx(np.trace(truth) / truth.sum())
@@ -173,25 +173,32 @@ def test_nothing_is_named_where_nothing_differs() -> None:
 # The page, and what cannot be diagnosed
 
 
-def test_the_page_holds_it_all(mislabelled: Labelled, tmp_path: Path) -> None:
+def test_the_page_holds_it_all(mislabeled: Labeled, tmp_path: Path) -> None:
     model = cs.load(Seeing().eval(), preprocess=cs.Preprocess(size=(16, 16)), classes=CLASSES)
-    made = cs.diagnose(model, mislabelled, "conv", explain=2)
+    made = cs.diagnose(model, mislabeled, "conv", explain=2)
     text = made.save(tmp_path / "page.html").read_text(encoding="utf-8")
-    for part in ("What could be done", "Check the labels", "Which classes are confused",
-                 "Is it as sure as it should be?", "The most confident errors",
-                 "What the errors have in common", "green taken for red",
-                 "Reliability diagram", "conv:3"):  # fmt: skip
+    for part in (
+        "What could be done",
+        "Check the labels",
+        "Which classes are confused",
+        "Is it as sure as it should be?",
+        "The most confident errors",
+        "What the errors have in common",
+        "green taken for red",
+        "Reliability diagram",
+        "conv:3",
+    ):
         assert part in text
     assert "http" not in text.replace("http://www.w3.org", "").replace("http-equiv", "")
-    assert made.card()["groups"][0]["label"] == "green"
+    assert made.to_dict()["groups"][0]["label"] == "green"
     assert len(made.explained) == 2 or "captum" in made.without
 
 
-def test_errors_are_one_line(mislabelled: Labelled) -> None:
+def test_errors_are_one_line(mislabeled: Labeled) -> None:
     model = cs.load(Seeing().eval(), preprocess=cs.Preprocess(size=(16, 16)), classes=CLASSES)
-    with pytest.raises(DatasetError, match="is not labelled, and a diagnosis needs labels"):
-        cs.diagnose(model, [picture for picture, _ in mislabelled[:4]])
-    other = Labelled(mislabelled[:6])
+    with pytest.raises(DatasetError, match="is not labeled, and a diagnosis needs labels"):
+        cs.diagnose(model, [picture for picture, _ in mislabeled[:4]])
+    other = Labeled(mislabeled[:6])
     other.classes = ["red", "green", "violet"]
     with pytest.raises(DatasetError, match="Classes do not match"):
         cs.diagnose(model, other)
@@ -200,6 +207,6 @@ def test_errors_are_one_line(mislabelled: Labelled) -> None:
 def test_a_network_without_errors_says_so() -> None:
     random = np.random.default_rng(5)
     model = cs.load(Seeing().eval(), preprocess=cs.Preprocess(size=(16, 16)), classes=CLASSES)
-    made = cs.diagnose(model, Labelled((_picture(random, k % 3, False), k % 3) for k in range(12)))
+    made = cs.diagnose(model, Labeled((_picture(random, k % 3, False), k % 3) for k in range(12)))
     assert made.diagnosis.suggestions()[0].startswith("There are no errors to learn from")
     assert "There are none." in made.page.html()

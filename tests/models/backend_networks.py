@@ -21,9 +21,22 @@ SHAPES = {  # kernels as torch keeps them: (out, in of a group, height, width)
     "fc": (7, 8),
 }
 ORDER = [
-    "conv1/pre", "conv1", "up", "pool", "conv2/pre", "conv2", "add", "inner.a", "inner.norm",
-    "inner", "pool#2", "depth", "mean", "fc/pre", "fc",
-]  # fmt: skip
+    "conv1/pre",
+    "conv1",
+    "up",
+    "pool",
+    "conv2/pre",
+    "conv2",
+    "add",
+    "inner.a",
+    "inner.norm",
+    "inner",
+    "pool#2",
+    "depth",
+    "mean",
+    "fc/pre",
+    "fc",
+]
 """What all three compute, in the order in which it is finished."""
 
 

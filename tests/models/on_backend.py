@@ -18,7 +18,7 @@ from keras import layers, ops
 from torch import Tensor
 
 import convscope as cs
-from convscope.errors import ModelError, UnknownLayer
+from convscope._errors import ModelError, UnknownLayer
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -69,9 +69,24 @@ def _close(kind: str, found: Tensor, truth: Tensor, most: float) -> None:
 def test_the_layers_are_listed(network: Any) -> None:
     found = cs.load(network, input=(3, *SIZE)).layers
     expected = [
-        "conv1/pre", "conv1", "up", "pool", "conv2/pre", "conv2", "/add", "inner", "inner.a",
-        "inner.norm", "inner.relu", "pool#2", "depth", "mean", "drop", "fc/pre", "fc",
-    ]  # fmt: skip
+        "conv1/pre",
+        "conv1",
+        "up",
+        "pool",
+        "conv2/pre",
+        "conv2",
+        "/add",
+        "inner",
+        "inner.a",
+        "inner.norm",
+        "inner.relu",
+        "pool#2",
+        "depth",
+        "mean",
+        "drop",
+        "fc/pre",
+        "fc",
+    ]
     known = network.name == "functional" or BACKEND == "torch"
     assert [layer.path for layer in found] == [p for p in expected if known or p != "/add"]
     assert found["conv1"].shape == (6, 6, 7)
@@ -255,7 +270,7 @@ def test_losses_dropout_and_seeds_stay(network: Any) -> None:
         assert network.losses == []
     for was, now in zip(values, _values(network), strict=True):
         np.testing.assert_array_equal(was, now)
-    assert model.looks_untrained() == "its batch normalisations have never seen a batch"
+    assert model.looks_untrained() == "its batch normalizations have never seen a batch"
 
 
 # Kinds of networks
@@ -502,7 +517,7 @@ def test_a_unit_climbs_and_repeats_itself(network: Any) -> None:
 
 
 def test_a_flat_start_is_left_and_a_dead_unit_said_to_be() -> None:
-    """An edge that grey noise does not switch on, and one that no picture does."""
+    """An edge that gray noise does not switch on, and one that no picture does."""
     kernel = np.zeros((3, 3, 1, 2), np.float32)
     kernel[:, 0], kernel[:, 2] = -1, 1
     conv = layers.Conv2D(2, 3, activation="relu", name="edges")
@@ -575,8 +590,10 @@ def test_an_edit_changes_what_comes_after(network: Any, held: Any) -> None:
 @bridged
 def test_there_is_no_gradient_through_an_edit(network: Any) -> None:
     model = cs.load(network, input=(3, *SIZE)).edited({"conv1": torch.zeros_like})
-    for ask in (lambda: model.logits(_last(images()), grad=True),
-                lambda: model.activations(_last(images()), "fc", grad=True)):  # fmt: skip
+    for ask in (
+        lambda: model.logits(_last(images()), grad=True),
+        lambda: model.activations(_last(images()), "fc", grad=True),
+    ):
         with pytest.raises(ModelError, match="no gradient through the edit at 'conv1' on"):
             ask()
 
@@ -607,17 +624,22 @@ def test_attributions_are_captums_on_the_network_by_hand(network: Any, held: Any
     captum = pytest.importorskip("captum.attr")
     model = cs.load(network, input=(3, *SIZE))
     found = cs.attribute(
-        model, _last(images())[:1], 2, layer="inner.norm",
+        model,
+        _last(images())[:1],
+        2,
+        layer="inner.norm",
         method=["integrated_gradients", "gradient_x_input", "gradcam", "occlusion"],
-    )  # fmt: skip
+    )
     x = images()[:1].requires_grad_()
 
     def score(x: Tensor) -> Tensor:
         return by_hand(x, held)["fc/pre"][:, 2]
 
     truth = captum.IntegratedGradients(score).attribute(x, n_steps=64)
-    ones = {name: torch.from_numpy(found[name].values) for name in (
-        "integrated_gradients", "gradient_x_input", "gradcam", "occlusion")}  # fmt: skip
+    ones = {
+        name: torch.from_numpy(found[name].values)
+        for name in ("integrated_gradients", "gradient_x_input", "gradcam", "occlusion")
+    }
     _close("attributions", ones["integrated_gradients"], truth[0].sum(0).float(), 1e-4)
     truth = captum.InputXGradient(score).attribute(x)
     _close("attributions", ones["gradient_x_input"], truth[0].sum(0), 1e-4)

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convscope.models.base import Input
-from convscope.models.hooked import HookedModel, sample
-from convscope.models.receptive import ReceptiveField
-from convscope.models.torch import TorchModel
+from convscope._models.base import Input
+from convscope._models.hooked import HookedModel, sample
+from convscope._models.receptive import ReceptiveField
+from convscope._models.torch import TorchModel
 
 SIZE = (20, 12)
 Dependence = dict[str, tuple[np.ndarray, np.ndarray]]

@@ -59,9 +59,11 @@ def strided() -> nn.Module:
 
 def ceiled() -> nn.Module:
     return nn.Sequential(
-        conv(2, 3), nn.AvgPool2d(3, 2, ceil_mode=True, count_include_pad=False),
-        nn.MaxPool2d(2, ceil_mode=True), nn.LPPool2d(2, 2, ceil_mode=True),
-    )  # fmt: skip
+        conv(2, 3),
+        nn.AvgPool2d(3, 2, ceil_mode=True, count_include_pad=False),
+        nn.MaxPool2d(2, ceil_mode=True),
+        nn.LPPool2d(2, 2, ceil_mode=True),
+    )
 
 
 def adaptive() -> nn.Module:
@@ -95,9 +97,13 @@ def skip() -> nn.Module:
         return self.down(x) + self.short(x)
 
     return Function(
-        forward, stem=conv(2, 4), first=conv(4, 4), second=conv(4, 4), down=conv(4, 4, stride=2),
+        forward,
+        stem=conv(2, 4),
+        first=conv(4, 4),
+        second=conv(4, 4),
+        down=conv(4, 4, stride=2),
         short=conv(4, 4, 1, stride=2),
-    )  # fmt: skip
+    )
 
 
 def branches() -> nn.Module:
@@ -129,9 +135,13 @@ def grouped() -> nn.Module:
         return torch.cat([first, self.deep(second)], 1)
 
     return Function(
-        forward, small=conv(2, 4, 1), large=conv(2, 4, 5), grouped=conv(8, 8, groups=4),
-        shuffle=nn.ChannelShuffle(2), deep=conv(4, 4, groups=4),
-    )  # fmt: skip
+        forward,
+        small=conv(2, 4, 1),
+        large=conv(2, 4, 5),
+        grouped=conv(8, 8, groups=4),
+        shuffle=nn.ChannelShuffle(2),
+        deep=conv(4, 4, groups=4),
+    )
 
 
 def hourglass() -> nn.Module:
@@ -143,9 +153,13 @@ def hourglass() -> nn.Module:
         return torch.cat([self.up(self.fourth(x)), first], 1)
 
     return Function(
-        forward, first=conv(2, 2), second=conv(2, 2), third=conv(2, 2), fourth=conv(4, 2),
+        forward,
+        first=conv(2, 2),
+        second=conv(2, 2),
+        third=conv(2, 2),
+        fourth=conv(4, 2),
         up=nn.ConvTranspose2d(2, 2, 2, 2),
-    )  # fmt: skip
+    )
 
 
 def transposed() -> nn.Module:
@@ -224,10 +238,12 @@ def windows() -> nn.Module:
 
     block = {"num_heads": 2, "window_size": [3, 3]}
     return Function(
-        forward, embed=nn.Conv2d(2, 4, 2, 2), merge=PatchMerging(4),
+        forward,
+        embed=nn.Conv2d(2, 4, 2, 2),
+        merge=PatchMerging(4),
         straight=SwinTransformerBlock(4, shift_size=[0, 0], **block),
         shifted=SwinTransformerBlock(4, shift_size=[1, 1], **block),
-    )  # fmt: skip
+    )
 
 
 def tokens() -> nn.Module:
@@ -242,9 +258,13 @@ def tokens() -> nn.Module:
         return x[:, 1:].transpose(1, 2).reshape(maps.shape)
 
     return Function(
-        forward, embed=nn.Conv2d(2, 4, 4, 4), start=nn.Embedding(1, 4), norm=nn.LayerNorm(4),
-        attend=nn.MultiheadAttention(4, 2, batch_first=True), before=nn.Identity(),
-    )  # fmt: skip
+        forward,
+        embed=nn.Conv2d(2, 4, 4, 4),
+        start=nn.Embedding(1, 4),
+        norm=nn.LayerNorm(4),
+        attend=nn.MultiheadAttention(4, 2, batch_first=True),
+        before=nn.Identity(),
+    )
 
 
 def shuffled() -> nn.Module:
@@ -283,15 +303,24 @@ def normed() -> nn.Module:
     def forward(self: Function, x: Tensor) -> Tensor:
         return self.instance(self.second(self.group(self.first(x))))
 
-    return Function(forward, first=conv(2, 4), group=nn.GroupNorm(2, 4), second=conv(4, 4),
-                    instance=nn.InstanceNorm2d(4))  # fmt: skip
+    return Function(
+        forward,
+        first=conv(2, 4),
+        group=nn.GroupNorm(2, 4),
+        second=conv(4, 4),
+        instance=nn.InstanceNorm2d(4),
+    )
 
 
 def classifier() -> nn.Module:
     return nn.Sequential(
-        conv(2, 4), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3),
+        conv(2, 4),
+        nn.MaxPool2d(2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 3),
         nn.Softmax(1),
-    )  # fmt: skip
+    )
 
 
 def flat() -> nn.Module:
@@ -322,7 +351,7 @@ def excited_flat() -> nn.Module:
 
 
 def efficient_gate() -> nn.Module:
-    """A gate from its own channel and its neighbours, on channels with different fields."""
+    """A gate from its own channel and its neighbors, on channels with different fields."""
 
     def forward(self: Function, x: Tensor) -> Tensor:
         x = torch.cat([x, self.first(x)], 1)
@@ -349,9 +378,13 @@ def response() -> nn.Module:
         return strength / (strength.mean(-1, keepdim=True) + 1e-6)
 
     return Function(
-        forward, depthwise=conv(2, 2, 5, groups=2), norm=nn.LayerNorm(2), wide=nn.Linear(2, 6),
-        gate=Gate(Function(strength)), narrow=nn.Linear(6, 2),
-    )  # fmt: skip
+        forward,
+        depthwise=conv(2, 2, 5, groups=2),
+        norm=nn.LayerNorm(2),
+        wide=nn.Linear(2, 6),
+        gate=Gate(Function(strength)),
+        narrow=nn.Linear(6, 2),
+    )
 
 
 def context() -> nn.Module:
@@ -364,9 +397,12 @@ def context() -> nn.Module:
 
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv(4, 2, 1))
     return Function(
-        forward, first=conv(2, 4), gate=Gate(pool), atrous=conv(4, 2, dilation=2, padding=2),
+        forward,
+        first=conv(2, 4),
+        gate=Gate(pool),
+        atrous=conv(4, 2, dilation=2, padding=2),
         after=conv(4, 2, 1),
-    )  # fmt: skip
+    )
 
 
 def attended_context() -> nn.Module:
@@ -398,10 +434,39 @@ def two_gates() -> nn.Module:
 
 
 COMPARED = [
-    plain, dilated, strided, ceiled, adaptive, padded, circular, same, skip, branches, dense,
-    grouped, hourglass, transposed, sparse, twice, functions, written, windows, tokens, shuffled,
-    unfolded, lines, normed, classifier, flat,
-]  # fmt: skip
+    plain,
+    dilated,
+    strided,
+    ceiled,
+    adaptive,
+    padded,
+    circular,
+    same,
+    skip,
+    branches,
+    dense,
+    grouped,
+    hourglass,
+    transposed,
+    sparse,
+    twice,
+    functions,
+    written,
+    windows,
+    tokens,
+    shuffled,
+    unfolded,
+    lines,
+    normed,
+    classifier,
+    flat,
+]
 GATED = [
-    excited, excited_flat, efficient_gate, response, context, attended_context, two_gates,
-]  # fmt: skip
+    excited,
+    excited_flat,
+    efficient_gate,
+    response,
+    context,
+    attended_context,
+    two_gates,
+]

@@ -16,8 +16,8 @@ from tiny_networks import Functional, Twin
 from torch import Tensor, nn
 
 import convscope as cs
-from convscope.errors import ModelError, UnknownLayer
-from convscope.models.capture import function_name, replace_first
+from convscope._errors import ModelError, UnknownLayer
+from convscope._models.capture import function_name, replace_first
 
 
 def _load(module: nn.Module, *shape: int) -> Any:
@@ -136,18 +136,40 @@ def test_the_network_may_write_into_its_input() -> None:
 def test_functions_and_second_calls_have_addresses_in_execution_order() -> None:
     layers = _load(Functional(), 2, 12, 16).layers
     assert [layer.path for layer in layers] == [
-        "stem", "/relu", "pool", "block", "block.0", "block.0.conv", "block.0/relu", "block.0/add",
-        "block.1", "block.1.conv", "block.1/relu", "block.1/add", "pool#2", "leaf", "/sub",
-        "/relu#2", "/adaptive_avg_pool2d", "/flatten", "head",
-    ]  # fmt: skip
+        "stem",
+        "/relu",
+        "pool",
+        "block",
+        "block.0",
+        "block.0.conv",
+        "block.0/relu",
+        "block.0/add",
+        "block.1",
+        "block.1.conv",
+        "block.1/relu",
+        "block.1/add",
+        "pool#2",
+        "leaf",
+        "/sub",
+        "/relu#2",
+        "/adaptive_avg_pool2d",
+        "/flatten",
+        "head",
+    ]
     assert layers["pool"].shape == (4, 6, 8)
     assert layers["pool#2"].shape == (4, 3, 4)
     assert (layers["block.0/add"].kind, layers["block.0/add"].function) == ("add", True)
     assert (layers["block.0/add"].depth, layers["block.0.conv"].depth, layers["/relu"].depth) == (
-        2, 2, 0)  # fmt: skip
+        2,
+        2,
+        0,
+    )
     assert [la.path for la in layers if la.container] == ["block", "block.0", "block.1"]
     assert [la.path for la in layers.select("kind=conv")] == [
-        "stem", "block.0.conv", "block.1.conv"]  # fmt: skip
+        "stem",
+        "block.0.conv",
+        "block.1.conv",
+    ]
 
 
 def test_addresses_give_what_a_pass_by_hand_gives() -> None:
@@ -171,8 +193,15 @@ def test_addresses_give_what_a_pass_by_hand_gives() -> None:
 
 
 def test_names_of_functions() -> None:
-    named = {Tensor.add_: "add", Tensor.__radd__: "add", Tensor.__iadd__: "add", F.relu_: "relu",
-             Tensor.__rsub__: "sub", Tensor.__truediv__: "div", torch.cat: "cat"}  # fmt: skip
+    named = {
+        Tensor.add_: "add",
+        Tensor.__radd__: "add",
+        Tensor.__iadd__: "add",
+        F.relu_: "relu",
+        Tensor.__rsub__: "sub",
+        Tensor.__truediv__: "div",
+        torch.cat: "cat",
+    }
     assert [function_name(function) for function in named] == list(named.values())
 
 
@@ -299,7 +328,7 @@ def test_after_success_the_model_is_as_before_and_its_parameters_have_no_gradien
     assert twin.relu1.inplace
 
 
-def test_batch_normalisation_is_in_evaluation_mode(twin: Twin) -> None:
+def test_batch_normalization_is_in_evaluation_mode(twin: Twin) -> None:
     expected = copy.deepcopy(twin).eval()(_images())
     torch.testing.assert_close(_load(twin.train()).logits(_images()), expected)
 
@@ -406,8 +435,9 @@ def test_tuples_and_dicts_keep_their_structure() -> None:
 
 _STEPS = st.lists(
     st.sampled_from(["conv", "relu", "relu in place", "F.relu_", "pool", "add", "+="]),
-    min_size=1, max_size=7,
-)  # fmt: skip
+    min_size=1,
+    max_size=7,
+)
 
 
 class _Graph(nn.Module):
@@ -416,10 +446,11 @@ class _Graph(nn.Module):
         torch.manual_seed(seed)
         self.steps = steps
         makers: dict[str, Callable[[], nn.Module]] = {
-            "conv": lambda: nn.Conv2d(3, 3, 3, padding=1), "relu": nn.ReLU,
+            "conv": lambda: nn.Conv2d(3, 3, 3, padding=1),
+            "relu": nn.ReLU,
             "relu in place": lambda: nn.ReLU(inplace=True),
             "pool": lambda: nn.AvgPool2d(3, 1, 1),
-        }  # fmt: skip
+        }
         self.parts = nn.ModuleList(makers[s]() if s in makers else nn.Identity() for s in steps)
         self.pure = False
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import convscope as cs
-from convscope.errors import ModelError, UnknownLayer, UsageError
-from convscope.models.base import Edit
+from convscope._errors import ModelError, UnknownLayer, UsageError
+from convscope._models.base import Edit
 
 
 def _without(channel: int) -> Edit:

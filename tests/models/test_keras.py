@@ -13,7 +13,7 @@ from keras.src.backend.common.global_state import get_global_attribute
 from torch import Tensor
 
 import convscope as cs
-from convscope.errors import ModelError
+from convscope._errors import ModelError
 
 # Keras turns torch tensors into arrays in a way that numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings(
@@ -72,9 +72,20 @@ def test_a_subclassed_model_is_built_by_what_is_told_and_looked_into() -> None:
     module = Subclassed()
     model = cs.load(module, input=SIZE)
     assert [layer.path for layer in model.layers] == [
-        "stem", "/relu", "pool", "block_a", "block_a.conv", "block_a/add", "block_b",
-        "block_b.conv", "block_b/add", "pool#2", "/mean", "head", "head.fc",
-    ]  # fmt: skip
+        "stem",
+        "/relu",
+        "pool",
+        "block_a",
+        "block_a.conv",
+        "block_a/add",
+        "block_b",
+        "block_b.conv",
+        "block_b/add",
+        "pool#2",
+        "/mean",
+        "head",
+        "head.fc",
+    ]
     maps = model.activations(_images(), ["stem", "block_a/add", "pool#2", "head.fc"], grad=True)
     stem = module.stem(_images())
     torch.testing.assert_close(maps["stem"], stem.permute(0, 3, 1, 2))
@@ -102,7 +113,13 @@ def test_a_nested_model() -> None:
     model = cs.load(module)
     assert (model.input.channels, model.input.size) == (3, (8, 10))
     assert [layer.path for layer in model.layers] == [
-        "inner", "inner.a", "inner.b", "pool", "/add", "mean"]  # fmt: skip
+        "inner",
+        "inner.a",
+        "inner.b",
+        "pool",
+        "/add",
+        "mean",
+    ]
     assert model.layers["inner"].container
     maps = model.activations(_images(), ["inner.a", "/add"])
     inner = module.get_layer("inner").get_layer("a")(_images())
@@ -180,7 +197,7 @@ def test_dropout_is_off_and_statistics_stay() -> None:
     torch.testing.assert_close(maps["norm"], maps["drop"])
     for was, now in zip(before, norm.variables, strict=True):
         np.testing.assert_array_equal(was, keras.ops.convert_to_numpy(now))
-    assert model.looks_untrained() == "its batch normalisations have never seen a batch"
+    assert model.looks_untrained() == "its batch normalizations have never seen a batch"
 
 
 # Before a fused activation
@@ -200,9 +217,20 @@ def _fused() -> Any:
 def test_results_before_a_fused_activation_stand_before_their_layer() -> None:
     found = cs.load(_fused()).layers
     assert [layer.path for layer in found] == [
-        "conv/pre", "conv", "conv/pre#2", "conv#2", "depth/pre", "depth", "einsum/pre", "einsum",
-        "linear", "act", "mean", "fc/pre", "fc",
-    ]  # fmt: skip
+        "conv/pre",
+        "conv",
+        "conv/pre#2",
+        "conv#2",
+        "depth/pre",
+        "depth",
+        "einsum/pre",
+        "einsum",
+        "linear",
+        "act",
+        "mean",
+        "fc/pre",
+        "fc",
+    ]
     assert found["conv/pre"].shape == found["conv"].shape == (3, 8, 10)
     assert (found["fc/pre"].function, found["fc/pre"].depth) == (True, 0)
     assert "conv/pre" not in [layer.path for layer in found.select("kind=conv")]
@@ -288,10 +316,14 @@ def test_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_activation_layer_is_known_by_its_function() -> None:
-    live = keras.Sequential([
-        keras.layers.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, name="conv"),
-        keras.layers.Activation("relu", name="on"), keras.layers.Activation("tanh", name="bend"),
-        keras.layers.ReLU(name="plain"),
-    ])  # fmt: skip
+    live = keras.Sequential(
+        [
+            keras.layers.Input((8, 8, 3)),
+            keras.layers.Conv2D(4, 3, name="conv"),
+            keras.layers.Activation("relu", name="on"),
+            keras.layers.Activation("tanh", name="bend"),
+            keras.layers.ReLU(name="plain"),
+        ]
+    )
     found = [layer.path for layer in cs.load(live).layers.select("kind=relu")]
     assert found == ["on", "plain"]

@@ -15,8 +15,8 @@ import torch
 from keras import layers
 
 import convscope as cs
-from convscope.errors import ConvscopeError, UnsafeFile
-from convscope.models import keras_files
+from convscope._errors import ConvscopeError, UnsafeFile
+from convscope._models import keras_files
 
 # Keras turns torch tensors into arrays in a way that numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings(
@@ -160,7 +160,7 @@ def test_preprocessing_equals_kerass_own(module: str) -> None:
     view = preprocess.view(pixels)
     expected = own(pixels.astype(np.float32).copy())
     np.testing.assert_allclose(
-        preprocess.normalise(view.seen), np.moveaxis(expected, 2, 0), atol=2e-5
+        preprocess.normalize(view.seen), np.moveaxis(expected, 2, 0), atol=2e-5
     )
     assert preprocess.origin.startswith(f"keras.applications.{module}; ")
 
@@ -177,7 +177,7 @@ def test_an_application_without_its_top() -> None:
     assert (model.input.size, model.input.classes) == ((64, 96), ())
     assert model.input.preprocess.resize is None
     assert model.layers["conv1"].shape == (8, 32, 48)
-    assert model._looks_untrained() == "its batch normalisations have never seen a batch"
+    assert model._looks_untrained() == "its batch normalizations have never seen a batch"
 
 
 def test_a_network_that_rescales_itself_is_given_0_to_255() -> None:

@@ -233,7 +233,7 @@ def test_a_network_without_convolutions_has_maps_too() -> None:
     model = load(Mixer())
     assert model.layers["embed"].shape == (6, 4, 6)
     assert brightest(model.activations(spot(2, 5), "/add")["/add"]) == [(2, 5)]
-    assert [layer.path for layer in model.layers.spread()]
+    assert [layer.path for layer in model.layers.representative()]
     maps = cs.feature_maps(model, torch.rand(1, H, W), ["embed", "norm"])
     assert maps["embed"].values.shape == maps["norm"].values.shape == (6, 4, 6)
 

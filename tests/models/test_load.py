@@ -14,15 +14,15 @@ from tiny_networks import Twin
 from torch import nn
 
 import convscope as cs
-from convscope.errors import (
+from convscope._errors import (
     ConvscopeError,
     MissingDependency,
     ModelError,
     UsageError,
     WeightsError,
 )
-from convscope.models.architectures import build
-from convscope.models.zoo import parse_spec
+from convscope._models.architectures import build
+from convscope._models.zoo import parse_spec
 
 
 def _refused(model: Any, **options: Any) -> str:
@@ -45,8 +45,12 @@ def test_options_after_commas() -> None:
         "keras:VGG16,include_top=false,classes=10,input_shape=96x64x3,alpha=.5,w=none"
     )
     assert spec.options == {
-        "include_top": False, "classes": 10, "input_shape": (96, 64, 3), "alpha": 0.5, "w": None,
-    }  # fmt: skip
+        "include_top": False,
+        "classes": 10,
+        "input_shape": (96, 64, 3),
+        "alpha": 0.5,
+        "w": None,
+    }
     assert (
         _refused("demo,top") == "'top' in 'demo,top' is no option. Write NAME,key=value,key=value"
     )
@@ -89,23 +93,45 @@ def test_what_is_told_wins_and_leaves_a_loaded_model_alone(twin: Twin) -> None:
 @pytest.mark.parametrize(
     ("given", "options", "text"),
     [
-        (5, {}, "A int is no model. Give a name such as 'torchvision:vgg16', a file, an nn.Module "
-         "or a keras.Model"),
-        (nn.ReLU(), {"weights": "a.pth"}, "weights= goes with a model's name; load them into the "
-         "module yourself"),
-        (nn.ReLU(), {"input": (3, 8)}, "input is (channels, height, width), not (3, 8): "
-         "input=(3, 224, 224)"),
-        (nn.LazyConv2d(3, 1), {}, "LazyConv2d has lazy layers without weights. Call it once on a "
-         "batch first"),
+        (
+            5,
+            {},
+            "A int is no model. Give a name such as 'torchvision:vgg16', a file, an nn.Module "
+            "or a keras.Model",
+        ),
+        (
+            nn.ReLU(),
+            {"weights": "a.pth"},
+            "weights= goes with a model's name; load them into the module yourself",
+        ),
+        (
+            nn.ReLU(),
+            {"input": (3, 8)},
+            "input is (channels, height, width), not (3, 8): input=(3, 224, 224)",
+        ),
+        (
+            nn.LazyConv2d(3, 1),
+            {},
+            "LazyConv2d has lazy layers without weights. Call it once on a batch first",
+        ),
         ("demo", {"weights": "a.pth"}, "demo brings its own weights; --weights a.pth is too many"),
         ("demo,width=3", {}, "demo takes no options, and 'width' was given"),
-        ("squeezenet1_1", {}, "No model 'squeezenet1_1'. Close: 'torchvision:squeezenet1_1', "
-         "'torchvision:squeezenet1_0'. Give demo, torchvision:NAME, timm:NAME, keras:NAME, a file, "
-         "or FILE.py:factory"),
-        ("torchvison:vgg16", {}, "No model 'torchvison'. Close: 'torchvision'. Give demo, "
-         "torchvision:NAME, timm:NAME, keras:NAME, a file, or FILE.py:factory"),
+        (
+            "squeezenet1_1",
+            {},
+            "No model 'squeezenet1_1'. Close: 'torchvision:squeezenet1_1', "
+            "'torchvision:squeezenet1_0'. Give demo, torchvision:NAME, timm:NAME, keras:NAME, "
+            "a file, "
+            "or FILE.py:factory",
+        ),
+        (
+            "torchvison:vgg16",
+            {},
+            "No model 'torchvison'. Close: 'torchvision'. Give demo, "
+            "torchvision:NAME, timm:NAME, keras:NAME, a file, or FILE.py:factory",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_model_is_told_in_one_line(given: Any, options: Any, text: str) -> None:
     assert _refused(given, **options) == text
 
@@ -129,7 +155,7 @@ def test_torchscript_in_memory_is_refused() -> None:
         ("net.pt2", "an exported program has no modules left to look into."),
         ("net.pkl", "a pickle would run code when opened. Save model.state_dict() and load it"),
         ("net.tflite", "TensorFlow Lite is not read."),
-        ("net.txt", "is no model file. Read are: .keras, .h5, .safetensors with its card"),
+        ("net.txt", "is no model file. Read are: .keras, .h5, .safetensors with its metadata"),
         ("net.py", "Which function of {file} makes the model? -m {file}:NAME"),
     ],
 )
@@ -150,7 +176,7 @@ def test_a_misspelt_file_and_a_folder(tmp_path: Path) -> None:
     assert _refused(str(tmp_path)).startswith(f"{tmp_path} is a folder, not a model.")
 
 
-# Trained files with their cards
+# Trained files with their metadata
 
 
 def _trained(folder: Path, **changes: Any) -> Path:
@@ -158,11 +184,13 @@ def _trained(folder: Path, **changes: Any) -> Path:
     module = build("simplecnn", 1, (12, 16), 2)
     path = folder / "net.safetensors"
     save_file(module.state_dict(), path)
-    card = {
-        "architecture": {"name": "simplecnn", "channels": 1}, "classes": ["round", "square"],
-        "preprocess": {"size": [12, 16], "mean": [0.1], "std": [0.3]}, **changes,
-    }  # fmt: skip
-    path.with_suffix(".json").write_text(json.dumps(card))
+    metadata = {
+        "architecture": {"name": "simplecnn", "channels": 1},
+        "classes": ["round", "square"],
+        "preprocess": {"size": [12, 16], "mean": [0.1], "std": [0.3]},
+        **changes,
+    }
+    path.with_suffix(".json").write_text(json.dumps(metadata))
     return path
 
 
@@ -182,12 +210,14 @@ def test_a_card_brings_everything_back(tmp_path: Path) -> None:
 def test_a_missing_or_foreign_card_is_said(tmp_path: Path) -> None:
     path = _trained(tmp_path, preprocess={})
     assert _refused(path).startswith(
-        f"{path.with_suffix('.json')} is not a card that convscope wrote (KeyError: 'size'). Give "
+        f"{path.with_suffix('.json')} is no metadata that convscope wrote (KeyError: 'size'). "
+        "Give "
         "the network: -m torchvision:NAME --weights"
     )
     path.with_suffix(".json").unlink()
     assert _refused(path).startswith(
-        f"{path} holds weights without their card net.json. Give the network: -m torchvision:NAME"
+        f"{path} holds weights without their metadata net.json. Give the network: "
+        "-m torchvision:NAME"
     )
     _trained(tmp_path, architecture={"name": "simplecn", "channels": 1})
     assert "simplecn" in _refused(path)

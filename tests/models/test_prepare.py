@@ -13,8 +13,8 @@ from PIL import Image
 from torch import nn
 
 import convscope as cs
-from convscope.errors import ImageError, ModelError, UsageError
-from convscope.models.base import probabilities
+from convscope._errors import ImageError, ModelError, UsageError
+from convscope._models.base import probabilities
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
 
@@ -29,10 +29,13 @@ def _pictures(folder: Path) -> dict[str, Any]:
     path = folder / "p.png"
     Image.fromarray(RGB).save(path)
     return {
-        "a path": path, "text": str(path), "PIL": Image.fromarray(RGB), "uint8 HWC": RGB,
+        "a path": path,
+        "text": str(path),
+        "PIL": Image.fromarray(RGB),
+        "uint8 HWC": RGB,
         "uint8 CHW tensor": torch.from_numpy(RGB).permute(2, 0, 1),
         "an open file": io.BytesIO(path.read_bytes()),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
@@ -50,12 +53,15 @@ def test_pictures_go_through_the_preprocessing(model: Any, tmp_path: Path, kind:
 @pytest.mark.parametrize(
     "numbers",
     [
-        torch.rand(3, 12, 16), torch.rand(3, 12, 16).double(), torch.rand(3, 12, 16).half(),
-        np.random.default_rng(1).random((3, 12, 16)), np.ones((3, 12, 16), ">f4"),
+        torch.rand(3, 12, 16),
+        torch.rand(3, 12, 16).double(),
+        torch.rand(3, 12, 16).half(),
+        np.random.default_rng(1).random((3, 12, 16)),
+        np.ones((3, 12, 16), ">f4"),
         np.ones((3, 12, 32), np.float32)[:, ::-1, ::-2],
         np.broadcast_to(np.float32(1), (3, 12, 16)),
     ],
-)  # fmt: skip
+)
 def test_floats_are_taken_as_they_are(model: Any, numbers: Any) -> None:
     for given, single in ((numbers, True), (numbers[None], False)):
         batch = model.prepare(given)
@@ -108,26 +114,48 @@ def test_keras_takes_floats_in_its_own_layout(twins: tuple[Any, Any]) -> None:
     ("given", "text"),
     [
         ([], "No image was given"),
-        (np.zeros((0, 3, 12, 16), np.float32), "An array of float32 of shape (0, 3, 12, 16) holds "
-         "no image"),
-        (None, "A value of type NoneType is not an image. Give a path, a PIL image, a uint8 "
-         "picture, or a float array (3, height, width)"),
-        (torch.zeros(3, 12, 16, dtype=torch.int64), "An array of int64 of shape (3, 12, 16) is not "
-         "an image. Give a path, a PIL image, a uint8 picture, or a float array (3, height, "
-         "width)"),
-        (np.zeros((12, 16)), "An array of float64 of shape (12, 16) is not an image. Give a path, "
-         "a PIL image, a uint8 picture, or a float array (3, height, width)"),
-        (torch.zeros(1, 12, 16), "An array of float32 of shape (1, 12, 16) has 1 channel where "
-         "Conv2d takes 3. Give (3, height, width), or a picture"),
-        (torch.zeros(12, 16, 3), "An array of float32 of shape (12, 16, 3) has 12 channels where "
-         "Conv2d takes 3. Its axes seem to be in another order. Give (3, height, width), or a "
-         "picture"),
-        ({"a": 1}, "A value of type dict is not an image. Give a path, a PIL image, a uint8 "
-         "picture, or a float array (3, height, width)"),
-        ([torch.zeros(3, 4, 4), torch.zeros(3, 5, 5)], "Images of one call must have one size, not "
-         "array 4×4, array 5×5. Set one with size="),
+        (
+            np.zeros((0, 3, 12, 16), np.float32),
+            "An array of float32 of shape (0, 3, 12, 16) holds no image",
+        ),
+        (
+            None,
+            "A value of type NoneType is not an image. Give a path, a PIL image, a uint8 "
+            "picture, or a float array (3, height, width)",
+        ),
+        (
+            torch.zeros(3, 12, 16, dtype=torch.int64),
+            "An array of int64 of shape (3, 12, 16) is not "
+            "an image. Give a path, a PIL image, a uint8 picture, or a float array (3, height, "
+            "width)",
+        ),
+        (
+            np.zeros((12, 16)),
+            "An array of float64 of shape (12, 16) is not an image. Give a path, "
+            "a PIL image, a uint8 picture, or a float array (3, height, width)",
+        ),
+        (
+            torch.zeros(1, 12, 16),
+            "An array of float32 of shape (1, 12, 16) has 1 channel where "
+            "Conv2d takes 3. Give (3, height, width), or a picture",
+        ),
+        (
+            torch.zeros(12, 16, 3),
+            "An array of float32 of shape (12, 16, 3) has 12 channels where "
+            "Conv2d takes 3. Its axes seem to be in another order. Give (3, height, width), or a "
+            "picture",
+        ),
+        (
+            {"a": 1},
+            "A value of type dict is not an image. Give a path, a PIL image, a uint8 "
+            "picture, or a float array (3, height, width)",
+        ),
+        (
+            [torch.zeros(3, 4, 4), torch.zeros(3, 5, 5)],
+            "Images of one call must have one size, not array 4×4, array 5×5. Set one with size=",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_image_is_told_in_one_line(model: Any, given: Any, text: str) -> None:
     with pytest.raises((ImageError, UsageError)) as caught:
         model.prepare(given)
@@ -135,24 +163,24 @@ def test_what_is_no_image_is_told_in_one_line(model: Any, given: Any, text: str)
 
 
 def test_one_channel_and_many_channel_networks() -> None:
-    grey = cs.load(nn.Conv2d(1, 2, 1), input=(1, 12, 16))
-    assert grey.prepare(RGB).values.shape == (1, 1, 12, 16)
+    gray = cs.load(nn.Conv2d(1, 2, 1), input=(1, 12, 16))
+    assert gray.prepare(RGB).values.shape == (1, 1, 12, 16)
     many = cs.load(nn.Conv2d(6, 2, 1), input=(6, 12, 16))
     assert many.prepare(torch.rand(6, 12, 16)).values.shape == (1, 6, 12, 16)
     with pytest.raises(ImageError, match="takes 6 channels and a picture has 1 or 3"):
         many.prepare(RGB)
-    pixels, note = many.seen(many.prepare(torch.rand(6, 12, 16)))
+    pixels, note = many.preprocessed(many.prepare(torch.rand(6, 12, 16)))
     assert pixels.shape == (12, 16, 3)
     assert note.startswith("channel 0 of 6, numbers from ")
 
 
-def test_what_is_seen_undoes_the_normalisation() -> None:
+def test_what_is_seen_undoes_the_normalization() -> None:
     model = cs.load(nn.Conv2d(3, 2, 1), preprocess="imagenet")
     batch = model.prepare(RGB)
-    np.testing.assert_array_equal(model.seen(batch)[0], RGB)
-    np.testing.assert_array_equal(model.seen(model.prepare(batch.values))[0], RGB)
+    np.testing.assert_array_equal(model.preprocessed(batch)[0], RGB)
+    np.testing.assert_array_equal(model.preprocessed(model.prepare(batch.values))[0], RGB)
     unknown = cs.load(nn.Conv2d(3, 2, 1))
-    assert "drawn black to white" in unknown.seen(unknown.prepare(batch.values))[1]
+    assert "drawn black to white" in unknown.preprocessed(unknown.prepare(batch.values))[1]
 
 
 def test_a_wrong_size_says_what_is_right() -> None:
@@ -188,4 +216,7 @@ def test_a_wrong_number_of_class_names_is_said() -> None:
     with pytest.raises(ModelError, match="has 3 outputs and 2 class names"):
         model.predict(RGB)
     assert {name for name, _ in cs.load(module, input=(3, 2, 2)).predict(RGB)} == {
-        "class 0", "class 1", "class 2"}  # fmt: skip
+        "class 0",
+        "class 1",
+        "class 2",
+    }

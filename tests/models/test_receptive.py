@@ -11,10 +11,10 @@ from receptive_dependence import SIZE, as_model, assert_exact, depends_on
 from receptive_networks import COMPARED, GATED, Function, Gate, conv, resized
 from torch import Tensor, nn
 
-from convscope.models.base import Input
-from convscope.models.hooked import sample
-from convscope.models.receptive import ReceptiveField, tracing_receptive_fields
-from convscope.models.torch import TorchModel
+from convscope._models.base import Input
+from convscope._models.hooked import sample
+from convscope._models.receptive import ReceptiveField, tracing_receptive_fields
+from convscope._models.torch import TorchModel
 
 
 @pytest.mark.parametrize("make", COMPARED + GATED, ids=lambda make: make.__name__)
@@ -58,25 +58,46 @@ def published(module: nn.Module, size: tuple[int, int] = (224, 224)) -> dict[str
     [
         # Sums of (kernel - 1) · stride by hand; ends of networks: Araujo et al., Distill 2019.
         ("alexnet", 224, {"features.0": "11×11, stride 4", "features.12": "195×195, stride 32"}),
-        ("vgg16", 224, {
-            "features.2": "5×5, stride 1", "features.21": "92×92, stride 8",
-            "features.28": "196×196, stride 16", "features.30": "212×212, stride 32",
-            "classifier.6": "whole image",
-        }),
-        ("resnet18", 224, {
-            "maxpool": "11×11, stride 4",
-            "layer4.1/add": "435×435, stride 32", "fc": "whole image",
-        }),
-        ("resnet50", 224, {
-            "layer1.2/add": "35×35, stride 4", "layer4.2/add": "427×427, stride 32",
-        }),
-        ("squeezenet1_0", 224, {
-            "features.3/cat": "19×19, stride 4", "features.12/cat": "155×155, stride 16",
-        }),
+        (
+            "vgg16",
+            224,
+            {
+                "features.2": "5×5, stride 1",
+                "features.21": "92×92, stride 8",
+                "features.28": "196×196, stride 16",
+                "features.30": "212×212, stride 32",
+                "classifier.6": "whole image",
+            },
+        ),
+        (
+            "resnet18",
+            224,
+            {
+                "maxpool": "11×11, stride 4",
+                "layer4.1/add": "435×435, stride 32",
+                "fc": "whole image",
+            },
+        ),
+        (
+            "resnet50",
+            224,
+            {
+                "layer1.2/add": "35×35, stride 4",
+                "layer4.2/add": "427×427, stride 32",
+            },
+        ),
+        (
+            "squeezenet1_0",
+            224,
+            {
+                "features.3/cat": "19×19, stride 4",
+                "features.12/cat": "155×155, stride 16",
+            },
+        ),
         ("inception_v3", 299, {"Mixed_7c": "1311×1311, stride 32 (whole image)"}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
-)  # fmt: skip
+)
 def test_published_figures(name: str, size: int, truths: dict[str, str]) -> None:
     models = pytest.importorskip("torchvision.models")
     options = {"init_weights": False} if name == "inception_v3" else {}
@@ -92,7 +113,7 @@ def test_keras() -> None:
     keras = pytest.importorskip("keras")
     if keras.backend.backend() != "torch":
         pytest.skip("Keras runs on another backend here")
-    from convscope.models.keras import KerasModel
+    from convscope._models.keras import KerasModel
 
     layers = keras.layers
     keras.utils.set_random_seed(0)
@@ -153,8 +174,14 @@ def test_where_values_decide() -> None:
     )
     whole = "whole image, depends on the data"
     grid = conv(2, 2)
-    assert told(lambda x: torch.nn.functional.grid_sample(
-        x, grid(x).permute(0, 2, 3, 1), align_corners=False)) == whole  # fmt: skip
+    assert (
+        told(
+            lambda x: torch.nn.functional.grid_sample(
+                x, grid(x).permute(0, 2, 3, 1), align_corners=False
+            )
+        )
+        == whole
+    )
     assert told(lambda x: x[:, :, x[0, 0, :, 0].argsort()]) == whole
     assert told(lambda x: x.gather(2, x.argmax(2, keepdim=True))) == whole
     assert told(lambda x: x[x > 0.5]) == whole

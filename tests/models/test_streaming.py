@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import convscope as cs
-from convscope.errors import ModelError, UnknownLayer, is_out_of_memory
+from convscope._errors import ModelError, UnknownLayer, is_out_of_memory
 
 
 class Overwriting(nn.Module):
@@ -87,7 +87,7 @@ def test_a_fingerprint_is_that_of_the_numbers() -> None:
         (ValueError("shapes do not match"), False),
     ],
 )
-def test_running_out_of_memory_is_recognised_inside_other_errors(
+def test_running_out_of_memory_is_recognized_inside_other_errors(
     error: Exception, expected: bool
 ) -> None:
     assert is_out_of_memory(error) is expected
@@ -101,10 +101,13 @@ def test_a_keras_model_streams_too() -> None:
     if keras.backend.backend() != "torch":
         pytest.skip("KERAS_BACKEND is not torch")
     keras.utils.set_random_seed(0)
-    network = keras.Sequential([
-        keras.Input((6, 5, 3)), keras.layers.Conv2D(4, 3, activation="relu"),
-        keras.layers.Conv2D(2, 3),
-    ])  # fmt: skip
+    network = keras.Sequential(
+        [
+            keras.Input((6, 5, 3)),
+            keras.layers.Conv2D(4, 3, activation="relu"),
+            keras.layers.Conv2D(2, 3),
+        ]
+    )
     looked = cs.load(network)
     paths = [layer.path for layer in looked.layers]
     images = torch.rand(2, 6, 5, 3)

@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 import convscope as cs
-from convscope.errors import ConvscopeError, UsageError
-from convscope.models import torch_zoos
+from convscope._errors import ConvscopeError, UsageError
+from convscope._models import torch_zoos
 
 
 @pytest.fixture
@@ -52,12 +52,13 @@ def _picture() -> Image.Image:
 # torchvision
 
 
-@pytest.mark.parametrize("name", ["squeezenet1_1", "efficientnet_b0", "mobilenet_v3_small",
-                                  "inception_v3", "vit_b_16"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ["squeezenet1_1", "efficientnet_b0", "mobilenet_v3_small", "inception_v3", "vit_b_16"]
+)
 def test_preprocessing_equals_torchvisions(name: str) -> None:
     for entry in torchvision.models.get_model_weights(name):
         told = torch_zoos._torchvision_input(entry, {})
-        seen = told.preprocess.normalise(told.preprocess.view(_picture()).seen)
+        seen = told.preprocess.normalize(told.preprocess.view(_picture()).seen)
         torch.testing.assert_close(
             torch.from_numpy(seen), entry.transforms()(_picture()), atol=1e-5, rtol=0
         )
@@ -115,7 +116,7 @@ def test_a_file_in_torchs_cache_is_used_without_network(
 
 def test_weights_are_loaded_as_torchvision_loads_published_ones(tmp_path: Path) -> None:
     # GoogLeNet's published weights have auxiliary heads that are dropped, and go with a
-    # normalisation of its own that the plain constructor leaves off.
+    # normalization of its own that the plain constructor leaves off.
     network = _random("googlenet", aux_logits=True, init_weights=False, transform_input=True)
     save_file(network.state_dict(), tmp_path / "w.safetensors")
     model = cs.load("torchvision:googlenet", weights=tmp_path / "w.safetensors")
@@ -156,7 +157,7 @@ def test_preprocessing_equals_timms(name: str) -> None:
     config = timm.data.resolve_model_data_config(module)
     transform = timm.data.create_transform(**config)
     told = torch_zoos._timm_input(timm, module, 3).preprocess
-    seen = told.normalise(told.view(_picture()).seen)
+    seen = told.normalize(told.view(_picture()).seen)
     torch.testing.assert_close(torch.from_numpy(seen), transform(_picture()), atol=1e-5, rtol=0)
 
 

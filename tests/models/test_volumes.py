@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import convscope as cs
-from convscope.errors import ImageError, ModelError, UsageError
-from convscope.models import stacked
+from convscope._errors import ImageError, ModelError, UsageError
+from convscope._models import stacked
 
 SHAPE = (2, 6, 8, 10)  # channels, slices, height, width
 
@@ -20,9 +20,15 @@ SHAPE = (2, 6, 8, 10)  # channels, slices, height, width
 def network() -> nn.Sequential:
     torch.manual_seed(3)
     return nn.Sequential(
-        nn.Conv3d(2, 4, 3, padding=1), nn.ReLU(), nn.MaxPool3d(2), nn.Conv3d(4, 5, 3, padding=1),
-        nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(5, 3),
-    ).eval()  # fmt: skip
+        nn.Conv3d(2, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool3d(2),
+        nn.Conv3d(4, 5, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool3d(1),
+        nn.Flatten(),
+        nn.Linear(5, 3),
+    ).eval()
 
 
 @pytest.fixture
@@ -111,12 +117,13 @@ def test_grad_cam_on_a_volume_finds_the_slice(tmp_path: Path) -> None:
     )
     values = np.abs(why["integrated_gradients"].values).reshape(6, 8, 10)
     assert values[4].sum() == pytest.approx(values.sum())
-    seen = cs.attribute(cs.load(network(), input=SHAPE), np.ones(SHAPE, np.float32), 0,
-                        method="gradcam", layer="3")  # fmt: skip
+    seen = cs.attribute(
+        cs.load(network(), input=SHAPE), np.ones(SHAPE, np.float32), 0, method="gradcam", layer="3"
+    )
     assert seen["gradcam"].values.shape == (18 * 4 // 3, 5)
 
 
-def test_an_optimised_volume_raises_its_unit(model: cs.Model) -> None:
+def test_an_optimized_volume_raises_its_unit(model: cs.Model) -> None:
     seen = cs.maximize(model, "3:2", steps=24)
     start = model.activations(np.full(SHAPE, 0.5, np.float32), "3")["3"][0, 2].mean()
     assert seen.activation > float(start)
@@ -127,10 +134,14 @@ def test_a_keras_network_of_volumes_says_what_it_takes() -> None:
     keras = pytest.importorskip("keras")
     if keras.backend.backend() != "torch":
         pytest.skip("Keras runs on another backend here")
-    live = keras.Sequential([
-        keras.layers.Input((6, 8, 10, 2)), keras.layers.Conv3D(4, 3, padding="same", name="conv"),
-        keras.layers.GlobalAveragePooling3D(), keras.layers.Dense(3),
-    ])  # fmt: skip
+    live = keras.Sequential(
+        [
+            keras.layers.Input((6, 8, 10, 2)),
+            keras.layers.Conv3D(4, 3, padding="same", name="conv"),
+            keras.layers.GlobalAveragePooling3D(),
+            keras.layers.Dense(3),
+        ]
+    )
     model = cs.load(live)
     assert "input 2×6×8×10" in repr(model)
     volume = np.random.default_rng(1).normal(size=(6, 8, 10, 2)).astype(np.float32)
@@ -143,24 +154,49 @@ def test_a_keras_network_of_volumes_says_what_it_takes() -> None:
 @pytest.mark.parametrize(
     ("asked", "kind", "said"),
     [
-        (lambda model: model.predict(np.zeros((2, 5, 8, 10), np.float32)), ImageError,
-         "An array of float32 of shape (2, 5, 8, 10) has 5 slices where Sequential was told of 6."),
-        (lambda model: model.predict(np.zeros((8, 10, 3), np.uint8)), ImageError,
-         "Sequential takes volumes, not pictures. Give a float array (2, 6, height, width)"),
-        (lambda model: cs.maximize(model, "3:2", size=(50, 10)), UsageError,
-         "Sequential takes volumes of 6 slices, one below the other: a height of 50 is no multi"),
-        (lambda model: model.receptive_fields(), ModelError,
-         "Sequential takes volumes; receptive fields are traced for pictures alone"),
-        (lambda model: cs.sensitivity(model, [np.zeros(SHAPE, np.float32)] * 2), UsageError,
-         "Sequential takes volumes; sensitivity changes pictures"),
-        (lambda model: cs.dream(model, np.zeros(SHAPE, np.float32)), ModelError,
-         "Sequential takes volumes, and this paints over pictures"),
-        (lambda model: cs.load(nn.Sequential(network(), nn.Linear(2, 2)), input=SHAPE).layers,
-         ModelError, "Sequential failed on an input of 2×6×8×10: RuntimeError: "),
-        (lambda model: cs.load(network()).predict(np.zeros((2, 8, 10), np.float32)), ModelError,
-         "Sequential failed on an input of 2×8×10: RuntimeError: "),
+        (
+            lambda model: model.predict(np.zeros((2, 5, 8, 10), np.float32)),
+            ImageError,
+            "An array of float32 of shape (2, 5, 8, 10) has 5 slices where Sequential "
+            "was told of 6.",
+        ),
+        (
+            lambda model: model.predict(np.zeros((8, 10, 3), np.uint8)),
+            ImageError,
+            "Sequential takes volumes, not pictures. Give a float array (2, 6, height, width)",
+        ),
+        (
+            lambda model: cs.maximize(model, "3:2", size=(50, 10)),
+            UsageError,
+            "Sequential takes volumes of 6 slices, one below the other: a height of 50 is no multi",
+        ),
+        (
+            lambda model: model.receptive_fields(),
+            ModelError,
+            "Sequential takes volumes; receptive fields are traced for pictures alone",
+        ),
+        (
+            lambda model: cs.sensitivity(model, [np.zeros(SHAPE, np.float32)] * 2),
+            UsageError,
+            "Sequential takes volumes; sensitivity changes pictures",
+        ),
+        (
+            lambda model: cs.dream(model, np.zeros(SHAPE, np.float32)),
+            ModelError,
+            "Sequential takes volumes, and this paints over pictures",
+        ),
+        (
+            lambda model: cs.load(nn.Sequential(network(), nn.Linear(2, 2)), input=SHAPE).layers,
+            ModelError,
+            "Sequential failed on an input of 2×6×8×10: RuntimeError: ",
+        ),
+        (
+            lambda model: cs.load(network()).predict(np.zeros((2, 8, 10), np.float32)),
+            ModelError,
+            "Sequential failed on an input of 2×8×10: RuntimeError: ",
+        ),
     ],
-)  # fmt: skip
+)
 def test_errors(model: cs.Model, asked: Any, kind: type[Exception], said: str) -> None:
     with pytest.raises(kind) as raised:
         asked(model)

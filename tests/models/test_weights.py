@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from convscope.errors import UnsafeFile, WeightsError
-from convscope.models.base import Input
-from convscope.models.torch import TorchModel
-from convscope.models.untrained import untrained_kernels
-from convscope.models.weights import fit_weights, read_weights
+from convscope._errors import UnsafeFile, WeightsError
+from convscope._models.base import Input
+from convscope._models.torch import TorchModel
+from convscope._models.untrained import untrained_kernels
+from convscope._models.weights import fit_weights, read_weights
 
 
 @pytest.fixture
@@ -81,9 +81,14 @@ def test_a_whole_model_is_refused_with_the_class_it_wants(
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("w.pth", b"no pickle at all"), ("w.pth", b""), ("w.pth", b"PK\x03\x04 cut short"),
-     ("w.pth", b"\x89HDF\r\n\x1a\n" + bytes(64)), ("w.safetensors", b"version https://git-lfs")],
-)  # fmt: skip
+    [
+        ("w.pth", b"no pickle at all"),
+        ("w.pth", b""),
+        ("w.pth", b"PK\x03\x04 cut short"),
+        ("w.pth", b"\x89HDF\r\n\x1a\n" + bytes(64)),
+        ("w.safetensors", b"version https://git-lfs"),
+    ],
+)
 def test_damaged_files_are_not_called_unsafe(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     text = _one_line(WeightsError, lambda: read_weights(tmp_path / name))
@@ -94,8 +99,9 @@ def test_damaged_files_are_not_called_unsafe(tmp_path: Path, name: str, content:
 def test_files_that_hold_something_else(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list.pth")
     text = _one_line(WeightsError, lambda: read_weights(tmp_path / "list.pth"))
-    assert text.endswith("list.pth holds a list, not a state_dict. Save one: "
-                         "torch.save(model.state_dict(), ...)")  # fmt: skip
+    assert text.endswith(
+        "list.pth holds a list, not a state_dict. Save one: torch.save(model.state_dict(), ...)"
+    )
     torch.save({"epoch": 2}, tmp_path / "epoch.pth")
     assert "holds no tensors by name" in _one_line(
         WeightsError, lambda: read_weights(tmp_path / "epoch.pth")
@@ -149,7 +155,7 @@ def test_untrained_networks_are_said_to_be_and_why(module: nn.Module) -> None:
     def why(network: nn.Module) -> str:
         return TorchModel(network, "net", Input(3)).looks_untrained()
 
-    assert why(module) == "its batch normalisations have never seen a batch"
+    assert why(module) == "its batch normalizations have never seen a batch"
     module(torch.rand(2, 3, 8, 8))
     plain = nn.Sequential(nn.Conv2d(3, 32, 5), nn.Conv2d(32, 32, 3), nn.Linear(99, 10))
     assert why(plain) == "its kernels are uniform random numbers"

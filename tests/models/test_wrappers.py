@@ -1,4 +1,4 @@
-"""Compiled, parallel, half, quantised, scripted, exported: looked into, or one clear line."""
+"""Compiled, parallel, half, quantized, scripted, exported: looked into, or one clear line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import convscope as cs
-from convscope.errors import ModelError
+from convscope._errors import ModelError
 
 # What torch says of its own parts, which are on their way to another package.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -104,7 +104,7 @@ def test_half_precision_where_the_processor_lacks_it(images: Tensor) -> None:
         cs.load(Lacking().half()).logits(images)
 
 
-def quantised(images: Tensor) -> nn.Module:
+def quantized(images: Tensor) -> nn.Module:
     from torch.ao import quantization
 
     class Net(nn.Module):
@@ -121,7 +121,7 @@ def quantised(images: Tensor) -> nn.Module:
 
     engines = [e for e in torch.backends.quantized.supported_engines if e != "none"]
     if not engines:
-        pytest.skip("torch was built without quantised operations")
+        pytest.skip("torch was built without quantized operations")
     torch.manual_seed(0)
     net = Net().eval()
     net.qconfig = quantization.default_qconfig  # type: ignore[assignment]
@@ -133,8 +133,8 @@ def quantised(images: Tensor) -> nn.Module:
     return net
 
 
-def test_quantised_networks_have_maps_and_no_gradients(images: Tensor) -> None:
-    net = quantised(images)
+def test_quantized_networks_have_maps_and_no_gradients(images: Tensor) -> None:
+    net = quantized(images)
     model = cs.load(net, input=(3, 9, 9))
     maps = model.activations(images, "kind=conv")["conv"]
     assert torch.allclose(maps, net.reference, atol=0.1)  # type: ignore[arg-type]
@@ -142,11 +142,11 @@ def test_quantised_networks_have_maps_and_no_gradients(images: Tensor) -> None:
         model.activations(images, "conv", grad=True)
     assert str(caught.value) == (
         "'conv' holds integers, and those have no gradient. Give the network as it was before "
-        "quantisation"
+        "quantization"
     )
 
 
-def test_dynamically_quantised_networks(images: Tensor) -> None:
+def test_dynamically_quantized_networks(images: Tensor) -> None:
     whole = nn.Sequential(network(), nn.Flatten(), nn.Linear(150, 2))
     small = torch.ao.quantization.quantize_dynamic(whole, {nn.Linear}, dtype=torch.qint8)
     maps = cs.load(small, input=(3, 9, 9)).activations(images, "kind=conv", grad=True)
@@ -168,21 +168,38 @@ def exported() -> Any:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (scripted, "RecursiveScriptModule is a TorchScript program, whose layers cannot be looked "
-         "into. Give the nn.Module it was made from"),
-        (traced, "TopLevelTracedModule is a TorchScript program, whose layers cannot be looked "
-         "into. Give the nn.Module it was made from"),
-        (exported, "An exported program has no modules left to look into. Give the nn.Module it "
-         "was made from"),
-        (lambda: network().state_dict(), "A dict holds at most weights, not their network. Build "
-         "it, and network.load_state_dict(...)"),
+        (
+            scripted,
+            "RecursiveScriptModule is a TorchScript program, whose layers cannot be looked "
+            "into. Give the nn.Module it was made from",
+        ),
+        (
+            traced,
+            "TopLevelTracedModule is a TorchScript program, whose layers cannot be looked "
+            "into. Give the nn.Module it was made from",
+        ),
+        (
+            exported,
+            "An exported program has no modules left to look into. Give the nn.Module it "
+            "was made from",
+        ),
+        (
+            lambda: network().state_dict(),
+            "A dict holds at most weights, not their network. Build "
+            "it, and network.load_state_dict(...)",
+        ),
         (lambda: lambda x: x, "A function is no model. Give what it returns"),
-        (lambda: 7, "A int is no model. Give a name such as 'torchvision:vgg16', a file, an "
-         "nn.Module or a keras.Model"),
-        (lambda: nn.Sequential(nn.LazyConv2d(4, 3)), "Sequential has lazy layers without weights. "
-         "Call it once on a batch first"),
+        (
+            lambda: 7,
+            "A int is no model. Give a name such as 'torchvision:vgg16', a file, an "
+            "nn.Module or a keras.Model",
+        ),
+        (
+            lambda: nn.Sequential(nn.LazyConv2d(4, 3)),
+            "Sequential has lazy layers without weights. Call it once on a batch first",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_looked_into_gets_one_line(make: Callable[[], Any], text: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

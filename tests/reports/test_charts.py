@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convscope.figures import table
-from convscope.reports import charts
+from convscope._plot import table
+from convscope._reports import charts
 
 
 def elements(svg: str, name: str, **attributes: str) -> list[ElementTree.Element]:
@@ -69,14 +69,14 @@ def test_a_curve_goes_through_its_points() -> None:
     assert {"one", "two", "x", "y"} <= set(words)
 
 
-def test_a_heat_map_has_the_colours_of_its_values_and_marks_what_is_none() -> None:
+def test_a_heat_map_has_the_colors_of_its_values_and_marks_what_is_none() -> None:
     values = [[1.0, 0.5], [math.nan, 0.0]]
     svg = charts.heat_map(values, ["first", "second"], "Likeness")
     titles = {str(one[0].text): one.get("fill") for one in elements(svg, "rect") if len(one)}
-    colours = table("viridis")
-    assert titles["first × first: 1.00"] == "#" + bytes(colours[255]).hex()
-    assert titles["first × second: 0.50"] == "#" + bytes(colours[128]).hex()
-    assert titles["second × second: 0.00"] == "#" + bytes(colours[0]).hex()
+    colors = table("viridis")
+    assert titles["first × first: 1.00"] == "#" + bytes(colors[255]).hex()
+    assert titles["first × second: 0.50"] == "#" + bytes(colors[128]).hex()
+    assert titles["second × second: 0.00"] == "#" + bytes(colors[0]).hex()
     assert titles["second × first: none"] == "url(#none)"
 
 

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import nn
 
 import convscope as cs
-from convscope.cli import main
-from convscope.errors import AtlasError
+from convscope._cli import main
+from convscope._errors import AtlasError
 
 EVIL = "<img src=x>&"
 

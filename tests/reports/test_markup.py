@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from convscope.reports.markup import join, picture, rich, tag
+from convscope._reports.markup import join, picture, rich, tag
 
 
 class Read(HTMLParser):

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from convscope.figures.colours import contrast
-from convscope.reports import Page, Part
-from convscope.reports.markup import Html, tag
-from convscope.reports.page import meter, table
+from convscope._plot.colors import contrast
+from convscope._reports import Page, Part
+from convscope._reports.markup import Html, tag
+from convscope._reports.page import meter, table
 
-CSS = files("convscope.reports").joinpath("page.css").read_text(encoding="utf-8")
+CSS = files("convscope._reports").joinpath("page.css").read_text(encoding="utf-8")
 
 
 class Outline(HTMLParser):
@@ -44,9 +44,13 @@ class Outline(HTMLParser):
 def page(title: str = "A title") -> Page:
     made = table(["layer", "n"], [["conv1", 3], ["<b>", tag("td", 4)]], "Counts", numeric=[1])
     return Page(
-        title, "convscope", ["A `unit` <i>."], [("Model", "`demo`")],
-        [Part("one", "One", made), Part("two", "Two", meter(0.5, "half"))], "The end.",
-    )  # fmt: skip
+        title,
+        "convscope",
+        ["A `unit` <i>."],
+        [("Model", "`demo`")],
+        [Part("one", "One", made), Part("two", "Two", meter(0.5, "half"))],
+        "The end.",
+    )
 
 
 def test_it_has_landmarks_headings_and_anchors_that_lead_somewhere() -> None:
@@ -86,8 +90,8 @@ def test_in_a_notebook_it_stands_in_a_frame_of_its_own() -> None:
     assert isinstance(text, Html)
 
 
-def colours(name: str) -> list[tuple[int, int, int]]:
-    """The light and the dark value of a colour of the style sheet."""
+def colors(name: str) -> list[tuple[int, int, int]]:
+    """The light and the dark value of a color of the style sheet."""
     found = re.search(rf"--{name}:light-dark\((#\w+),(#\w+)\)", CSS)
     assert found
     return [_rgb(found[1]), _rgb(found[2])]
@@ -101,11 +105,11 @@ def _rgb(text: str) -> tuple[int, int, int]:
 @pytest.mark.parametrize("ink", ["ink", "soft", "mark", "warn", "good"])
 @pytest.mark.parametrize("ground", ["paper", "card"])
 def test_text_can_be_read_in_both_themes(ink: str, ground: str) -> None:
-    for one, other in zip(colours(ink), colours(ground), strict=True):
+    for one, other in zip(colors(ink), colors(ground), strict=True):
         assert contrast(one, other) >= 4.5
 
 
 @pytest.mark.parametrize("ground", ["paper", "card", "rest"])
 def test_bars_stand_out_from_what_is_behind_them(ground: str) -> None:
-    for one, other in zip(colours("bar"), colours(ground), strict=True):
+    for one, other in zip(colors("bar"), colors(ground), strict=True):
         assert contrast(one, other) >= (2.5 if ground == "rest" else 3)

@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from convscope.errors import UsageError
-from convscope.similarity import cka, cka_matrix
+from convscope._errors import UsageError
+from convscope._similarity import cka, cka_matrix
 
 Floats = NDArray[np.float64]
 

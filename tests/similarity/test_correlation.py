@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convscope.errors import UsageError
-from convscope.similarity import correlate, cosines, group
+from convscope._errors import UsageError
+from convscope._similarity import correlate, cosines, group
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.integers(1, 6), st.integers(1, 50))

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from convscope.errors import UsageError
-from convscope.similarity import assign, match
+from convscope._errors import UsageError
+from convscope._similarity import assign, match
 
 
 @given(arrays(float, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=st.integers(-9, 9)))
@@ -21,8 +21,9 @@ def test_no_permutation_is_cheaper(cost: np.ndarray) -> None:
     assert len(left) == len(right) == len(set(right.tolist())) == k
     assert left.tolist() == sorted(set(left.tolist()))
     table = cost if cost.shape[0] <= cost.shape[1] else cost.T
-    cheapest = min(sum(table[i, p[i]] for i in range(k))
-                   for p in permutations(range(table.shape[1]), k))  # fmt: skip
+    cheapest = min(
+        sum(table[i, p[i]] for i in range(k)) for p in permutations(range(table.shape[1]), k)
+    )
     assert cost[left, right].sum() == cheapest
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from convscope.similarity import effect_sizes
+from convscope._similarity import effect_sizes
 
 Floats = NDArray[np.float64]
 

@@ -1,0 +1,212 @@
+/** The whole view is in the hash of the address; this is the only place that reads or writes it. */
+
+/**
+ * @typedef {object} View
+ * @property {"home" | "layer" | "channel" | "compare" | "health"} screen
+ * @property {string | null} layer
+ * @property {number | null} channel
+ * @property {[number, number] | null} position row and column
+ * @property {string} input the picture under the microscope
+ * @property {string} other the picture it is compared with
+ * @property {string} tab
+ * @property {"channel" | "layer" | "fixed"} range
+ * @property {number} low @property {number} high the ends where the range is fixed
+ * @property {string} cmap
+ * @property {string} sort
+ * @property {string} find
+ * @property {boolean} dead only dead and constant channels
+ * @property {string} seen "model" or "original": which side of the preprocessing is drawn
+ * @property {string} with what is compared: "pictures", "layers" or "models"
+ * @property {string} to the layer in the second place
+ * @property {string} target what is explained: a class's number, "unit", or nothing: the answer
+ * @property {string} method of attribution
+ * @property {number | null} like the channel that others are compared with
+ */
+
+/** @type {View} */
+export const DEFAULTS = {
+  screen: "home", layer: null, channel: null, position: null, input: "", other: "", tab: "maps",
+  range: "channel", low: 0, high: 1, cmap: "viridis", sort: "channel", find: "", dead: false,
+  seen: "model", with: "pictures", to: "", target: "", method: "gradcam", like: null,
+};
+
+const CHOICES = {
+  tab: ["maps", "filters", "optimized", "examples", "why"],
+  range: ["channel", "layer", "fixed"],
+  cmap: ["viridis", "magma", "gray", "signed"],
+  sort: ["channel", "peak", "mean", "spread", "active", "selectivity", "exemplar", "attribution", "similarity"],
+  seen: ["model", "original"],
+  with: ["pictures", "layers", "models"],
+  method: ["gradcam", "integrated_gradients", "gradient_x_input", "smoothgrad", "occlusion"],
+};
+
+/** @param {string} text as `encodeURIComponent`, but legible where a hash allows it */
+const encode = (text) => encodeURIComponent(text).replace(/%2C/g, ",").replace(/%3A/g, ":");
+
+/** @param {string} text */
+function decode(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** @param {string} hash @returns {View} */
+export function read(hash) {
+  const [path, query = ""] = hash.replace(/^#/, "").split("?", 2);
+  const parts = path.split("/").filter(Boolean).map(decode);
+  const view = { ...DEFAULTS };
+  if (parts[0] === "layer" && parts[1]) {
+    view.screen = "layer";
+    view.layer = parts[1];
+    if (parts[2] === "channel" && /^\d+$/.test(parts[3] ?? "")) {
+      view.screen = "channel";
+      view.channel = Number(parts[3]);
+      const at = /^(\d+),(\d+)$/.exec(parts[4] === "position" ? parts[5] ?? "" : "");
+      if (at) view.position = [Number(at[1]), Number(at[2])];
+    }
+  } else if (parts[0] === "compare" || parts[0] === "health") {
+    view.screen = parts[0];
+    if (parts[1] === "layer" && parts[2]) view.layer = parts[2];
+  }
+  return settings(view, new URLSearchParams(query));
+}
+
+/** @param {View} view @param {URLSearchParams} given */
+function settings(view, given) {
+  view.input = given.get("in") ?? "";
+  view.other = given.get("b") ?? "";
+  view.find = given.get("find") ?? "";
+  view.dead = given.get("dead") === "1";
+  view.to = given.get("to") ?? "";
+  if (/^(\d{1,9}|unit)$/.test(given.get("target") ?? "")) view.target = given.get("target") ?? "";
+  if (/^\d{1,6}$/.test(given.get("like") ?? "")) view.like = Number(given.get("like"));
+  for (const [name, known] of Object.entries(CHOICES)) {
+    const value = given.get(name);
+    if (value && known.includes(value)) /** @type {any} */ (view)[name] = value;
+  }
+  const ends = (given.get("span") ?? "").split(",").map(Number);
+  if (ends.length === 2 && ends[0] < ends[1] && ends.every(Number.isFinite)) {
+    [view.low, view.high] = ends;
+  }
+  return view;
+}
+
+/** @param {View} view @returns {string} */
+export function write(view) {
+  let path = "#/";
+  if (view.screen === "layer" || view.screen === "channel") {
+    path += `layer/${encode(view.layer ?? "")}`;
+    if (view.screen === "channel") path += `/channel/${view.channel}`;
+    if (view.screen === "channel" && view.position) path += `/position/${view.position.join(",")}`;
+  } else if (view.screen !== "home") {
+    path += view.screen + (view.screen === "compare" && view.layer ? `/layer/${encode(view.layer)}` : "");
+  }
+  const given = [];
+  if (view.input) given.push(`in=${encode(view.input)}`);
+  if (view.other) given.push(`b=${encode(view.other)}`);
+  for (const name of Object.keys(CHOICES)) {
+    const value = /** @type {any} */ (view)[name];
+    if (value !== /** @type {any} */ (DEFAULTS)[name]) given.push(`${name}=${encode(value)}`);
+  }
+  if (view.range === "fixed") given.push(`span=${view.low},${view.high}`);
+  if (view.to && view.screen === "compare") given.push(`to=${encode(view.to)}`);
+  if (view.target) given.push(`target=${view.target}`);
+  if (view.like !== null) given.push(`like=${view.like}`);
+  if (view.find) given.push(`find=${encode(view.find)}`);
+  if (view.dead) given.push("dead=1");
+  return path + (given.length ? `?${given.join("&")}` : "");
+}
+
+/** Inside a notebook's page there is no address of one's own: the view is kept here alone. */
+export const homeless = location.protocol === "about:";
+
+/** @type {View} */
+export let view = read(location.hash);
+
+/** @type {Set<(view: View, before: View) => void>} */
+const listeners = new Set();
+
+/** @param {(view: View, before: View) => void} listener */
+export function onchange(listener) {
+  listeners.add(listener);
+}
+
+/** The address of a view that differs from this one by `change`. @param {Partial<View>} change */
+export const link = (change) => write({ ...view, ...change });
+
+/**
+ * Go to a view. `quietly` replaces the address: moving a cursor makes no history.
+ * @param {Partial<View>} change
+ */
+export function go(change, quietly = false) {
+  const before = view;
+  view = { ...view, ...change };
+  const hash = write(view);
+  if (!homeless && hash !== location.hash) history[quietly ? "replaceState" : "pushState"](null, "", hash);
+  for (const listener of listeners) listener(view, before);
+}
+
+addEventListener("hashchange", () => follow());
+addEventListener("popstate", () => follow());
+if (homeless) document.addEventListener("click", (event) => {
+  const hash = /** @type {HTMLElement} */ (event.target).closest?.("a[href^='#/']")?.getAttribute("href");
+  if (!hash || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  follow(hash);
+});
+
+function follow(hash = location.hash) {
+  const next = read(hash);
+  if (!next.input && view.input) {
+    // an address written by hand: the picture stays
+    next.input = view.input;
+    if (!homeless) history.replaceState(null, "", write(next));
+  }
+  if (write(next) === write(view)) return;
+  const before = view;
+  view = next;
+  for (const listener of listeners) listener(view, before);
+}
+
+/** @returns {"light" | "dark"} */
+export function theme() {
+  const chosen = document.documentElement.dataset.theme;
+  if (chosen === "light" || chosen === "dark") return chosen;
+  return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+}
+
+/** @type {Set<() => void>} */
+const repainters = new Set();
+/** @param {() => void} repaint called when the theme changes */
+export function ontheme(repaint) {
+  repainters.add(repaint);
+}
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
+  repainters.forEach((repaint) => repaint()));
+
+export function toggleTheme() {
+  const next = theme() === "dark" ? "light" : "dark";
+  document.documentElement.dataset.theme = next;
+  keep("theme", next);
+  repainters.forEach((repaint) => repaint());
+}
+
+/** What a browser remembers; a page from a disk may not be allowed to. @param {string} name */
+export function kept(name) {
+  try {
+    return localStorage.getItem(`convscope-${name}`);
+  } catch {
+    return null;
+  }
+}
+
+/** @param {string} name @param {string} value */
+export function keep(name, value) {
+  try {
+    localStorage.setItem(`convscope-${name}`, value);
+  } catch {
+    // the page is whole without it
+  }
+}

@@ -1,0 +1,57 @@
+"""``convscope diagnose``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from convscope._cli import options as opt
+from convscope._cli.options import Data, FirstImages
+
+
+def diagnose(
+    dataset: Data,
+    model: opt.ModelName = "demo",
+    layers: opt.Layers = None,
+    first: FirstImages = None,
+    explain: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Show where it looked, for N errors.")
+    ] = 6,
+    size: opt.Size = None,
+    weights: opt.Weights = None,
+    preprocess: opt.Preprocessing = None,
+    classes: opt.Classes = None,
+    input_shape: opt.InputShape = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The page.")
+    ] = Path("diagnosis.html"),
+    as_json: opt.Json = False,
+    show: opt.Show = False,
+) -> None:
+    """Where a classifier fails: accuracy, calibration, confusions, groups of errors. One page."""
+    from convscope._reports.diagnosis import diagnose as run
+
+    loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
+    with opt.Steps(quiet=as_json) as steps:
+        made = run(
+            loaded,
+            dataset,
+            layers,
+            first=first,
+            size=opt.parse_size(size),
+            explain=explain,
+            progress=steps.count,
+            on_step=steps.say,
+        )
+    path = made.save(output)
+    if as_json:
+        print(json.dumps(made.to_dict(), indent=1, ensure_ascii=False))
+        return
+    for sentence in made.sentences():
+        typer.echo(sentence)
+    typer.echo(path)
+    if show:
+        typer.launch(str(path))

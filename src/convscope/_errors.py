@@ -1,0 +1,128 @@
+"""Everything convscope raises on purpose, in one tree.
+
+    ConvscopeError
+    ├── UsageError            a wrong argument: a range, a color map, a malformed address
+    ├── MissingDependency     an optional package is not installed (the text holds the pip command)
+    ├── ModelError            a model cannot be found, built or run
+    │   ├── WeightsError      weights do not fit, or are not to be had
+    │   └── UnsafeFile        a file that would run code when it is opened
+    ├── UnknownLayer          no such layer, channel or position in this model
+    ├── ImageError            an image cannot be read, or does not fit the model
+    ├── DatasetError          a dataset cannot be read, or holds nothing
+    └── AtlasError            an atlas cannot be read or written, or is of another scan
+
+Each message is one line: it names the input, the nearest right value, and the next command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import SequenceMatcher
+
+
+class ConvscopeError(Exception):
+    """The root: the command line prints its text on one line and exits with 1."""
+
+
+class UsageError(ConvscopeError):
+    """A wrong argument."""
+
+
+class MissingDependency(ConvscopeError):
+    """An optional package is not installed."""
+
+    def __init__(self, package: str, what: str, extra: str | None = None) -> None:
+        wanted = f"convscope[{extra}]" if extra else package
+        super().__init__(f"{what} needs {package}. Install it: pip install '{wanted}'")
+
+
+class ModelError(ConvscopeError):
+    """A model cannot be found, built or run."""
+
+
+class WeightsError(ModelError):
+    """Weights do not fit their network, or are not to be had."""
+
+
+class UnsafeFile(ModelError):
+    """A file that would run code when it is opened."""
+
+
+class UnknownLayer(ConvscopeError, KeyError):
+    """No such layer, channel or position in this model."""
+
+    __str__ = Exception.__str__  # a KeyError would print its text in quotes
+
+
+class ImageError(ConvscopeError):
+    """An image cannot be read, or does not fit the model."""
+
+
+class DatasetError(ConvscopeError):
+    """A dataset cannot be read, or holds nothing."""
+
+
+class AtlasError(ConvscopeError):
+    """An atlas cannot be read or written, or is of another scan."""
+
+
+def closest(word: str, known: Iterable[str], *, most: int = 3) -> str:
+    """The known names nearest to ``word``, ready to stand in a message: ``" Close: 'a', 'b'."``.
+
+    Nearest first; equally near ones in the order of ``known``; empty where nothing is near.
+
+    >>> closest("virids", ["viridis", "magma"])
+    " Close: 'viridis'."
+    """
+    names = list(dict.fromkeys(known))
+    matcher = SequenceMatcher(b=word.lower(), autojunk=False)
+    scores = {name: score for name in names if (score := _score(matcher, name)) >= 0.5}
+    best = max(scores.values(), default=0.0)
+    near = [name for name, score in scores.items() if score >= best - 0.15]
+    near.sort(key=lambda name: -scores[name])
+    if not near and word:
+        near = [name for name in names if word.lower() in name.lower()]
+    return f" Close: {', '.join(map(repr, near[:most]))}." if near else ""
+
+
+def _score(matcher: SequenceMatcher[str], name: str) -> float:
+    """How alike two names are, 0 to 1; 0 as soon as a cheap bound shows that they are not."""
+    matcher.set_seq1(name.lower())
+    if matcher.real_quick_ratio() < 0.5 or matcher.quick_ratio() < 0.5:
+        return 0.0
+    return matcher.ratio()
+
+
+_NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "oom when allocating",
+    "resource exhausted",
+    "resource_exhausted",
+)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an exception of any framework's, or one that it was made of, says so.
+
+    >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    True
+    """
+    seen: set[int] = set()  # an error that is raised again may be part of its own history
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        said = str(error).lower() if isinstance(error, Exception) else ""
+        if isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def one_line(error: BaseException, most: int = 200) -> str:
+    """What an exception of somebody else's says, as part of one of our lines.
+
+    >>> one_line(OSError(2, "No such\\nfile"))
+    'No such file'
+    """
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return text[:most].rstrip(".:") or type(error).__name__

@@ -1,0 +1,26 @@
+"""Images: decoding files and arrays, and the preprocessing that turns them into model inputs."""
+
+from convscope._images.decode import (
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    Picture,
+    decode,
+    is_picture,
+    pixels_of,
+)
+from convscope._images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, View
+from convscope._images.preprocess_spec import parse_preprocess
+
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "Picture",
+    "Preprocess",
+    "View",
+    "decode",
+    "is_picture",
+    "parse_preprocess",
+    "pixels_of",
+]

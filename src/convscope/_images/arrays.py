@@ -1,0 +1,35 @@
+"""Numbers in files: what is no picture, such as many bands or a volume, as NumPy writes it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convscope._errors import ImageError, one_line
+
+ARRAY_SUFFIX = ".npy"
+
+
+def read_array(source: str | Path | bytes, name: str = "") -> NDArray[Any]:
+    """The array in a ``.npy`` file, floats as float32; nothing in it is unpickled.
+
+    Raises ``ImageError`` for what is damaged, and for what holds neither floats nor uint8.
+    """
+    name = name or (str(source) if isinstance(source, (str, Path)) else "array")
+    try:
+        stream = io.BytesIO(source if isinstance(source, bytes) else Path(source).read_bytes())
+        found = np.load(stream, allow_pickle=False)
+    except (OSError, ValueError, EOFError, MemoryError) as error:
+        raise ImageError(f"{name!r} cannot be read as an array: {one_line(error)}") from None
+    if np.issubdtype(found.dtype, np.floating):
+        return np.asarray(found, np.float32)
+    if found.dtype != np.uint8:
+        raise ImageError(
+            f"{name!r} holds {found.dtype}. Floats are taken as ready for the model, uint8 as a "
+            "picture: array.astype('float32')"
+        )
+    return np.asarray(found)

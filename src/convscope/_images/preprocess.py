@@ -1,0 +1,248 @@
+"""What a model sees of a picture.
+
+``Preprocess`` is what a model does to a picture before its first layer; its ``View`` of a picture
+knows the way back to the original pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from convscope._errors import ImageError, UsageError, closest
+from convscope._images.decode import MAX_PIXELS, Picture, decode
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_OR_MORE = {"mean": ", or one a channel", "std": ", or one a channel", "scale": ""}
+
+
+@dataclass(frozen=True)
+class View:
+    """What a model sees of a picture, and the way back.
+
+    - ``original``: the picture, upright.
+    - ``seen``: the same after resize and crop, before normalization.
+    - ``scale``: seen pixels per original pixel, ``(y, x)``.
+    - ``offset``: position of the seen picture's corner in the resized one, ``(y, x)``; negative
+      where the picture had to be padded.
+    """
+
+    original: Picture
+    seen: Image.Image
+    scale: tuple[float, float]
+    offset: tuple[float, float]
+
+    @property
+    def name(self) -> str:
+        return self.original.name
+
+    def to_original(self, box: Sequence[float]) -> tuple[float, float, float, float]:
+        """Map a box ``(top, left, bottom, right)`` in seen pixels to original ones, clipped.
+
+        Edges, not centers: the whole of the seen picture is ``(0, 0, height, width)``.
+        """
+        height, width = self.original.image.height, self.original.image.width
+        (sy, sx), (oy, ox) = self.scale, self.offset
+        y0, x0, y1, x1 = box
+        rows = [min(max((y + oy) / sy, 0.0), float(height)) for y in (y0, y1)]
+        columns = [min(max((x + ox) / sx, 0.0), float(width)) for x in (x0, x1)]
+        return rows[0], columns[0], rows[1], columns[1]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """From a picture to the numbers a model was trained on.
+
+    A picture is resized, cropped to ``size`` from its center, scaled to 0…1 (times ``scale`` when
+    that is not 1), and normalized: ``(x - mean) / std`` per channel.
+
+    - ``size``: ``(height, width)`` the model sees; ``None`` keeps the picture's own size.
+    - ``resize``: the shorter side before the crop, or an exact ``(height, width)``; ``None`` covers
+      ``size`` with nothing to spare. What is still smaller than ``size`` is padded with black.
+    - ``mean``, ``std``: one number, or one a channel as ``order`` has them; in the units that
+      ``scale`` leaves.
+    - ``order``: ``"RGB"`` or ``"BGR"``.
+    - ``origin``: where this knowledge comes from; shown wherever it matters.
+    """
+
+    size: tuple[int, int] | None = None
+    resize: int | tuple[int, int] | None = None
+    mean: float | tuple[float, ...] = 0.0
+    std: float | tuple[float, ...] = 1.0
+    scale: float = 1.0
+    order: str = "RGB"
+    interpolation: str = "bilinear"
+    origin: str = field(default="as given", compare=False)
+
+    def __post_init__(self) -> None:
+        for key, number in (("size", int), ("resize", int), ("mean", float), ("std", float)):
+            value = getattr(self, key)
+            value = value.tolist() if hasattr(value, "tolist") else value
+            if isinstance(value, list):  # from a JSON file, an array
+                value = tuple(map(number, value))
+            object.__setattr__(self, key, value)
+        _check_sides("size", self.size)
+        _check_sides("resize", (self.resize,) * 2 if isinstance(self.resize, int) else self.resize)
+        _check_numbers(self)
+        _check_names(self)
+
+    def at(self, size: tuple[int, int]) -> Preprocess:
+        """The same at another size, the resize before the crop in proportion.
+
+        A shorter side says nothing of another aspect ratio: there the picture covers ``size``.
+        """
+        if size == self.size:
+            return self
+        resize: Any = None
+        if isinstance(self.resize, tuple):
+            sides = zip(self.resize, size, self.size or self.resize, strict=True)
+            resize = tuple(max(1, round(was * new / old)) for was, new, old in sides)
+        elif self.resize and self.size and size[0] * self.size[1] == size[1] * self.size[0]:
+            resize = max(1, round(self.resize * size[0] / self.size[0]))
+        return replace(self, size=size, resize=resize)
+
+    def view(self, source: Any, channels: int = 3) -> View:
+        """Resize and crop ``source`` to what a model with ``channels`` inputs sees (uint8)."""
+        if channels not in (1, 3):
+            raise ImageError(
+                f"The model takes {channels} channels and a picture has 1 or 3. "
+                f"Give a float array of shape ({channels}, height, width)"
+            )
+        picture = decode(source)
+        image = picture.image.convert("L" if channels == 1 else "RGB")
+        resized, scale = self._resize(image)
+        seen, offset = _center_crop(resized, self.size)
+        return View(picture, seen, scale, offset)
+
+    def normalize(self, seen: Image.Image | NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The float32 ``(channels, height, width)`` array that enters the model.
+
+        ``seen`` is a picture, or uint8 ``(height, width[, channels])``.
+        """
+        values = np.asarray(seen, np.float32)
+        values = values[None] if values.ndim == 2 else np.moveaxis(values, 2, 0)
+        values = values[:: -1 if self.order == "BGR" else 1]
+        mean, std = (self._per_channel(key, len(values)) for key in ("mean", "std"))
+        scaled = values / np.float32(255 / self.scale)
+        return np.ascontiguousarray((scaled - mean) / std, np.float32)
+
+    def restore(self, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The inverse of ``normalize``: ``(channels, H, W)`` back to uint8 ``(H, W[, 3])``.
+
+        What no picture can hold is clipped; what is no number becomes black.
+        """
+        mean, std = (self._per_channel(key, len(values)) for key in ("mean", "std"))
+        scaled = np.nan_to_num((values * std + mean) * np.float32(255 / self.scale))
+        scaled = np.rint(np.clip(scaled[:: -1 if self.order == "BGR" else 1], 0, 255))
+        pixels: NDArray[np.uint8] = np.moveaxis(scaled, 0, 2).astype(np.uint8)
+        return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+
+    def describe(self) -> str:
+        """One line for a title: ``resize 256, crop 224×224, 0…1, mean …, std … (torchvision)``."""
+        parts = [f"resize {_sides(self.resize)}"] if self.resize else []
+        if self.size and not self.resize:
+            parts.append("resize to cover")
+        if self.size and self.size != self.resize:
+            parts.append(f"crop {_sides(self.size)}")
+        if parts and self.interpolation.lower() != "bilinear":
+            parts.append(self.interpolation.lower())
+        parts.append(f"0…{self.scale:g}")
+        if np.any(np.asarray(self.mean) != 0) or np.any(np.asarray(self.std) != 1):
+            parts.append(f"mean {_numbers(self.mean)}, std {_numbers(self.std)}")
+        parts += [self.order] if self.order != "RGB" else []
+        return f"{', '.join(parts)} ({self.origin})"
+
+    def _per_channel(self, key: str, channels: int) -> NDArray[np.float32]:
+        numbers = np.asarray(getattr(self, key), np.float32).reshape(-1, 1, 1)
+        if len(numbers) not in (1, channels):
+            raise UsageError(
+                f"{key}={_numbers(getattr(self, key))} is {len(numbers)} numbers for an input of "
+                f"{channels} channel{'s' * (channels > 1)}. Give one, or one a channel"
+            )
+        return numbers
+
+    def _resize(self, image: Image.Image) -> tuple[Image.Image, tuple[float, float]]:
+        target = self._target(image.height, image.width)
+        scale = (target[0] / image.height, target[1] / image.width)
+        if target == (image.height, image.width):
+            return image, scale
+        if target[0] * target[1] > MAX_PIXELS:  # a strip whose shorter side is a few pixels
+            raise ImageError(
+                f"A picture of {_sides((image.height, image.width))} (height×width) would become "
+                f"{_sides(target)} for this model. Crop it first"
+            )
+        how = Image.Resampling[self.interpolation.upper()]
+        return image.resize(target[::-1], how), scale
+
+    def _target(self, height: int, width: int) -> tuple[int, int]:
+        if isinstance(self.resize, tuple):
+            return self.resize
+        short = min(height, width)
+        if self.resize:  # the long side is cut, not rounded, as torchvision does
+            return (max(1, self.resize * height // short), max(1, self.resize * width // short))
+        if self.size is None:
+            return height, width
+        factor = max(self.size[0] / height, self.size[1] / width)
+        return (
+            max(self.size[0], round(height * factor)),
+            max(self.size[1], round(width * factor)),
+        )
+
+
+def _center_crop(
+    image: Image.Image, size: tuple[int, int] | None
+) -> tuple[Image.Image, tuple[float, float]]:
+    """Crop (or pad with black, where the picture is smaller) as torchvision's CenterCrop does."""
+    if size is None or size == (image.height, image.width):
+        return image, (0.0, 0.0)
+    top, left = _margin(image.height - size[0]), _margin(image.width - size[1])
+    box = (left, top, left + size[1], top + size[0])
+    return image.crop(box), (float(top), float(left))
+
+
+def _margin(spare: int) -> int:
+    """Half of what is to be cut, a half to the even; of what is missing, the smaller half."""
+    return round(spare / 2) if spare >= 0 else -(-spare // 2)
+
+
+def _check_sides(key: str, sides: Any) -> None:
+    if sides is None or (isinstance(sides, tuple) and len(sides) == 2 and min(sides) > 0):
+        return
+    raise UsageError(f"{key} is (height, width) in pixels, not {sides!r}. Write {key}=(32, 32)")
+
+
+def _check_numbers(given: Preprocess) -> None:
+    for key in ("mean", "std", "scale"):
+        numbers = getattr(given, key)
+        several = numbers if isinstance(numbers, tuple) and key != "scale" else (numbers,)
+        if not several or not all(isinstance(n, (int, float)) and isfinite(n) for n in several):
+            raise UsageError(f"{key} is a number{_OR_MORE[key]}, not {numbers!r}")
+        if key != "mean" and 0 in several:
+            raise UsageError(f"{key} divides, so it cannot be 0 as in {numbers!r}")
+
+
+def _check_names(given: Preprocess) -> None:
+    if given.interpolation.upper() not in Image.Resampling.__members__:
+        known = [name.lower() for name in Image.Resampling.__members__]
+        raise UsageError(
+            f"No interpolation {given.interpolation!r}.{closest(given.interpolation, known)} "
+            f"Known: {', '.join(known)}"
+        )
+    if given.order not in ("RGB", "BGR"):
+        raise UsageError(f"Channel order is 'RGB' or 'BGR', not {given.order!r}")
+
+
+def _sides(sides: int | tuple[int, int]) -> str:
+    return f"{sides[0]}×{sides[1]}" if isinstance(sides, tuple) else str(sides)
+
+
+def _numbers(values: float | tuple[float, ...]) -> str:
+    return "/".join(f"{value:g}" for value in np.atleast_1d(np.asarray(values)))

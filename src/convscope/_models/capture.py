@@ -1,0 +1,258 @@
+"""Recording what layers compute during one forward pass.
+
+Everything here has a lifetime: hooks, function mode and switched flags exist inside a ``with`` and
+are gone after it, also after an exception or Ctrl-C. Works on any ``torch.nn.Module``, and so on
+Keras layers under Keras's torch backend.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from convscope._models.wrappers import uncompiled
+
+_locks: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()
+_locks_guard = threading.Lock()
+
+
+class Stop(BaseException):
+    """Ends a forward pass once all that was wanted is recorded.
+
+    A ``BaseException``, because frameworks wrap every ``Exception`` that a layer raises.
+    """
+
+
+Keep = Callable[[str, Any], Any]
+"""Called with an address and a result; what it returns, unless ``None``, replaces the result."""
+
+
+def lock_of(module: Any) -> threading.RLock:
+    """The lock that whoever looks into ``module`` holds."""
+    with _locks_guard:
+        return _locks.setdefault(module, threading.RLock())
+
+
+@contextmanager
+def eval_frozen(module: nn.Module, modules: Iterable[nn.Module], *, grad: bool) -> Iterator[None]:
+    """Hold ``module``'s lock, in evaluation mode, weights frozen, nothing written in place.
+
+    In-place activations would overwrite the very outputs that are being recorded; switching them
+    off for the pass costs less than copying. All flags are put back at the end. The graph is built
+    where ``grad`` says so, whatever gradient or inference mode the caller is in.
+    """
+    alone = lock_of(module)
+    with alone, torch.inference_mode(False), torch.set_grad_enabled(grad), ExitStack() as restore:
+        restore.enter_context(uncompiled(module.modules()))
+        for part in {id(part): part for part in (module, *module.modules(), *modules)}.values():
+            for flag in ("training", "inplace"):
+                if getattr(part, flag, None) is True:
+                    restore.callback(setattr, part, flag, True)
+                    setattr(part, flag, False)
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                restore.callback(parameter.requires_grad_, True)
+                parameter.requires_grad_(False)
+        yield
+
+
+@contextmanager
+def observing(
+    modules: Mapping[str, nn.Module],
+    parents: Collection[str],
+    keep: Keep,
+    *,
+    only: Iterable[str] | None = None,
+    fused: Callable[[Keep], AbstractContextManager[None]] | None = None,
+) -> Iterator[None]:
+    """Call ``keep(address, result)`` for the results of a forward pass inside the block.
+
+    ``modules`` maps each path to its module, parents before children; the root has the path ``""``
+    and is itself not reported. ``parents`` are the paths of modules made of others: functions are
+    reported where those call them, for what a leaf computes is the leaf's own result. ``fused``
+    gives a context that reports what layers compute before an activation of their own
+    (``PATH/pre``). With ``only``, just those addresses are reported, and nothing but what they
+    need is hooked.
+    """
+    wanted = None if only is None else set(only)
+    calls: Counter[str] = Counter()
+
+    def report(path: str, result: Any) -> Any:
+        address = numbered(path, calls)
+        return keep(address, result) if wanted is None or address in wanted else None
+
+    functions = wanted is None or any(map(_is_function, wanted))
+    hooked = modules if wanted is None or functions else {_path(a) for a in wanted} & modules.keys()
+    with ExitStack() as stack:
+        if functions:
+            stack.enter_context(_observing_functions(modules, parents, report))
+        if fused and (wanted is None or any(map(_is_fused, wanted))):
+            stack.enter_context(fused(report))
+        for path in hooked:
+            if path:
+                hook = modules[path].register_forward_hook(_reporter(path, report))
+                stack.callback(hook.remove)
+        yield
+
+
+def numbered(path: str, calls: Counter[str]) -> str:
+    """The address of one more call of ``path``: ``pool``, then ``pool#2``."""
+    calls[path] += 1
+    return path if calls[path] == 1 else f"{path}#{calls[path]}"
+
+
+def _path(address: str) -> str:
+    return address.partition("#")[0]
+
+
+def _is_fused(address: str) -> bool:
+    return _path(address).endswith("/pre")
+
+
+def _is_function(address: str) -> bool:
+    return "/" in address and not _is_fused(address)
+
+
+def _reporter(path: str, report: Keep) -> Callable[[nn.Module, Any, Any], Any]:
+    return lambda _module, _inputs, output: report(path, output)
+
+
+@contextmanager
+def _observing_functions(
+    modules: Mapping[str, nn.Module], parents: Collection[str], report: Keep
+) -> Iterator[None]:
+    """Report results of torch functions called by modules that have children, and by the root."""
+    stack: list[tuple[str, bool]] = [("", False)]
+
+    def enter(path: str, leaf: bool) -> Callable[[nn.Module, Any], None]:
+        return lambda _module, _inputs: stack.append((path, leaf))
+
+    def leave(_module: nn.Module, _inputs: Any, _output: Any) -> None:
+        stack.pop()
+
+    with ExitStack() as hooks:
+        for path, module in modules.items():
+            if path:
+                entering = enter(path, path not in parents)
+                hooks.callback(module.register_forward_pre_hook(entering).remove)
+                # Also after an exception, which the network itself may catch.
+                hooks.callback(module.register_forward_hook(leave, always_call=True).remove)
+        hooks.enter_context(_Functions(stack, report))
+        yield
+
+
+class _Functions(TorchFunctionMode):
+    """Sees each outermost torch function; what those call in turn is not seen."""
+
+    def __init__(self, stack: list[tuple[str, bool]], report: Keep) -> None:
+        super().__init__()
+        self._stack = stack
+        self._report = report
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        caller, inside_leaf = self._stack[-1]
+        name = function_name(function)
+        if inside_leaf or name in _NOT_COMPUTED or not _has_batch(first_tensor(result)):
+            return result
+        replacement = self._report(f"{caller}/{name}", result)
+        return result if replacement is None else replacement
+
+
+# Attribute access, copies, conversions and constants: they are not results of a network.
+_NOT_COMPUTED = {
+    "get",
+    "set",
+    "copy",
+    "clone",
+    "detach",
+    "contiguous",
+    "alias",
+    "requires_grad",
+    "to",
+    "float",
+    "half",
+    "double",
+    "bfloat16",
+    "type",
+    "type_as",
+    "cpu",
+    "cuda",
+    "tensor",
+    "as_tensor",
+    "asarray",
+    "from_numpy",
+    "zeros",
+    "ones",
+    "rand",
+    "randn",
+    "empty",
+    "full",
+    "zeros_like",
+    "ones_like",
+    "rand_like",
+    "randn_like",
+    "empty_like",
+    "full_like",
+    "new_tensor",
+    "new_zeros",
+    "new_ones",
+    "new_empty",
+    "new_full",
+    "eye",
+    "arange",
+    "linspace",
+}
+_REFLECTED = {"truediv": "div", "itruediv": "div", "rtruediv": "div"} | {
+    f"{mark}{name}": name for name in ("add", "sub", "mul", "div", "pow", "matmul") for mark in "ri"
+}
+
+
+def function_name(function: Any) -> str:
+    """The plain name of a torch function: ``Tensor.add_`` and ``Tensor.__radd__`` are ``add``."""
+    name = str(getattr(function, "__name__", "function")).partition(".")[0].strip("_")
+    return _REFLECTED.get(name, name)
+
+
+def _has_batch(value: Tensor | None) -> bool:
+    return value is not None and value.ndim > 1
+
+
+def first_tensor(result: Any) -> Tensor | None:
+    """The first tensor of floats in a result, quantized or not, in tuples, lists and dicts."""
+    tensors = (part for part in parts(result) if isinstance(part, Tensor))
+    return next((t for t in tensors if t.is_floating_point() or t.is_quantized), None)
+
+
+def parts(result: Any) -> Iterator[Any]:
+    """What a result is made of: it itself, or what its tuples, lists and dicts hold."""
+    if isinstance(result, Mapping):
+        result = list(result.values())
+    if isinstance(result, (tuple, list)):
+        for item in result:
+            yield from parts(item)
+    else:
+        yield result
+
+
+def replace_first(result: Any, old: Any, new: Any) -> Any:
+    """``result`` with the tensor ``old`` exchanged for ``new``, its structure kept."""
+    if result is old:
+        return new
+    kind: Any = type(result)
+    if isinstance(result, Mapping):
+        return kind({key: replace_first(value, old, new) for key, value in result.items()})
+    if isinstance(result, (tuple, list)):
+        items = [replace_first(value, old, new) for value in result]
+        return kind(*items) if hasattr(result, "_fields") else kind(items)
+    return result

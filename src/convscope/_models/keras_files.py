@@ -1,0 +1,250 @@
+"""Keras models: finding Keras with the right backend, its applications, its files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convscope._errors import MissingDependency, ModelError, UnsafeFile, WeightsError, closest
+from convscope._images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from convscope._models.base import UNKNOWN_PREPROCESS, Input, Model
+from convscope._models.imports import imagenet_classes, imported
+from convscope._models.weights import near_files, no_network, one_line
+
+if TYPE_CHECKING:
+    from convscope._models.keras import KerasModel
+
+# What keras.applications.<module>.preprocess_input does: the published modes.
+_MODES = {
+    "caffe": Preprocess(mean=(103.939, 116.779, 123.68), scale=255.0, order="BGR"),
+    "tf": Preprocess(mean=0.5, std=0.5),
+    "torch": Preprocess(mean=IMAGENET_MEAN, std=IMAGENET_STD),
+    "itself": Preprocess(scale=255.0),  # the network holds its own rescaling
+}
+_MODE_OF = {
+    "vgg16": "caffe",
+    "vgg19": "caffe",
+    "resnet": "caffe",
+    "resnet50": "caffe",
+    "resnet_v2": "tf",
+    "mobilenet": "tf",
+    "mobilenet_v2": "tf",
+    "inception_v3": "tf",
+    "inception_resnet_v2": "tf",
+    "xception": "tf",
+    "nasnet": "tf",
+    "densenet": "torch",
+    "mobilenet_v3": "itself",
+    "efficientnet": "itself",
+    "efficientnet_v2": "itself",
+    "convnext": "itself",
+}
+
+_REBUILD = "Rebuild the network in Python: -m FILE.py:factory --weights FILE.weights.h5"
+_MODEL_MODULES = re.compile(
+    r"builtins|keras(\.(layers|models|initializers|regularizers|constraints|activations|ops|random"
+    r"|dtype_policies|optimizers|losses|metrics|quantizers|applications)(\.\w+)*)?"
+    r"|keras\.src\.(ops|layers|models|engine|random)(\.\w+)*"
+)
+
+_RAW = Preprocess(scale=255.0, origin="0…255: the network begins with its own Rescaling")
+
+
+def import_keras(what: str) -> Any:
+    """Keras, on its torch backend unless the user has chosen another."""
+    if "keras" not in sys.modules:
+        os.environ.setdefault("KERAS_BACKEND", "torch")
+    try:
+        import keras
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "keras":
+            raise MissingDependency("keras", what, "keras") from None
+        backend = os.environ.get("KERAS_BACKEND")
+        raise ModelError(
+            f"{what} needs Keras, whose {backend} backend does not start: {one_line(error)}. "
+            "Set KERAS_BACKEND=torch"
+        ) from None
+    return keras
+
+
+def from_keras(model: Any, name: str, input: Input | None = None) -> Model:
+    """A live ``keras.Model``."""
+    keras = import_keras(name)
+    backend = keras.backend.backend()
+    kind = _kind(backend)
+    if kind is None:
+        raise ModelError(
+            f"{name} lives on Keras's {backend} backend. Set KERAS_BACKEND=torch before Keras is "
+            "imported, and load the model again"
+        )
+    if input is None:
+        channels, size, depth = _shape(model)
+        own = _RAW if _rescales(model) else UNKNOWN_PREPROCESS
+        input = Input(channels or 3, own.at(size) if size else own, depth=depth)
+    return kind(model, name, input)
+
+
+def _rescales(model: Any) -> bool:
+    """Whether a network begins by dividing 0…255 down itself."""
+    first = [la for la in getattr(model, "layers", []) if type(la).__name__ != "InputLayer"][:3]
+    scales = [getattr(la, "scale", 1) for la in first if type(la).__name__ == "Rescaling"]
+    return any(isinstance(scale, float) and 0 < scale < 0.05 for scale in scales)
+
+
+def _kind(backend: str) -> type[KerasModel] | None:
+    """The ``Model`` for a backend of Keras."""
+    if backend == "torch":
+        from convscope._models.keras import KerasModel
+
+        return KerasModel
+    if backend in ("tensorflow", "jax"):
+        from convscope._models.bridged import BridgedModel
+
+        return BridgedModel
+    return None
+
+
+def _shape(model: Any) -> tuple[int | None, tuple[int, int] | None, int]:
+    """Channels, ``(height, width)`` and slices of a model's first input, as far as it says."""
+    from convscope._models.keras import channels_last
+
+    shape = getattr(model, "input_shape", None) if getattr(model, "inputs", None) else None
+    if isinstance(shape, list) and shape:
+        shape = shape[0]
+    if not isinstance(shape, tuple) or len(shape) not in (4, 5):
+        return None, None, 0
+    last = channels_last(model)
+    channels = shape[-1] if last else shape[1]
+    *slices, height, width = shape[1:-1] if last else shape[2:]
+    depth = slices[0] if slices else 1
+    known = bool(depth and height and width)
+    return channels, (depth * height, width) if known else None, depth if slices and known else 0
+
+
+def from_applications(name: str, options: dict[str, Any], weights: str | Path | None) -> Model:
+    """A model of ``keras.applications`` with the preprocessing it was trained with."""
+    keras = import_keras(f"keras:{name}")
+    builders = {n: f for n, f in vars(keras.applications).items() if n[0].isupper()}
+    if name not in builders:
+        raise ModelError(f"No model {name!r} in keras.applications.{closest(name, builders)}")
+    if weights is not None:
+        options["weights"] = None
+    try:
+        model = builders[name](**options)
+    except Exception as error:
+        raise _cannot_build(name, error) from error
+    if weights is not None:
+        load_weights(model, Path(weights))
+    module = builders[name].__module__.rpartition(".")[2]
+    channels, size, _ = _shape(model)
+    preprocess = _application_preprocess(module, size or (224, 224))
+    thousand = options.get("include_top", True) and options.get("classes", 1000) == 1000
+    classes = imagenet_classes() if thousand else ()
+    return from_keras(model, name, Input(channels or 3, preprocess, classes))
+
+
+def _application_preprocess(module: str, size: tuple[int, int]) -> Preprocess:
+    if module not in _MODE_OF:
+        return UNKNOWN_PREPROCESS.at(size)
+    # Keras leaves resizing to the user; a center crop at 7/8 is the usual evaluation.
+    return replace(
+        _MODES[_MODE_OF[module]],
+        size=size,
+        resize=round(size[0] * 8 / 7) if size[0] == size[1] else None,
+        interpolation="bicubic",
+        origin=f"keras.applications.{module}; resize and crop as usual for ImageNet",
+    )
+
+
+def _cannot_build(name: str, error: Exception) -> ModelError:
+    text = one_line(error, 2000)
+    url = re.search(r"https?://\S+?(?=[\s:,)]|$)", text)
+    if "URL fetch failure" in text and url:
+        folder = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
+        path = folder / url[0].rpartition("/")[2]
+        return no_network(f"keras:{name}", url[0], path, text.rpartition(" -- ")[2])
+    return ModelError(f"keras:{name} raised {type(error).__name__}: {text[:240]}")
+
+
+def load_weights(model: Any, path: Path) -> None:
+    """Put a ``.weights.h5`` (or old ``.h5``) file into a Keras model."""
+    if not path.is_file():
+        raise WeightsError(f"No weights {str(path)!r}.{near_files(path)}")
+    try:
+        model.load_weights(str(path))
+    except Exception as error:
+        raise WeightsError(f"{path} does not fit {model.name}: {one_line(error)}") from None
+
+
+def from_file(path: Path, weights: str | Path | None) -> Model:
+    """A ``.keras`` or ``.h5`` file, refused where it would run code."""
+    keras = import_keras(str(path))
+    _refuse_code(_configuration(path), path, keras)
+    try:
+        model = keras.models.load_model(str(path), compile=False, safe_mode=True)
+    except Exception as error:
+        line = f"{type(error).__name__}: {one_line(error)}"
+        raise ModelError(f"{path} cannot be loaded: {line}. {_REBUILD}") from error
+    if weights is not None:
+        load_weights(model, Path(weights))
+    return from_keras(model, str(path))
+
+
+def _configuration(path: Path) -> Any:
+    """The model's configuration, read without building anything."""
+    try:
+        if path.suffix.lower() == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                return json.loads(archive.read("config.json"))
+        h5py = imported("h5py", "h5py", str(path), "keras")
+        with h5py.File(path) as file:
+            text = file.attrs.get("model_config")
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path} is not a Keras model file: {one_line(error, 160)}") from None
+    if text is None:
+        raise ModelError(
+            f"{path} holds weights without a network. Give it: -m FILE.py:factory --weights {path}"
+        )
+    return json.loads(text)
+
+
+def _refuse_code(configuration: Any, path: Path, keras: Any) -> None:
+    """Refuse Lambda layers, and whatever comes from outside the parts of Keras that make models.
+
+    A class that the running program has registered with Keras itself is let through.
+    """
+    for node in _nodes(configuration):
+        kind, module = str(node.get("class_name")), str(node.get("module") or "keras")
+        registered = str(node.get("registered_name") or "")
+        if {_last(kind), _last(registered)} & {"Lambda", "__lambda__"}:
+            part = "function of its own" if _last(kind) == "__lambda__" else "Lambda layer"
+            raise UnsafeFile(
+                f"{path} holds a {part}, which runs code when the file is opened. {_REBUILD}"
+            )
+        if not _MODEL_MODULES.fullmatch(module) and (
+            registered not in keras.saving.get_custom_objects()
+        ):
+            raise UnsafeFile(f"{path} wants to import {module}.{kind}. {_REBUILD}")
+
+
+def _last(name: str) -> str:
+    """``Lambda`` of ``keras>Lambda`` or ``layers.Lambda``."""
+    return re.split(r"[.>]", name)[-1]
+
+
+def _nodes(value: Any) -> Iterator[dict[str, Any]]:
+    """Every serialized object in a configuration."""
+    if isinstance(value, dict):
+        if "class_name" in value:
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _nodes(item)

@@ -1,0 +1,105 @@
+"""What stands around a network, or in its place: compiled, parallel, quantized, exported."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convscope._errors import ModelError
+
+_NO_MODEL = {
+    "ExportedProgram": "An exported program has no modules left to look into. Give the nn.Module "
+    "it was made from",
+    "ModelProto": "ONNX is not read. Give the network it was exported from",
+    "InferenceSession": "ONNX is not read. Give the network it was exported from",
+    "Interpreter": "TensorFlow Lite is not read. Give the Keras model it was converted from",
+    "dict": "A dict holds at most weights, not their network. Build it, and "
+    "network.load_state_dict(...)",
+    "function": "A function is no model. Give what it returns",
+}
+_NO_MODEL["OrderedDict"] = _NO_MODEL["dict"]
+
+
+def no_model(value: Any) -> ModelError:
+    """What to say of a value that is no model, and what to give instead."""
+    kind = type(value).__name__
+    return ModelError(
+        _NO_MODEL.get(kind)
+        or f"A {kind} is no model. Give a name such as 'torchvision:vgg16', a file, an nn.Module "
+        "or a keras.Model"
+    )
+
+
+def unwrapped(module: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The network inside ``torch.compile`` and ``DataParallel``; a lone layer gets a network."""
+    while True:
+        if is_compiled(module):
+            inside = module._orig_mod
+        elif isinstance(module, nn.DataParallel) or _is_named(module, "DistributedDataParallel"):
+            inside = module.module
+        else:
+            break
+        assert isinstance(inside, nn.Module)
+        name = type(inside).__name__ if name == type(module).__name__ else name
+        module = inside
+    if _is_named(module, "FullyShardedDataParallel") or _spread(module):
+        raise ModelError(
+            f"{name} has its weights spread over several processes (FSDP). Load its full "
+            "state_dict into the plain network, and give that"
+        )
+    return _as_network(module), name
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether this is what ``torch.compile`` puts around a module."""
+    return _is_named(module, "OptimizedModule") and "_orig_mod" in module._modules
+
+
+def uncompiled(modules: Iterable[nn.Module]) -> AbstractContextManager[Any]:
+    """Compiled parts run as they are written for a while, so that hooks see what they compute."""
+    compiled = (m for m in modules if is_compiled(m) or m._compiled_call_impl is not None)
+    if next(compiled, None) is None:
+        return nullcontext()
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
+def plain_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """``named_modules`` but for the wrappers of compiled parts, and TorchScript inside."""
+    scripted: list[str] = []
+    for path, module in root.named_modules():
+        if any(path.startswith(above) for above in scripted):
+            continue
+        if path and isinstance(module, torch.jit.ScriptModule):
+            scripted.append(f"{path}.")
+        elif not is_compiled(module):
+            yield ".".join(part for part in path.split(".") if part != "_orig_mod"), module
+
+
+def _as_network(module: nn.Module) -> nn.Module:
+    """A lone layer has no path: it becomes the one layer of a network."""
+    if isinstance(module, torch.jit.ScriptModule) or type(module).__module__[:9] != "torch.nn.":
+        return module
+    if next(module.children(), None) is not None:
+        return module
+    network = nn.Sequential()
+    network.add_module(type(module).__name__.lower(), module)
+    return network
+
+
+def _is_named(module: nn.Module, name: str) -> bool:
+    return any(kind.__name__ == name for kind in type(module).__mro__)
+
+
+def _spread(module: nn.Module) -> bool:
+    """Whether weights are pieces of tensors on several devices."""
+    if "torch.distributed.tensor" not in sys.modules:
+        return False
+    kind: type = sys.modules["torch.distributed.tensor"].DTensor
+    held: Iterable[Tensor] = module.parameters()
+    return any(isinstance(tensor, kind) for tensor in held)

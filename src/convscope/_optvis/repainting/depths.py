@@ -1,0 +1,60 @@
+"""Which layers to take where none are named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from convscope._errors import ModelError
+from convscope._layers import Layer
+from convscope._models import Model
+
+_ACTIVATIONS = ("relu", "elu", "gelu", "silu", "swish", "mish", "activation")
+
+
+def depths(model: Model) -> list[str]:
+    """The network's results from shallow to deep: its blocks, else activations, else convolutions.
+
+    After the nonlinearity where there is one: what is negative before it means nothing to the next
+    layer.
+    """
+    maps = [layer for layer in model.layers if layer.is_map and min(layer.shape[1:]) > 1]  # type: ignore[index]
+    blocks = _blocks(maps)
+    after = [layer for layer in maps if not layer.container and _is_activation(layer)]
+    if blocks:
+        first = maps.index(blocks[0])
+        stem = [layer for layer in after if maps.index(layer) < first][:1]
+        return [layer.path for layer in (*stem, *blocks)]
+    convolutions = [la for la in maps if "conv" in la.families and not la.path.endswith("/pre")]
+    found = after if len(after) >= max(1, len(convolutions) / 2) else convolutions or maps
+    if model.input.depth:
+        raise ModelError(f"{model.name} takes volumes, and this paints over pictures")
+    if not found:
+        raise ModelError(f"{model.name} has no layer of maps. Name a layer. See: convscope layers")
+    return [layer.path for layer in found]
+
+
+def _blocks(maps: Sequence[Layer]) -> list[Layer]:
+    """Containers of the kind that comes most often, four times at least."""
+    by_kind: dict[str, list[Layer]] = {}
+    for layer in maps:
+        if layer.container and layer.kind != "Sequential":
+            by_kind.setdefault(layer.kind, []).append(layer)
+    often = [layers for layers in by_kind.values() if len(layers) > 3]
+    return max(often, key=lambda layers: sum(la.parameters for la in layers), default=[])
+
+
+def _is_activation(layer: Layer) -> bool:
+    return any(word in layer.kind.lower() for word in _ACTIVATIONS)
+
+
+def at_depth(paths: Sequence[str], share: float) -> str:
+    """The one at this share of the depth, 0…1."""
+    return paths[int(share * (len(paths) - 1) + 0.5)]
+
+
+def shallow(paths: Sequence[str], share: float, most: int) -> list[str]:
+    """At most so many at equal steps among the first ``share`` of them."""
+    kept = paths[: int(share * (len(paths) - 1)) + 1]
+    if len(kept) <= most:
+        return list(kept)
+    return [kept[round(k * (len(kept) - 1) / (most - 1))] for k in range(most)]

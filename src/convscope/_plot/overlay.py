@@ -1,0 +1,93 @@
+"""A map over the picture it belongs to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from convscope._errors import UsageError
+from convscope._plot.colors import FLAT, LEVELS, MIDDLE, NAN, palette
+from convscope._plot.quantize import quantize
+
+_GRAY = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def overlay(
+    picture: NDArray[np.uint8],
+    values: NDArray[Any],
+    *,
+    cmap: str = "viridis",
+    low: float | None = None,
+    high: float | None = None,
+    opacity: float = 0.6,
+    box: tuple[int, int, int, int] | None = None,
+    fade: bool = False,
+) -> NDArray[np.uint8]:
+    """Lay the map ``values``, ``(h, w)``, over ``picture``, ``(H, W, 3)`` uint8; same shape back.
+
+    - ``low``, ``high``: the values at the ends of the color map; the map's own extremes by default
+    - ``opacity``: 0 (only the picture) … 1 (only the map)
+    - ``box``: left, top, right, bottom of the map in the picture's pixels (right and bottom
+      excluded); the whole picture by default. Outside it the picture stays as it is.
+    - ``fade``: the nearer a value is to 0 (the middle of ``signed``, else the low end), the more of
+      the picture shows through
+
+    The picture turns gray under the map, so that every hue seen is the map's. The map is enlarged
+    by nearest neighbor: its positions stay countable. NaN and ±inf are opaque in their reserved
+    colors.
+    """
+    _check(picture, values, opacity)
+    height, width = picture.shape[:2]
+    left, top, right, bottom = box or (0, 0, width, height)
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise UsageError(
+            f"Box {(left, top, right, bottom)} is not inside the {width}×{height} picture. "
+            f"Nearest: {(max(0, left), max(0, top), min(width, right), min(height, bottom))}."
+        )
+    indices = _indices(values, cmap, low, high)
+    colors = palette(cmap, "light").astype(np.float32)
+    indices = np.asarray(Image.fromarray(indices).resize((right - left, bottom - top), 0))
+    under = picture[top:bottom, left:right].astype(np.float32) @ _GRAY
+    cover = opacity * _prominence(indices, cmap) if fade else opacity
+    share = np.where(indices >= NAN, 1.0, np.where(indices == FLAT, 0.0, cover))[..., None]
+    mixed = (1 - share) * under[..., None] + share * colors[indices]
+    result = picture.copy()
+    result[top:bottom, left:right] = np.rint(mixed).astype(np.uint8)
+    return result
+
+
+def _prominence(indices: NDArray[np.uint8], cmap: str) -> NDArray[np.float32]:
+    """How far colors stand out from that of 0, 0 … 1; the root lets half a value be seen."""
+    levels = indices.astype(np.float32)
+    if cmap == "signed":
+        return np.sqrt(np.minimum(np.abs(levels - MIDDLE) / MIDDLE, 1))
+    return np.sqrt(np.minimum(levels / (LEVELS - 1), 1))
+
+
+def _indices(
+    values: NDArray[Any], cmap: str, low: float | None, high: float | None
+) -> NDArray[np.uint8]:
+    signed = cmap == "signed"
+    own = quantize(values[None], signed=signed)
+    bottom = float(own.low[0]) if low is None else low
+    top = float(own.high[0]) if high is None else high
+    if not bottom < top:  # zero, constant, or nothing finite: no colors to give
+        return np.asarray(own.indices[0], np.uint8)
+    return np.asarray(quantize(values[None], (bottom, top), signed=signed).indices[0], np.uint8)
+
+
+def _check(picture: NDArray[np.uint8], values: NDArray[Any], opacity: float) -> None:
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise UsageError(
+            f"An overlay needs a picture (height, width, 3) uint8, not {picture.shape} "
+            f"{picture.dtype}. Try Image.convert('RGB')."
+        )
+    if np.ndim(values) != 2:
+        raise UsageError(
+            f"An overlay takes one map (height, width), not {np.shape(values)}. Try values[0]."
+        )
+    if not 0 <= opacity <= 1:
+        raise UsageError(f"Opacity runs from 0 to 1, not {opacity:g}.")

@@ -1,0 +1,147 @@
+"""The sheet: every picture convscope makes, from a grid of maps to a contact sheet, is one."""
+
+from __future__ import annotations
+
+import base64
+import html
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+from PIL import Image
+
+from convscope._errors import UsageError
+from convscope._plot import output
+from convscope._plot.colors import TABLES, THEMES, Theme, known
+from convscope._plot.draw import draw
+from convscope._plot.layout import Layout, lay_out
+from convscope._plot.legend import legend
+from convscope._plot.quantize import Range
+from convscope._plot.tiles import Section, map_tiles
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """A titled picture of tiles that says what its colors mean.
+
+    - ``title``, ``lines``: what is shown: model, layer, shape, input
+    - ``sections``: blocks of tiles, one below the other
+    - ``cmap``: the color map of all tiles that are maps: viridis, magma, gray, signed
+    - ``theme``: ``"light"`` or ``"dark"``
+    - ``cell``: the longest side of a tile in pixels to aim at (whole factors only); by default
+      maps are never reduced, and enlarged so that the sheet fills a screen
+    - ``noun``, ``group``: what a tile and a section are, for the legend's sentences
+
+    The legend is read off the tiles; the scale they are shown at is added by itself.
+    """
+
+    title: str
+    lines: tuple[str, ...]
+    sections: tuple[Section, ...]
+    cmap: str = "viridis"
+    theme: Theme = "light"
+    cell: int | None = None
+    noun: str = "channel"
+    group: str = "layer"
+
+    def __post_init__(self) -> None:
+        known("color map", self.cmap, TABLES)
+        known("theme", self.theme, THEMES)
+        if not self.title.strip() or isinstance(self.lines, str):
+            raise UsageError("A sheet needs a title, and its lines as a tuple. Name the layer.")
+        if not self.sections:
+            raise UsageError(f"Sheet {self.title!r} has no sections. Give at least one.")
+        if self.cell is not None and self.cell < 1:
+            raise UsageError(f"A cell has 1 pixel or more, not {self.cell}. Nearest: 1.")
+        for tile in (tile for section in self.sections for tile in section.tiles):
+            if self.cmap == "signed" and tile.colored and tile.low != -tile.high:
+                raise UsageError(
+                    f"Color map 'signed' needs ranges centered on zero, not {tile.low:g} to "
+                    f"{tile.high:g}. Make the tiles with signed=True."
+                )
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where every tile and text is, in pixels."""
+        return lay_out(
+            self.title,
+            self.lines,
+            self.sections,
+            cmap=self.cmap,
+            cell=self.cell,
+            noun=self.noun,
+            group=self.group,
+        )
+
+    @cached_property
+    def image(self) -> Image.Image:
+        """The picture: mode P (indices and a palette) where all tiles are maps, else RGB."""
+        return draw(self.layout, self.cmap, self.theme)
+
+    @property
+    def description(self) -> str:
+        """All of its words but the title, one statement a line: the subtitle and the legend."""
+        entries = legend(self.sections, self.cmap, self.noun, self.group)
+        colors = [
+            " ".join(filter(None, (e.low, "…" * bool(e.low), e.high, e.text))) for e in entries
+        ]
+        return "\n".join([*self.lines, *colors])
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write png, webp, jpg, svg or pdf, by the file's ending; returns the path.
+
+        Parent folders are made. An interrupted write leaves the previous file.
+        """
+        target = Path(path)
+        ending = output.ending_of(target)
+
+        def content() -> bytes:
+            if ending == ".png":
+                return self._repr_png_()
+            if ending in output.VECTOR:
+                return output.vector(self.layout, self.cmap, self.theme, self.title, ending)
+            return output.encoded(self.image, ending)
+
+        return output.write(target, content)
+
+    def plot(self) -> Figure:
+        """The same sheet as a matplotlib ``Figure`` (no pyplot state is touched)."""
+        return output.figure(self.layout, self.cmap, self.theme)
+
+    def _repr_png_(self) -> bytes:
+        enlarged = any(placed.scale > 1 for placed in self.layout.tiles)
+        return output.png(self.image, self.title, self.description, enlarged=enlarged)
+
+    def _repr_html_(self) -> str:
+        data = base64.b64encode(self._repr_png_()).decode()
+        alt = html.escape(" · ".join([self.title, *self.description.splitlines()]), quote=True)
+        size = f"width:{self.layout.width}px;max-width:100%"
+        return f'<img style="{size}" alt="{alt}" src="data:image/png;base64,{data}">'
+
+
+def map_sheet(
+    values: NDArray[Any],
+    title: str,
+    lines: Sequence[str] = (),
+    *,
+    channels: Sequence[int] | None = None,
+    columns: int | None = None,
+    range: Range = "channel",
+    cmap: str = "viridis",
+    theme: Theme = "light",
+    labels: Sequence[str] | None = None,
+) -> Sheet:
+    """The feature maps ``(C, H, W)`` of one layer as a grid; parameters as in ``map_tiles``."""
+    known("color map", cmap, TABLES)
+    tiles = map_tiles(
+        values, channels=channels, range=range, signed=cmap == "signed", labels=labels
+    )
+    section = Section("", tuple(tiles), columns)
+    return Sheet(title, tuple(lines), (section,), cmap=cmap, theme=theme)

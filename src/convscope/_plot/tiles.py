@@ -1,0 +1,246 @@
+"""Tiles: one picture each, already in colors. A sheet only puts them side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from convscope._errors import UsageError
+from convscope._plot.colors import NAN, POS_INF, RESERVED
+from convscope._plot.overlay import overlay
+from convscope._plot.quantize import NOISE, Quantized, Range, State, quantize
+from convscope._plot.text import number
+
+NAN_SPAN = float("nan")
+
+
+class Frame(NamedTuple):
+    """A rectangle to draw on a tile, in the tile's own pixels; bottom and right are excluded."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+    dashed: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """One map, kernel or picture.
+
+    - ``pixels``: ``(H, W)`` uint8 palette indices (see ``colors``), or ``(H, W, 3)`` uint8 RGB
+    - ``label``: what it is (the channel number); ``note``: small print beside it
+    - ``low``, ``high``: the values at the two ends of the color map; NaN in a plain picture
+    - ``least``, ``most``: the finite extremes of the values shown
+    - ``state``: ``"live"``, ``"zero"`` (exactly 0 everywhere), ``"constant"``, ``"nan"`` or
+      ``"inf"`` (some values are not finite), ``"picture"`` (RGB; no values)
+    - ``frames``: rectangles drawn on it, at the scale it is shown at
+    """
+
+    pixels: NDArray[np.uint8]
+    label: str = ""
+    note: str = ""
+    low: float = NAN_SPAN
+    high: float = NAN_SPAN
+    least: float = NAN_SPAN
+    most: float = NAN_SPAN
+    state: State | Literal["picture"] = "picture"
+    frames: tuple[Frame, ...] = ()
+
+    def __post_init__(self) -> None:
+        height, width = self.pixels.shape[:2]
+        for top, left, bottom, right, _ in self.frames:
+            if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+                raise UsageError(
+                    f"A frame of rows {top} to {bottom} and columns {left} to {right} is not "
+                    f"inside a tile of {height}×{width}."
+                )
+        shape, kind = self.pixels.shape, self.pixels.dtype
+        fits = len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
+        if kind != np.uint8 or not fits or self.pixels.size == 0:
+            raise UsageError(
+                f"A tile needs (height, width) or (height, width, 3) uint8, not {shape} {kind}. "
+                "Use map_tiles for values, picture_tile for pictures."
+            )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in its own pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @property
+    def colored(self) -> bool:
+        """Whether its colors stand for values of the sheet's color map."""
+        return self.low == self.low  # not NaN
+
+    @cached_property
+    def marks(self) -> tuple[int, ...]:
+        """Which reserved indices (NaN, +inf, −inf) it shows; empty where all is finite."""
+        if self.state not in ("nan", "inf"):
+            return ()
+        if self.pixels.ndim == 2:
+            return tuple(i for i in RESERVED if (self.pixels == i).any())
+        found = [i for i, rgb in RESERVED.items() if (self.pixels == rgb).all(axis=2).any()]
+        return tuple(found) or (NAN if self.state == "nan" else POS_INF,)
+
+    @property
+    def clipped(self) -> bool:
+        """Whether some values lie outside the span of the colors."""
+        return self.least < self.low or self.most > self.high
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled block of tiles.
+
+    - ``columns``: tiles in a row; by default what makes a well-proportioned sheet
+    - ``rows``, ``heads``: names of rows and columns; where given, the block is a dense matrix and
+      its tiles carry no text of their own
+    """
+
+    heading: str
+    tiles: tuple[Tile, ...]
+    columns: int | None = None
+    rows: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.tiles:
+            raise UsageError(f"Section {self.heading!r} has no tiles. Give at least one.")
+        if self.columns is not None and self.columns < 1:
+            raise UsageError(f"A grid needs 1 column or more, not {self.columns}. Nearest: 1.")
+
+    @property
+    def matrix(self) -> bool:
+        """Whether rows and columns are named instead of tiles."""
+        return bool(self.rows or self.heads)
+
+
+def map_tiles(
+    values: NDArray[Any],
+    *,
+    channels: Sequence[int] | None = None,
+    range: Range = "channel",
+    signed: bool = False,
+    labels: Sequence[str] | None = None,
+) -> list[Tile]:
+    """Feature maps ``(C, H, W)`` as tiles, one per channel.
+
+    - ``channels``: which ones, in which order; all by default
+    - ``range``: colors span each ``"channel"``'s own minimum to maximum, the ``"layer"``'s (over
+      all of ``values``, not only the chosen ones), or ``(low, high)``
+    - ``signed``: the span is symmetric about zero, for the color map ``signed``
+    - ``labels``: instead of the channel numbers
+
+    >>> [tile.state for tile in map_tiles(np.stack([np.zeros((4, 4)), np.eye(4)]))]
+    ['zero', 'live']
+    """
+    done = quantize(values, range, channels=channels, signed=signed)
+    if labels is None:
+        numbers = np.arange(len(values)) if channels is None else channels
+        labels = [str(int(number)) for number in numbers]
+    if len(labels) != len(done.indices):
+        raise UsageError(f"{len(labels)} labels for {len(done.indices)} maps. Give one for each.")
+    return _tiles(done, labels)
+
+
+def _tiles(done: Quantized, labels: Sequence[str]) -> list[Tile]:
+    ends = (span.tolist() for span in (done.low, done.high, done.least, done.most))
+    rows = zip(done.indices, labels, *ends, done.states, strict=True)
+    return [Tile(pixels, label, "", *rest) for pixels, label, *rest in rows]
+
+
+def picture_tile(picture: ArrayLike, label: str = "", note: str = "") -> Tile:
+    """A picture ``(H, W, 3)`` or ``(H, W)`` uint8, shown as it is (``(H, W)`` is gray)."""
+    pixels = np.asarray(picture)
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+    return Tile(pixels, label, note)
+
+
+def overlay_tile(
+    picture: NDArray[np.uint8],
+    values: NDArray[Any],
+    label: str = "",
+    note: str = "",
+    *,
+    cmap: str = "viridis",
+    range: Range = "channel",
+    opacity: float = 0.6,
+    box: tuple[int, int, int, int] | None = None,
+    fade: bool = False,
+) -> Tile:
+    """A map ``(h, w)`` laid over a picture ``(H, W, 3)`` uint8; see ``overlay``."""
+    done = quantize(np.asarray(values)[None], range, signed=cmap == "signed")
+    low, high = float(done.low[0]), float(done.high[0])
+    pixels = overlay(
+        picture, values, cmap=cmap, low=low, high=high, opacity=opacity, box=box, fade=fade
+    )
+    least, most = float(done.least[0]), float(done.most[0])
+    return Tile(pixels, label, note, low, high, least, most, done.states[0])
+
+
+def rgb_filter_tiles(weights: NDArray[Any], *, channels: Sequence[int] | None = None) -> list[Tile]:
+    """First-layer filters ``(O, 3, kh, kw)`` as pictures: mid-gray is 0, see ``RGB_FILTERS``."""
+    block = _weights(weights)
+    if block.shape[1] != 3:
+        raise UsageError(
+            f"RGB filters need 3 input channels, not {block.shape[1]}. Use kernel_tiles instead."
+        )
+    chosen = np.arange(len(block)) if channels is None else np.asarray(list(channels), np.intp)
+    return [_rgb_filter(block[index], str(index)) for index in chosen]
+
+
+def _rgb_filter(weights: NDArray[np.float32], label: str) -> Tile:
+    good = np.isfinite(weights)
+    known = np.where(good, weights, 0)
+    most = float(np.abs(known).max())
+    levels = np.rint(127.5 + 127.5 * known / (most or 1.0)).astype(np.uint8)
+    pixels = np.ascontiguousarray(levels.transpose(1, 2, 0))
+    state: State | Literal["picture"] = "picture"
+    if not good.all():
+        state = "nan" if np.isnan(weights).any() else "inf"
+        pixels[~good.all(axis=0)] = RESERVED[NAN if state == "nan" else POS_INF]
+    elif np.ptp(known) <= NOISE * most:
+        state = "constant" if most else "zero"
+    note = f"±{number(most)}" if state == "picture" else ""
+    ends = (float(known.min()), float(known.max()))
+    return Tile(pixels, label, note, least=ends[0], most=ends[1], state=state)
+
+
+RGB_FILTERS = "weights as red, green, blue: mid-gray = 0, each filter ± its own largest weight"
+
+
+def kernel_tiles(
+    weights: NDArray[Any],
+    *,
+    outputs: Sequence[int] | None = None,
+    inputs: Sequence[int] | None = None,
+    range: Range = "layer",
+) -> list[Tile]:
+    """Deeper filters ``(O, I, kh, kw)`` as one tile per kernel, output by output, signed.
+
+    For a section with ``columns=len(inputs)``, ``rows`` and ``heads``.
+    """
+    block = _weights(weights)
+    rows = np.arange(block.shape[0]) if outputs is None else np.asarray(list(outputs), np.intp)
+    heads = np.arange(block.shape[1]) if inputs is None else np.asarray(list(inputs), np.intp)
+    flat = block.reshape(-1, *block.shape[2:])
+    chosen = (rows[:, None] * block.shape[1] + heads).reshape(-1)
+    labels = [f"{o}←{i}" for o in rows for i in heads]
+    return map_tiles(flat, channels=chosen.tolist(), range=range, signed=True, labels=labels)
+
+
+def _weights(weights: NDArray[Any]) -> NDArray[np.float32]:
+    block = np.asarray(weights, dtype=np.float32)
+    if block.ndim != 4:
+        raise UsageError(
+            f"Filters need shape (outputs, inputs, height, width), not {block.shape}. "
+            "Pass the weights of a convolution."
+        )
+    return block

@@ -1,7 +1,0 @@
-"""Datasets: where pictures, their ids and their labels come from."""
-
-from convscope.data.base import Dataset, Item, Subset
-from convscope.data.readers import open_dataset, split_dataset
-from convscope.data.shapes import Shapes
-
-__all__ = ["Dataset", "Item", "Shapes", "Subset", "open_dataset", "split_dataset"]

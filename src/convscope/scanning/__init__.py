@@ -1,5 +1,0 @@
-"""Scanning a dataset: what every channel of a network responds to, in one pass."""
-
-from convscope.scanning.sweep import Step, scan
-
-__all__ = ["Step", "scan"]
