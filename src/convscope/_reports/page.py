@@ -108,7 +108,7 @@ class Page:
                 tag("h2", part.heading, id=f"{part.name}-h"),
                 part.content,
                 id=part.name,
-                aria_labeledby=f"{part.name}-h",
+                aria_labelledby=f"{part.name}-h",
             )
             for part in self.parts
         ]

@@ -49,7 +49,7 @@ export async function home(room) {
   }
   const tab = view.tab === "why" ? "why" : "maps";
   room.append(tabs({ maps: "Through the depth", why: "Why this answer" }, tab, "What to see of the network", (to) => go({ tab: to })));
-  const body = h("div", { role: "tabpanel", id: "panel", "aria-labeledby": `tab-${tab}` });
+  const body = h("div", { role: "tabpanel", id: "panel", "aria-labelledby": `tab-${tab}` });
   room.append(body);
   return tab === "why" ? why(body) : depths(body, one);
 }

@@ -38,7 +38,7 @@ export async function layer(room) {
   const one = layerOf();
   const known = (tab) => tab === "maps" || (tab === "filters" && one.kernel) || (tab === "examples" && one.atlas) || (tab === "optimized" && one.shape);
   const tab = known(view.tab) ? view.tab : "maps";
-  const body = h("div", { role: "tabpanel", id: "panel", "aria-labeledby": `tab-${tab}` });
+  const body = h("div", { role: "tabpanel", id: "panel", "aria-labelledby": `tab-${tab}` });
   const facts = h("p.facts", null, one.kind && h("span", null, one.kind), one.shape && h("span", null, one.shape.join("×")),
     one.parameters > 0 && h("span", null, plural(one.parameters, "parameter")),
     one.field && h("span", null, `receptive field ${one.field}`));
