@@ -15,7 +15,7 @@ import convscope as cs
 from convscope._app import page as files
 from convscope._plot import colors
 
-STATIC = Path(cs.__file__).parent / "web" / "static"
+STATIC = Path(cs.__file__).parent / "_app" / "static"
 SCREENS = [
     "#/",
     "#/layer/1",

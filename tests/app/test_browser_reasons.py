@@ -285,7 +285,7 @@ def test_comparing_explaining_and_saving_by_keyboard_alone(chromium, address, pa
 def test_the_sheet_of_keys_names_every_key_that_does_something(chromium, address, pair):
     import re
 
-    static = Path(cs.__file__).parent / "web" / "static"
+    static = Path(cs.__file__).parent / "_app" / "static"
     source = (static / "keys.js").read_text()
     table = source.split("const KEYS = {")[1].split("\n};")[0]
     keys = set(re.findall(r"""(?:^|[{,]\s*|\s)(?:"(.)"|([a-zA-Z])):\s*(?:\(|\w)""", table))
