@@ -22,6 +22,7 @@ import convscope as cs
 from convscope._atlas.folder import only_writer, write_manifest
 from convscope._data import open_dataset
 from convscope._errors import AtlasError, DatasetError, UsageError
+from convscope._images import decode
 
 SMALL: dict[str, Any] = {"batch": 4, "shard": 12, "top": 5}
 
@@ -449,7 +450,7 @@ def test_a_picture_of_fifty_megapixels_and_one_that_is_too_large(
     (tmp_path / "d").mkdir()
     Image.new("L", (8000, 6250), 200).save(tmp_path / "d" / "large.png", compress_level=1)
     Image.new("L", (20, 20), 10).save(tmp_path / "d" / "small.png")
-    monkeypatch.setattr("convscope._images.MAX_PIXELS", 51_000_000)
+    monkeypatch.setattr(sys.modules[decode.__module__], "MAX_PIXELS", 51_000_000)
     Image.new("1", (8000, 6400)).save(tmp_path / "d" / "bomb.png")
     atlas = cs.scan(model, tmp_path / "d", tmp_path / "atlas", "0")
     assert (atlas.images, [one["id"] for one in atlas.skipped]) == (2, ["bomb.png"])

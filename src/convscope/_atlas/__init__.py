@@ -12,11 +12,11 @@ Reading needs numpy, Pillow and safetensors; no framework is loaded and no code 
 
 **manifest.json**: ``convscope_atlas`` (the format, 1), ``version``; ``model`` (``name``, ``title``,
 ``fingerprint``, ``preprocess`` in words, ``channels``, ``classes``, ``note``, ``untrained``);
-``dataset`` (``name``, ``fingerprint``, ``images``, ``classes``, ``labeled``); ``settings``
-(``layers``, ``top``, ``sample``, ``seed``, ``pooled``, ``by class``, ``size`` (height, width),
-``batch``, ``shard``); ``layers`` (``path``, ``kind``, ``shape``, ``families``, ``field``: ``text``,
-``size``, ``stride``, ``known``, ``gated``; ``gate``: the ReLU its values go through next;
-``kernel``: the layer whose filters make its channels); ``made_with`` (versions, threads); ``state``
+``dataset`` (``name``, ``fingerprint``, ``images``, ``classes``, ``labelled``, ``drawn``);
+``settings`` (``layers``, ``top``, ``sample``, ``seed``, ``pooled``, ``by class``, ``size`` (height,
+width), ``batch``, ``shard``); ``layers`` (``path``, ``kind``, ``shape``, ``families``,
+``field``: ``text``, ``size``, ``stride``, ``known``, ``gated``; ``gate``: the ReLU its values go
+through next; ``kernel``: the layer whose filters make its channels); ``made_with`` (versions, threads); ``state``
 (``complete``, ``shards``, ``images`` scanned, ``skipped``); ``skipped`` (``index``, ``id``,
 ``reason``; the first 10,000).
 

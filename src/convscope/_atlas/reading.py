@@ -140,7 +140,7 @@ class Atlas:
 
     @property
     def labeled(self) -> bool:
-        return bool(self.manifest["dataset"]["labeled"])
+        return bool(self.manifest["dataset"]["labelled"])
 
     @cached_property
     def _listing(self) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import abc
 import hashlib
 from collections.abc import Sequence
+from os import PathLike
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,3 +83,15 @@ class Subset(Dataset):
 
     def contents(self) -> bytes:
         return self.parent.contents()
+
+
+class SizedSequence(Protocol):
+    """What a list, a torch Dataset with a length and a Hugging Face dataset have in common."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+DatasetLike = str | PathLike[str] | Dataset | SizedSequence
+"""What ``open_dataset`` takes: a path, a specification such as ``shapes,count=100``, a ``Dataset``,
+or a sequence of images, of ``(image, label)`` pairs, or of rows with named columns."""

@@ -209,7 +209,7 @@ class _Sweep:
         }
         dataset = identity["dataset"] | {
             "classes": list(self.dataset.classes),
-            "labeled": self.dataset.labels is not None,
+            "labelled": self.dataset.labels is not None,
             "drawn": self.model.drawing() if self.dataset.numbers else "",
         }
         write_listing(self.folder, self.dataset.ids, self.dataset.labels)
