@@ -16,9 +16,9 @@ Reading needs numpy, Pillow and safetensors; no framework is loaded and no code 
 ``settings`` (``layers``, ``top``, ``sample``, ``seed``, ``pooled``, ``by class``, ``size`` (height,
 width), ``batch``, ``shard``); ``layers`` (``path``, ``kind``, ``shape``, ``families``,
 ``field``: ``text``, ``size``, ``stride``, ``known``, ``gated``; ``gate``: the ReLU its values go
-through next; ``kernel``: the layer whose filters make its channels); ``made_with`` (versions, threads); ``state``
-(``complete``, ``shards``, ``images`` scanned, ``skipped``); ``skipped`` (``index``, ``id``,
-``reason``; the first 10,000).
+through next; ``kernel``: the layer whose filters make its channels); ``made_with`` (versions,
+threads); ``state`` (``complete``, ``shards``, ``images`` scanned, ``skipped``);
+``skipped`` (``index``, ``id``, ``reason``; the first 10,000).
 
 **summary.safetensors**: arrays named ``NAME/PATH``, for every layer PATH, of C channels:
 
