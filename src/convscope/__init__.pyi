@@ -10,7 +10,7 @@ from ._app import serve as serve
 from ._app import show as show
 from ._atlas import Atlas as Atlas
 from ._atlas import open_atlas as open_atlas
-from ._attribution import attribute as attribute
+from ._attribution.attribute import attribute as attribute
 from ._comparison import checkpoints as checkpoints
 from ._comparison import compare as compare
 from ._data import open_dataset as open_dataset

@@ -119,11 +119,11 @@ def test_why_is_a_map_over_the_picture_for_a_chosen_class(chromium, address, pai
         alpha = np.rint(230 * np.abs(found) / np.abs(found).max())
         assert np.abs(drawn[..., 3] - alpha).max() <= 1
         page.select_option("#method", "occlusion")  # a job
-        visit.until(page, "document.querySelector('.why .words').innerText.includes('occlusion')")
+        visit.until(page, "document.querySelector('.why .words').innerText.includes('Occlusion:')")
         whole = page.url
         page.goto("about:blank")
         visit.open_view(page, whole)
-        visit.until(page, "document.querySelector('.why .words').innerText.includes('occlusion')")
+        visit.until(page, "document.querySelector('.why .words').innerText.includes('Occlusion:')")
         assert page.evaluate(
             "document.querySelector('#target').selectedOptions[0].text"
         ).startswith("dog")

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import convscope as cs
-from convscope._attribution import Attribution
+from convscope._attribution.attribution_result import Attribution
 from convscope._attribution.evidence import alike
 from convscope._errors import ConvscopeError, ModelError, UnknownLayer, UsageError
 
@@ -272,8 +272,8 @@ def test_a_step_without_a_gradient_is_told_of_in_one_line() -> None:
 def test_other_errors_are_one_line(model: Any) -> None:
     with pytest.raises(UsageError, match=r"No method 'grad-cam'. Close: 'gradcam'. Known"):
         cs.attribute(model, _image(), method="grad-cam")
-    with pytest.raises(UsageError, match=r"No baseline 'gray'. Close: 'gray'"):
-        cs.attribute(model, _image(), baseline="gray")
+    with pytest.raises(UsageError, match=r"No baseline 'grey'. Close: 'gray'"):
+        cs.attribute(model, _image(), baseline="grey")
     with pytest.raises(UsageError, match="A blurred baseline needs a picture"):
         cs.attribute(model, _image(), baseline="blurred")
     with pytest.raises(UsageError, match="2 images were given"):
@@ -302,10 +302,10 @@ def test_the_sheet_says_what_it_shows(patch: Any, tmp_path: Path) -> None:
     assert labels == [
         "what the model sees",
         "Grad-CAM",
-        "integrated gradients",
-        "gradient × input",
+        "Integrated gradients",
+        "Gradient × input",
         "SmoothGrad",
-        "occlusion",
+        "Occlusion",
     ]
     assert [s.heading for s in sheet.sections[1:3]] == [
         "channels of conv, gradient × activation",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Any
 
 from convscope._app import wire
 from convscope._app.answers import BINARY, Answer, as_json, short, within
-from convscope._app.reasons import FAST
 from convscope._app.session import Session
 from convscope._attribution.methods import METHODS
 from convscope._errors import ConvscopeError, ModelError, UnknownLayer
@@ -52,10 +52,13 @@ def _can(session: Session, live: bool) -> dict[str, Any]:
         "exact": live,
         "jobs": live,
         "kernels": session.state == "ready",
-        "attribution": list(METHODS) if live and find_spec("captum") else [],
-        "fast": list(FAST),
+        "attribution": _attribution_methods() if live and find_spec("captum") else [],
         "findings": session.atlas is not None,
     }
+
+
+def _attribution_methods() -> list[dict[str, Any]]:
+    return [asdict(method) for method in METHODS.values()]
 
 
 def _loaded(network: Model) -> dict[str, Any]:

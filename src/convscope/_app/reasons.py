@@ -9,14 +9,14 @@ import numpy as np
 
 from convscope._app.answers import Answer, as_json, short, within
 from convscope._app.session import Session
-from convscope._attribution import Attribution, attribute, channel_shares
-from convscope._attribution.methods import METHODS
+from convscope._attribution.attribute import attribute, channel_shares
+from convscope._attribution.attribution_result import Attribution
+from convscope._attribution.methods import select_methods
 from convscope._data import Shapes
 from convscope._errors import UnknownLayer, UsageError
 from convscope._models import Model
 from convscope._sensitivity import LayerSensitivity, sensitivity
 
-FAST = ("gradcam", "gradient_x_input")  # the others are jobs
 _PICTURES = 32
 
 Unit = tuple[int, int]
@@ -56,8 +56,7 @@ def explained(
     unit: Unit | None,
 ) -> Attribution:
     """The same with its numbers, by ``model``: the session's, or its copy. Made once."""
-    if method not in METHODS:
-        raise UsageError(f"No method {method[:40]!r}. Known: {', '.join(METHODS)}")
+    select_methods(method)
     slide, what = session.slide(id), target_of(session, target, unit)
     found: Attribution = session.once(
         ("attribution", id, method, what),

@@ -21,7 +21,7 @@ from convscope._app.answers import short
 from convscope._app.counting import counted
 from convscope._app.session import Session
 from convscope._atlas import Atlas
-from convscope._attribution.methods import METHODS
+from convscope._attribution.methods import select_methods
 from convscope._data import Dataset
 from convscope._errors import ConvscopeError, UnknownLayer, UsageError
 from convscope._models import Model
@@ -166,8 +166,7 @@ class Explanation(Work):
         if (self.layer is None) != (self.channel is None):
             raise UsageError("A unit is a layer and a channel")
         session.slide(self.input)
-        if self.method not in METHODS:
-            raise UsageError(f"No method {self.method!r}. Known: {', '.join(METHODS)}")
+        select_methods(self.method)
         reasons.target_of(session, self.target, self.unit)
 
     def run(self, session: Session, model: Model, teller: Teller) -> dict[str, Any]:

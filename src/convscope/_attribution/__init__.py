@@ -1,6 +1,10 @@
-"""Attribution: what in the picture, and which channels, an answer rests on."""
+"""Attribution: which pixels, positions and channels a score rests on.
 
-from convscope._attribution.result import Attribution, AttributionMap
-from convscope._attribution.run import attribute, channel_shares
+- ``attribute``: the public function; ``attribution_result``: what it returns, and its figure
+- ``methods``: the table of methods; ``captum_methods``: their functions
+- ``target``, ``question``: the score that is explained, as a torch module
+- ``evidence``, ``channels``: how far a map can be trusted, and which channels matter
 
-__all__ = ["Attribution", "AttributionMap", "attribute", "channel_shares"]
+Import from the files: this package loads none of them, so that the command line can read the table
+of methods without waiting for torch.
+"""

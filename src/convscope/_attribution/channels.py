@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from convscope._attribution.methods import shares
+from convscope._attribution.captum_methods import shares
 from convscope._attribution.question import Question
 from convscope._models import Edit
 

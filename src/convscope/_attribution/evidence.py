@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from convscope._attribution.methods import Found, asked
+from convscope._attribution.captum_methods import Found, asked
+from convscope._attribution.methods import AttributionMethod
 from convscope._attribution.question import Question
 from convscope._errors import UnknownLayer
 
@@ -80,7 +81,9 @@ def _resized(
     return np.asarray(Image.fromarray(values).resize(size[::-1], how))
 
 
-def sanity(question: Question, names: Sequence[str], found: Sequence[Found]) -> list[Sanity]:
+def sanity(
+    question: Question, methods: Sequence[AttributionMethod], found: Sequence[Found]
+) -> list[Sanity]:
     """Adebayo et al. 2018: a map that random weights leave as it is explains nothing.
 
     Kernels are shuffled in copies, from the score's layer back to the first: the last one, half of
@@ -89,11 +92,11 @@ def sanity(question: Question, names: Sequence[str], found: Sequence[Found]) -> 
     layers = _with_kernels(question)
     counts = sorted({1, -(-len(layers) // 2), len(layers)})
     stages = [_stage(layers[-count:], len(layers)) for count in counts]
-    maps: list[list[Found]] = [[] for _ in names]
+    maps: list[list[Found]] = [[] for _ in methods]
     for count in counts:
         other = question.of(question.model.shuffled(layers[-count:], seed=question.seed))
-        for place, name in enumerate(names):
-            maps[place].append(asked(name, other))
+        for place, method in enumerate(methods):
+            maps[place].append(asked(method, other))
     return [
         Sanity(tuple(stages), tuple(alike(one.values, m.values) for m in later), tuple(later))
         for one, later in zip(found, maps, strict=True)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from convscope._attribution.methods import METHODS
 from convscope._cli import options as opt
 from convscope._cli.options import FigureFile
 from convscope._cli.tables import print_table
@@ -28,10 +29,7 @@ def attribute(
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(
-            help="gradcam, integrated_gradients, gradient_x_input, smoothgrad, occlusion. "
-            "Repeatable; all by default."
-        ),
+        typer.Option(metavar="METHOD", help=f"{', '.join(METHODS)}. Repeatable; all by default."),
     ] = None,
     layer: Annotated[
         str | None,
@@ -61,8 +59,7 @@ def attribute(
     as_json: opt.Json = False,
 ) -> None:
     """Why this answer: where in the picture, and through which channels."""
-    from convscope._attribution import attribute as run
-    from convscope._attribution.methods import METHODS
+    from convscope._attribution.attribute import attribute as run
     from convscope._models.input_summary import picture_name
 
     loaded = opt.load_model(model, weights, preprocess, classes, input_shape)

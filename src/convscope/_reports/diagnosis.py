@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from convscope import _attribution
+from convscope._attribution.attribute import attribute
 from convscope._data import Item
 from convscope._diagnosis import FEW, MIXED, Diagnosis, Group, Telling, examine
 from convscope._errors import ConvscopeError
@@ -96,7 +96,7 @@ def diagnose(
 
 
 def _explained(found: Diagnosis, row: int, size: Any) -> Image.Image:
-    one = _attribution.attribute(
+    one = attribute(
         found.feed.model,
         _item(found, row),
         int(found.seen.answers[row]),

@@ -19,7 +19,7 @@
  * @property {string} with what is compared: "pictures", "layers" or "models"
  * @property {string} to the layer in the second place
  * @property {string} target what is explained: a class's number, "unit", or nothing: the answer
- * @property {string} method of attribution
+ * @property {string} method of attribution; the first that the server offers where it is empty
  * @property {number | null} like the channel that others are compared with
  */
 
@@ -27,7 +27,7 @@
 export const DEFAULTS = {
   screen: "home", layer: null, channel: null, position: null, input: "", other: "", tab: "maps",
   range: "channel", low: 0, high: 1, cmap: "viridis", sort: "channel", find: "", dead: false,
-  seen: "model", with: "pictures", to: "", target: "", method: "gradcam", like: null,
+  seen: "model", with: "pictures", to: "", target: "", method: "", like: null,
 };
 
 const CHOICES = {
@@ -37,7 +37,6 @@ const CHOICES = {
   sort: ["channel", "peak", "mean", "spread", "active", "selectivity", "exemplar", "attribution", "similarity"],
   seen: ["model", "original"],
   with: ["pictures", "layers", "models"],
-  method: ["gradcam", "integrated_gradients", "gradient_x_input", "smoothgrad", "occlusion"],
 };
 
 /** @param {string} text as `encodeURIComponent`, but legible where a hash allows it */
@@ -81,6 +80,7 @@ function settings(view, given) {
   view.dead = given.get("dead") === "1";
   view.to = given.get("to") ?? "";
   if (/^(\d{1,9}|unit)$/.test(given.get("target") ?? "")) view.target = given.get("target") ?? "";
+  if (/^\w{1,40}$/.test(given.get("method") ?? "")) view.method = given.get("method") ?? "";
   if (/^\d{1,6}$/.test(given.get("like") ?? "")) view.like = Number(given.get("like"));
   for (const [name, known] of Object.entries(CHOICES)) {
     const value = given.get(name);
@@ -113,6 +113,7 @@ export function write(view) {
   if (view.range === "fixed") given.push(`span=${view.low},${view.high}`);
   if (view.to && view.screen === "compare") given.push(`to=${encode(view.to)}`);
   if (view.target) given.push(`target=${view.target}`);
+  if (view.method) given.push(`method=${view.method}`);
   if (view.like !== null) given.push(`like=${view.like}`);
   if (view.find) given.push(`find=${encode(view.find)}`);
   if (view.dead) given.push("dead=1");

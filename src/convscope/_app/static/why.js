@@ -8,7 +8,6 @@ import { input, json, session } from "convscope/model";
 import { source } from "convscope/source";
 import { go, theme, view } from "convscope/state";
 
-const METHODS = { gradcam: "Grad-CAM", integrated_gradients: "Integrated gradients", gradient_x_input: "Gradient × input", smoothgrad: "SmoothGrad", occlusion: "Occlusion" };
 const MOST = 32; // single pixels of a photograph cannot be told apart
 
 /** @typedef {{values: Float32Array, height: number, width: number}} Map_ */
@@ -83,22 +82,25 @@ export function why(room, unit) {
     const now = /^\d/.test(view.target) ? ` ${view.target}` : target();
     const focused = document.activeElement?.id;
     fill(controls, choice("Explain", options, now, (to) => go({ target: to.trim() }, true), "target"),
-      choice("Method", Object.fromEntries(Object.entries(METHODS).filter(([name]) => can.attribution.includes(name))), view.method, (method) => go({ method }, true), "method"));
+      choice("Method", Object.fromEntries(can.attribution.map((/** @type {any} */ one) => [one.name, one.title])), method().name, (name) => go({ method: name }, true), "method"));
     if (focused) document.getElementById(focused)?.focus();
   }
 
   /** A class's number, "unit" or the answer. */
   const target = () => (view.target === "unit" && !unit ? "" : view.target);
 
+  /** The chosen method, as the server describes it; the first where none or an unknown one is chosen. */
+  const method = () => can.attribution.find((/** @type {any} */ one) => one.name === view.method) ?? can.attribution[0];
+
   /** What is asked, as a query. */
-  const query = () => new URLSearchParams({ method: view.method, .../^\d/.test(target()) ? { target: target() } : {},
+  const query = () => new URLSearchParams({ method: method().name, .../^\d/.test(target()) ? { target: target() } : {},
     ...target() === "unit" ? { layer: unit.layer.index, channel: unit.channel } : {} }).toString();
 
   /** A slow method first as a job. @param {number} own */
   async function computed(own) {
     const whole = (/** @type {string} */ text) => (/^\d/.test(text) ? Number(text) : null);
     const of = target() === "unit" ? { layer: unit.layer.index, channel: unit.channel } : {};
-    const job = await ask({ kind: "attribute", input: one?.id, method: view.method, target: whole(target()), ...of });
+    const job = await ask({ kind: "attribute", input: one?.id, method: method().name, target: whole(target()), ...of });
     return new Promise((resume, fail) => {
       const tell = (/** @type {any} */ now) => {
         if (own !== turn) return resume(false);
@@ -119,7 +121,7 @@ export function why(room, unit) {
     const busy = window.setTimeout(() => own === turn && fill(words, h("p.busy", null, "Looking …")), 150);
     const asked = query();
     try {
-      if (!can.fast.includes(view.method) && !await computed(own)) return;
+      if (!method().single_pass && !await computed(own)) return;
       const answer = await json(`api/inputs/${one?.id}/attribution?${asked}`);
       if (own !== turn) return;
       const map = unpacked(answer);
@@ -143,12 +145,12 @@ export function why(room, unit) {
     paint(canvas, shown, most);
     canvas.dataset.most = String(most);
     fill(legend, ramp(number(-most), number(most), "signed"), h("span", null, `red speaks for ${answer.target}, blue against it; clear is near 0`),
-      h("span", null, `${stating(view.method === "gradcam" ? answer.layer : "", one?.name)} · ${answer.title}${map !== shown ? `, means over blocks, ${shown.height}×${shown.width} of ${map.height}×${map.width}` : `, ${map.height}×${map.width}`}`));
+      h("span", null, `${stating(method().needs_layer ? answer.layer : "", one?.name)} · ${answer.title}${map !== shown ? `, means over blocks, ${shown.height}×${shown.width} of ${map.height}×${map.width}` : `, ${map.height}×${map.width}`}`));
     fill(words, h("h2", null, answer.target), h("dl.numbers", null,
       h("div", null, h("dt", null, "Score"), h("dd", null, number(answer.score))),
       answer.probability !== null && h("div", null, h("dt", null, "Probability"), h("dd", null, percent(answer.probability)))),
       h("p", null, `${answer.sentence}.`),
-      h("p.small.soft", null, view.method === "gradcam" ? `Grad-CAM looks at ${answer.layer}.` : `Where the method needs a picture that shows nothing, it is ${answer.baseline}.`));
+      h("p.small.soft", null, method().needs_layer ? `Computed at layer ${answer.layer}.` : "", method().uses_baseline ? `Baseline: ${answer.baseline}.` : ""));
   }
 
   return {

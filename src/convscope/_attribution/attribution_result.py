@@ -12,9 +12,10 @@ from PIL import Image
 
 from convscope._atlas import Atlas
 from convscope._atlas.pictures import crop_tile
+from convscope._attribution.captum_methods import Found
 from convscope._attribution.channels import ChannelShares
 from convscope._attribution.evidence import COVERED, Covered, Sanity
-from convscope._attribution.methods import TITLES, Found
+from convscope._attribution.methods import METHODS
 from convscope._models.input_summary import InputSummary
 from convscope._plot import Section, Sheet, Theme, Tile, overlay_tile, picture_tile
 from convscope._plot.text import number
@@ -42,7 +43,7 @@ class AttributionMap:
 
     @property
     def title(self) -> str:
-        return TITLES[self.method]
+        return METHODS[self.method].title
 
     def sentence(self, score: float) -> str:
         """What the map is worth, in one line."""

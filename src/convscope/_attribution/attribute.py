@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope._atlas import Atlas, open_atlas
+from convscope._attribution.attribution_result import Attribution, AttributionMap
+from convscope._attribution.captum_methods import asked, shares
 from convscope._attribution.channels import carriers
 from convscope._attribution.evidence import cover, sanity
-from convscope._attribution.methods import METHODS, asked, shares
+from convscope._attribution.methods import METHODS, AttributionMethod, select_methods
 from convscope._attribution.question import Question, baseline
-from convscope._attribution.result import Attribution, AttributionMap
 from convscope._attribution.target import Target, resolve
-from convscope._errors import UsageError, closest
+from convscope._errors import UsageError
 from convscope._models import Batch, Model, load, probabilities
 from convscope._models.input_summary import summarize_input
 
@@ -56,7 +57,7 @@ def attribute(
     ``MissingDependency`` without captum.
     """
     loaded = load(model)
-    names = _methods(method)
+    methods = select_methods(method)
     batch = loaded.prepare(image, size=size)
     if len(batch) != 1:
         raise UsageError(f"{len(batch)} images were given; one answer is explained at a time")
@@ -65,7 +66,7 @@ def attribute(
     question, words = _question(
         loaded, batch, wanted, layer or _scanned(loaded, wanted, known), baseline, seed
     )
-    maps = _maps(question, names, sanity, on_step)
+    maps = _maps(question, methods, sanity, on_step)
     found = None
     if channels:
         on_step("channels")
@@ -107,18 +108,6 @@ def channel_shares(
     return wanted.name, shares(question, question.layer).sum((1, 2))
 
 
-def _methods(method: str | Sequence[str]) -> list[str]:
-    names = [method] if isinstance(method, str) else list(method)
-    for name in names:
-        if name not in METHODS:
-            raise UsageError(
-                f"No method {name!r}.{closest(name, METHODS)} Known: {', '.join(METHODS)}"
-            )
-    if not names:
-        raise UsageError(f"No method was named. Known: {', '.join(METHODS)}")
-    return names
-
-
 def _question(
     model: Model, batch: Batch, target: Target, layer: str | None, kind: str, seed: int
 ) -> tuple[Question, str]:
@@ -145,17 +134,20 @@ def _last_maps(model: Model, target: Target) -> str:
 
 
 def _maps(
-    question: Question, names: Sequence[str], checked: bool, on_step: Callable[[str], None]
+    question: Question,
+    methods: Sequence[AttributionMethod],
+    checked: bool,
+    on_step: Callable[[str], None],
 ) -> tuple[AttributionMap, ...]:
     found = []
-    for name in names:
-        on_step(name)
-        found.append(asked(name, question))
+    for method in methods:
+        on_step(method.name)
+        found.append(asked(method, question))
     covered = [cover(question, one) for one in found]
     if checked:
         on_step("shuffled weights")
-    checks = sanity(question, names, found) if checked else [None] * len(names)
-    return tuple(map(AttributionMap, names, found, covered, checks))
+    checks = sanity(question, methods, found) if checked else [None] * len(methods)
+    return tuple(map(AttributionMap, [one.name for one in methods], found, covered, checks))
 
 
 def _probability(model: Model, batch: Batch, target: Target) -> float | None:
