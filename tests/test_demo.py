@@ -74,7 +74,7 @@ def test_it_names_the_next_command(demo: tuple[Path, list[str]]) -> None:
 
 def test_the_built_in_network_keeps_its_promises() -> None:
     model = cs.load("demo")
-    weights = Path(cs.__file__).parent / "models" / "builtin" / "demo.safetensors"
+    weights = Path(cs.__file__).parent / "_models" / "builtin" / "demo.safetensors"
     assert weights.stat().st_size <= 2 * 2**20
     assert sum(p.numel() for p in model.module.parameters()) <= 500_000  # type: ignore[attr-defined]
     assert model.weights("stem.conv").shape[2:] == (5, 5)
@@ -90,7 +90,7 @@ def test_the_built_in_network_reads_cifar_as_its_card_says(real_data: Path) -> N
     import torch
 
     card = json.loads(
-        (Path(cs.__file__).parent / "models" / "builtin" / "demo.json").read_text("utf-8")
+        (Path(cs.__file__).parent / "_models" / "builtin" / "demo.json").read_text("utf-8")
     )
     model = cs.load("demo")
     test = cs.open_dataset(real_data / "cifar10-images.tar.xz", split="test")
