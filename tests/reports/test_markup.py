@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from convscope._reports.markup import join, picture, rich, tag
+from convscope._reports.markup import format_text, image_tag, join, tag
 
 
 class Read(HTMLParser):
@@ -41,7 +41,7 @@ def test_text_and_attributes_come_back_as_they_were(text: str, value: str) -> No
 
 @given(hostile)
 def test_sentences_keep_their_words(text: str) -> None:
-    found = Read(rich(text))
+    found = Read(format_text(text))
     assert set(found.tags) <= {"code"}
     assert found.text == text.replace("`", "")
 
@@ -52,7 +52,7 @@ def test_markup_is_not_escaped_twice_and_nothing_is_left_out() -> None:
 
 
 def test_pictures_are_inside_the_page_and_have_a_text() -> None:
-    found = Read(picture(Image.new("RGB", (3, 2), (9, 9, 9)), 'a "cat"'))
+    found = Read(image_tag(Image.new("RGB", (3, 2), (9, 9, 9)), 'a "cat"'))
     assert str(found.attributes["src"]).startswith("data:image/webp;base64,")
     assert found.attributes["alt"] == 'a "cat"'
     assert (found.attributes["width"], found.attributes["height"]) == ("3", "2")

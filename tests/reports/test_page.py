@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from convscope._plot.colors import contrast
-from convscope._reports import Page, Part
-from convscope._reports.markup import Html, tag
-from convscope._reports.page import meter, table
+from convscope._reports import Page, PageSection
+from convscope._reports.markup import Html, meter, table, tag
 
 CSS = files("convscope._reports").joinpath("page.css").read_text(encoding="utf-8")
 
@@ -48,7 +47,7 @@ def page(title: str = "A title") -> Page:
         "convscope",
         ["A `unit` <i>."],
         [("Model", "`demo`")],
-        [Part("one", "One", made), Part("two", "Two", meter(0.5, "half"))],
+        [PageSection("one", "One", made), PageSection("two", "Two", meter(0.5, "half"))],
         "The end.",
     )
 

@@ -20,8 +20,17 @@ from convscope._errors import ConvscopeError
 from convscope._loading import Progress
 from convscope._models import load
 from convscope._reports import charts
-from convscope._reports.markup import Html, join, picture, rich, tag
-from convscope._reports.page import Page, Part, figure, paragraphs, table
+from convscope._reports.markup import (
+    Html,
+    figure,
+    format_text,
+    image_tag,
+    join,
+    paragraphs,
+    table,
+    tag,
+)
+from convscope._reports.page import Page, PageSection
 
 _WORST, _EXPLAINED, _MEMBERS, _SIDE = 24, 6, 18, 112
 _CLASSES = 40  # a larger confusion matrix cannot be read
@@ -118,9 +127,9 @@ def _picture(found: Diagnosis, row: int) -> Image.Image:
 def _page(report: DiagnosisReport) -> Page:
     found = report.diagnosis
     model = found.feed.model
-    parts = [_suggestions(found), _classes(found), _calibration(found), _worst(report)]
-    parts += [_groups(found)] if found.groups else []
-    parts += [_channels(found)] if found.telling else []
+    sections = [_suggestions(found), _classes(found), _calibration(found), _worst(report)]
+    sections += [_groups(found)] if found.groups else []
+    sections += [_channels(found)] if found.telling else []
     damaged = f"{len(found.feed.damaged)} could not be read" if found.feed.damaged else ""
     untrained = model.looks_untrained()
     facts = [
@@ -138,19 +147,19 @@ def _page(report: DiagnosisReport) -> Page:
         kicker="convscope · diagnosis",
         lead=found.sentences(),
         facts=facts,
-        parts=parts,
-        foot="Made by `convscope diagnose`, in one pass over the pictures.",
+        sections=sections,
+        footer="Made by `convscope diagnose`, in one pass over the pictures.",
     )
 
 
-def _suggestions(found: Diagnosis) -> Part:
+def _suggestions(found: Diagnosis) -> PageSection:
     said = found.suggestions()
-    items = tag("ol", [tag("li", rich(text)) for text in said])
+    items = tag("ol", [tag("li", format_text(text)) for text in said])
     nothing = paragraphs("Nothing in these figures asks for a remedy of its own.")
-    return Part("do", "What could be done", items if said else nothing, "What to do")
+    return PageSection("do", "What could be done", items if said else nothing, "What to do")
 
 
-def _classes(found: Diagnosis) -> Part:
+def _classes(found: Diagnosis) -> PageSection:
     used = np.flatnonzero(found.confusion.sum(1) + found.confusion.sum(0))
     names = [found.classes[k] for k in used]
     shares = found.confusion[np.ix_(used, used)] / np.maximum(
@@ -167,7 +176,7 @@ def _classes(found: Diagnosis) -> Part:
             )
         )
     content += [*_confusions(found), _ranked(found, used)]
-    return Part("classes", "Which classes are confused", join(content), "Classes")
+    return PageSection("classes", "Which classes are confused", join(content), "Classes")
 
 
 def _confusions(found: Diagnosis) -> list[Html]:
@@ -198,7 +207,7 @@ def _ranked(found: Diagnosis, used: NDArray[np.int64]) -> Html:
     return table(heads, rows, "Classes, the worst recognized first", numeric=(1, 2, 3))
 
 
-def _calibration(found: Diagnosis) -> Part:
+def _calibration(found: Diagnosis) -> PageSection:
     of = found.calibration
     full = of.counts > 0
     chart = charts.lines(
@@ -223,14 +232,18 @@ def _calibration(found: Diagnosis) -> Part:
         ),
         figure(counts, "How many answers are given with which confidence."),
     )
-    return Part("calibration", "Is it as sure as it should be?", join([said, both]), "Calibration")
+    return PageSection(
+        "calibration", "Is it as sure as it should be?", join([said, both]), "Calibration"
+    )
 
 
-def _worst(report: DiagnosisReport) -> Part:
+def _worst(report: DiagnosisReport) -> PageSection:
     found = report.diagnosis
     rows = found.worst(_WORST)
     if not rows:
-        return Part("worst", "The most confident errors", paragraphs("There are none."), "Errors")
+        return PageSection(
+            "worst", "The most confident errors", paragraphs("There are none."), "Errors"
+        )
     content = [
         _pictures(
             found,
@@ -257,10 +270,10 @@ def _worst(report: DiagnosisReport) -> Part:
         )
     if report.without:
         content.append(paragraphs(report.without))
-    return Part("worst", "The most confident errors", join(content), "Errors")
+    return PageSection("worst", "The most confident errors", join(content), "Errors")
 
 
-def _groups(found: Diagnosis) -> Part:
+def _groups(found: Diagnosis) -> PageSection:
     content = [
         paragraphs(
             "Errors that look alike to the network (in "
@@ -271,7 +284,7 @@ def _groups(found: Diagnosis) -> Part:
     ]
     for number, group in enumerate(found.groups, 1):
         content.append(_group(found, number, group))
-    return Part("groups", "What the errors have in common", join(content), "Groups")
+    return PageSection("groups", "What the errors have in common", join(content), "Groups")
 
 
 def _group(found: Diagnosis, number: int, group: Group) -> Html:
@@ -289,7 +302,7 @@ def _group(found: Diagnosis, number: int, group: Group) -> Html:
     return join(parts)
 
 
-def _channels(found: Diagnosis) -> Part:
+def _channels(found: Diagnosis) -> PageSection:
     tables = [
         _told(listed, f"{found.classes[label]}: missed against recognized")
         for label, listed in found.telling.items()
@@ -299,7 +312,9 @@ def _channels(found: Diagnosis) -> Part:
         "and those that are recognized: Hedges' g, and the probability of as large a difference by "
         "chance, multiplied by the number of comparisons (Bonferroni)."
     )
-    return Part("channels", "Which channels go with errors", join([said, *tables]), "Channels")
+    return PageSection(
+        "channels", "Which channels go with errors", join([said, *tables]), "Channels"
+    )
 
 
 def _told(listed: Sequence[Telling], caption: str) -> Html:
@@ -339,7 +354,7 @@ def _image(image: Image.Image, words: str) -> Html:
     shown = image.convert("RGB")
     if not small:
         shown.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    return picture(shown, words, title=words, class_="pixels" if small else None)
+    return image_tag(shown, words, title=words, class_="pixels" if small else None)
 
 
 def _percent(value: float) -> str:

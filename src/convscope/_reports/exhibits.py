@@ -12,8 +12,7 @@ from convscope._atlas import Atlas, Exemplar
 from convscope._health import ByClass, Evidence, Finding
 from convscope._plot.text import number
 from convscope._reports import charts
-from convscope._reports.markup import Html, join, picture, tag
-from convscope._reports.page import figure
+from convscope._reports.markup import Html, figure, image_tag, join, tag
 from convscope._similarity import spectrum
 
 _BINS = 32
@@ -91,7 +90,7 @@ def _crop(one: Exemplar) -> Html:
     if not small:
         image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     words = ", ".join(filter(None, [one.id, one.label, f"activation {number(one.score)}"]))
-    shown = picture(image, words, title=words, class_="pixels" if small else None)
+    shown = image_tag(image, words, title=words, class_="pixels" if small else None)
     label = tag("small", one.label) if one.label else None
     return tag("li", shown, tag("small", number(one.score)), label)
 

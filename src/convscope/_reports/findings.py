@@ -18,8 +18,19 @@ from convscope._health.likeness import ENOUGH_IMAGES, ranks
 from convscope._health.switches import images_of
 from convscope._plot.text import number
 from convscope._reports import charts, exhibits
-from convscope._reports.markup import Html, join, rich, tag
-from convscope._reports.page import Page, Part, figure, folded, meter, paragraphs, scrolling, table
+from convscope._reports.markup import (
+    Html,
+    details,
+    figure,
+    format_text,
+    join,
+    meter,
+    paragraphs,
+    scrollable,
+    table,
+    tag,
+)
+from convscope._reports.page import Page, PageSection
 from convscope._reports.words import MEANINGS, lead, short_name, title
 
 _ILLUSTRATED = 8  # findings of a kind that come with pictures; the rest are sentences
@@ -72,19 +83,19 @@ def report(atlas: Atlas | str | Path) -> Report:
 
 
 def _page(atlas: Atlas, found: Examination) -> Page:
-    parts = [_layers(found)]
+    sections = [_layers(found)]
     by_path = {layer.path: layer for layer in found.layers}
-    parts += [_part(kind, found.of(kind), by_path, atlas) for kind in KINDS if found.of(kind)]
+    sections += [_part(kind, found.of(kind), by_path, atlas) for kind in KINDS if found.of(kind)]
     alike = _alignment(found)
-    parts += [*([alike] if alike else []), _method(found)]
+    sections += [*([alike] if alike else []), _method(found)]
     return Page(
         title=title(found, short_name(atlas)),
         kicker="convscope · findings",
         lead=lead(found),
         facts=_facts(atlas, found),
-        parts=parts,
+        sections=sections,
         summary=_tallies(found),
-        foot=f"Made by `convscope report {atlas.folder}` from an atlas that convscope "
+        footer=f"Made by `convscope report {atlas.folder}` from an atlas that convscope "
         f"{atlas.manifest['version']} wrote. No model was run for it.",
     )
 
@@ -148,7 +159,7 @@ def _anchor(kind: str) -> str:
     return kind.replace(" ", "-")
 
 
-def _layers(found: Examination) -> Part:
+def _layers(found: Examination) -> PageSection:
     shown = [kind for kind in KINDS if kind != "redundant layer" and found.of(kind)]
     shown = list(dict.fromkeys(["dead", *shown]))
     heads = [
@@ -167,7 +178,7 @@ def _layers(found: Examination) -> Part:
     made = table(
         heads, rows, "Channels of each kind, layer by layer", numeric=range(1, len(heads) - 2)
     )
-    return Part("layers", "Layer by layer", join([text, made]))
+    return PageSection("layers", "Layer by layer", join([text, made]))
 
 
 def _layer_row(layer: Evidence, found: Examination, kinds: Sequence[str]) -> list[Any]:
@@ -198,20 +209,22 @@ def _judged(layer: Evidence, kind: str) -> bool:
 
 def _part(
     kind: str, findings: Sequence[Finding], layers: dict[str, Evidence], atlas: Atlas
-) -> Part:
+) -> PageSection:
     cards = [_as_dict(one, layers[one.layer], atlas) for one in findings[:_ILLUSTRATED]]
     rest = findings[_ILLUSTRATED:]
-    more = [tag("div", tag("p", rich(one.sentence)), _rows(one), class_="card") for one in rest]
-    folded_rest = folded(f"{len(rest)} more layers", *more) if more else None
+    more = [
+        tag("div", tag("p", format_text(one.sentence)), _rows(one), class_="card") for one in rest
+    ]
+    folded_rest = details(f"{len(rest)} more layers", *more) if more else None
     advice = tag("p", findings[0].advice, class_="advice")
     intro = paragraphs(MEANINGS[kind], class_="soft")
-    return Part(_anchor(kind), KINDS[kind], join([intro, advice, cards, folded_rest]))
+    return PageSection(_anchor(kind), KINDS[kind], join([intro, advice, cards, folded_rest]))
 
 
 def _as_dict(finding: Finding, layer: Evidence, atlas: Atlas) -> Html:
     return tag(
         "article",
-        tag("h3", rich(finding.sentence)),
+        tag("h3", format_text(finding.sentence)),
         exhibits.beside(finding, layer, atlas),
         _rows(finding),
         class_="card",
@@ -229,7 +242,7 @@ def _rows(finding: Finding) -> Html | None:
     if len(finding.rows) > _LISTED:
         title += f" (the first {_LISTED}; all are in --json)"
     numeric = [k for k, key in enumerate(heads) if key != "class"]
-    return folded(title, table(heads, rows, f"{finding.layer}: {title}", numeric=numeric))
+    return details(title, table(heads, rows, f"{finding.layer}: {title}", numeric=numeric))
 
 
 def _text(value: Any) -> str:
@@ -244,14 +257,14 @@ def _text(value: Any) -> str:
     )
 
 
-def _alignment(found: Examination) -> Part | None:
+def _alignment(found: Examination) -> PageSection | None:
     table_ = found.alignment
     if table_ is None:
         return None
     names = [layer.path for layer in found.layers]
     chart = charts.heat_map(table_, names, "CKA between all layers")
     shown = figure(
-        scrolling(chart, "CKA between all layers"),
+        scrollable(chart, "CKA between all layers"),
         "Linear CKA, debiased: from 0 (dark), unrelated, to 1 (bright), alike but for a rotation. "
         "On means over the map. Hatched: a layer that does not vary.",
     )
@@ -259,7 +272,9 @@ def _alignment(found: Examination) -> Part | None:
         "Two layers are alike where they tell the same images apart, whatever their channels are "
         "(Kornblith et al., 2019). " + _neighbors(table_, names)
     )
-    return Part("likeness", "How alike the layers are", join([text, shown]), "Likeness of layers")
+    return PageSection(
+        "likeness", "How alike the layers are", join([text, shown]), "Likeness of layers"
+    )
 
 
 def _neighbors(values: Any, names: Sequence[str]) -> str:
@@ -275,11 +290,11 @@ def _neighbors(values: Any, names: Sequence[str]) -> str:
     )
 
 
-def _method(found: Examination) -> Part:
+def _method(found: Examination) -> PageSection:
     rows = [[KINDS[kind], MEANINGS[kind]] for kind in KINDS]
     made = table(["kind", "what counts as one"], rows, "Thresholds")
     left = found.unjudged()
-    gaps = [tag("h3", "Not judged"), tag("ul", [tag("li", rich(text)) for text in left])]
+    gaps = [tag("h3", "Not judged"), tag("ul", [tag("li", format_text(text)) for text in left])]
     sample = found.layers[0].pooled.shape[1]
     text = paragraphs(
         f"Counts and extremes are exact: of every position of all {images_of(found.images)}. "
@@ -287,4 +302,4 @@ def _method(found: Examination) -> Part:
         f"{'all of them' if sample >= found.images else f'{sample:,} of them, drawn at random'}. "
         "Everything is said of these images; on others it may be otherwise."
     )
-    return Part("method", "How this was judged", join([text, made, gaps if left else None]))
+    return PageSection("method", "How this was judged", join([text, made, gaps if left else None]))

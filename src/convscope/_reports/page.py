@@ -1,17 +1,16 @@
-"""The page every report is: one file, no request, light and dark, for a screen and for paper."""
+"""The page of every report: one file without requests, light and dark, for screen and paper."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-from convscope._plot.output import write
-from convscope._reports.markup import Html, join, rich, tag
+from convscope._io import write_text
+from convscope._reports.markup import EMPTY, Html, format_text, tag
 
 # Remembers the choice where the browser lets a file do so; the page is complete without it.
 _SCRIPT = """
@@ -19,8 +18,8 @@ _SCRIPT = """
 const system=matchMedia('(prefers-color-scheme: dark)');
 const dark=()=>root.dataset.theme?root.dataset.theme==='dark':system.matches;
 const name=()=>{button.textContent=dark()?'Light':'Dark';
-button.setAttribute('aria-label','Show in '+(dark()?'light':'dark')+' colors')};
-try{const kept=localStorage.getItem('convscope-theme');if(kept)root.dataset.theme=kept}catch{}
+button.setAttribute('aria-label','Use '+(dark()?'light':'dark')+' colors')};
+try{const saved=localStorage.getItem('convscope-theme');if(saved)root.dataset.theme=saved}catch{}
 button.hidden=false;name();
 button.addEventListener('click',()=>{root.dataset.theme=dark()?'light':'dark';name();
 try{localStorage.setItem('convscope-theme',root.dataset.theme)}catch{}});
@@ -30,40 +29,47 @@ addEventListener('afterprint',()=>folded.splice(0).forEach(d=>{d.open=false}));}
 """
 
 
-NOTHING = Html("")
-
-
 @dataclass(frozen=True)
-class Part:
-    """A titled part of a page; ``name`` is its anchor, ``short`` its name in the contents."""
+class PageSection:
+    """A titled section of a page.
 
-    name: str
-    heading: str
+    Attributes:
+        anchor: Its ``id``, for links.
+        title: Its heading.
+        content: What stands under the heading.
+        short_title: Its name in the table of contents; ``title`` where empty.
+    """
+
+    anchor: str
+    title: str
     content: Html
-    short: str = ""
+    short_title: str = ""
 
 
 @dataclass(frozen=True)
 class Page:
-    """A report.
+    """A report as one HTML page.
 
-    - ``title``; ``kicker``: what kind of report it is, above the title
-    - ``lead``: what a reader in a hurry should know, sentences; `` `code` `` is set as code
-    - ``facts``: what the report is about, ``[(name, value), …]``
-    - ``summary``: markup between the facts and the parts
-    - ``parts``; ``foot``: how it was made
+    Attributes:
+        title: The heading and the document's title.
+        kicker: The kind of report, above the heading.
+        lead: The main results as sentences; `` `code` `` is set as code.
+        facts: What the report is about, ``[(name, value), …]``.
+        sections: The sections; two or more get a table of contents.
+        footer: How the page was made.
+        summary: Markup between the facts and the sections.
     """
 
     title: str
     kicker: str
     lead: Sequence[str]
     facts: Sequence[tuple[str, str]]
-    parts: Sequence[Part]
-    foot: str = ""
-    summary: Html = NOTHING
+    sections: Sequence[PageSection]
+    footer: str = ""
+    summary: Html = EMPTY
 
     def html(self) -> str:
-        """The whole document."""
+        """Return the whole document."""
         head = (
             '<meta charset="utf-8"><meta name="viewport" content="width=device-width,'
             'initial-scale=1"><meta name="color-scheme" content="light dark">'
@@ -78,14 +84,21 @@ class Page:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write the document; an interrupted write leaves the previous one."""
-        return write(Path(path), lambda: self.html().encode())
+        """Write the document; an interrupted write leaves the previous one.
+
+        Args:
+            path: The file to write.
+
+        Returns:
+            The path.
+        """
+        return write_text(Path(path), self.html())
 
     def _repr_html_(self) -> str:
-        """In a notebook: the page in a frame, so that its style stays its own."""
-        frame = "width:100%;height:36rem;border:1px solid #8888;border-radius:6px"
+        """Return the page in a frame for a notebook, so that its style does not leak."""
+        style = "width:100%;height:36rem;border:1px solid #8888;border-radius:6px"
         return tag(
-            "iframe", srcdoc=self.html(), title=self.title, sandbox="allow-scripts", style=frame
+            "iframe", srcdoc=self.html(), title=self.title, sandbox="allow-scripts", style=style
         )
 
     def _body(self) -> Html:
@@ -95,105 +108,43 @@ class Page:
             tag("button", "Dark", type="button", class_="theme", hidden=True),
             class_="top",
         )
-        lead = tag("div", [tag("p", rich(sentence)) for sentence in self.lead], class_="lead")
+        lead = tag("div", [tag("p", format_text(text)) for text in self.lead], class_="lead")
         facts = tag(
             "dl",
-            [[tag("dt", name), tag("dd", rich(value))] for name, value in self.facts],
+            [[tag("dt", name), tag("dd", format_text(value))] for name, value in self.facts],
             class_="facts",
         )
-        header = tag("header", top, tag("h1", self.title), lead, facts)
-        parts = [
-            tag(
-                "section",
-                tag("h2", part.heading, id=f"{part.name}-h"),
-                part.content,
-                id=part.name,
-                aria_labelledby=f"{part.name}-h",
-            )
-            for part in self.parts
-        ]
+        sections = [_section(section) for section in self.sections]
         return tag(
             "div",
-            tag("a", "Skip to the findings", href="#main", class_="skip"),
-            header,
-            tag("main", self.summary, self._contents(), parts, id="main"),
-            tag("footer", tag("p", rich(self.foot))),
+            tag("a", "Skip to the results", href="#main", class_="skip"),
+            tag("header", top, tag("h1", self.title), lead, facts),
+            tag("main", self.summary, self._contents(), sections, id="main"),
+            tag("footer", tag("p", format_text(self.footer))),
             class_="page",
         )
 
     def _contents(self) -> Html:
-        if len(self.parts) < 2:
-            return Html("")
+        if len(self.sections) < 2:
+            return EMPTY
         links = [
-            tag("li", tag("a", part.short or part.heading, href=f"#{part.name}"))
-            for part in self.parts
+            tag("li", tag("a", section.short_title or section.title, href=f"#{section.anchor}"))
+            for section in self.sections
         ]
         return tag("nav", tag("ol", links), aria_label="Contents")
+
+
+def _section(section: PageSection) -> Html:
+    heading = f"{section.anchor}-h"
+    return tag(
+        "section",
+        tag("h2", section.title, id=heading),
+        section.content,
+        id=section.anchor,
+        aria_labelledby=heading,
+    )
 
 
 @cache
 def _style() -> str:
     return files("convscope._reports").joinpath("page.css").read_text(encoding="utf-8")
-
-
-def paragraphs(*sentences: str, class_: str | None = None) -> Html:
-    """Sentences, each its own paragraph."""
-    return join([tag("p", rich(text), class_=class_) for text in sentences if text])
-
-
-def table(
-    heads: Sequence[str],
-    rows: Iterable[Sequence[Any]],
-    caption: str,
-    *,
-    numeric: Iterable[int] = (),
-) -> Html:
-    """A table with a caption and named columns; the first cell of a row names it.
-
-    ``numeric`` are the columns set to the right. A cell that is a ``<td>`` already stays as it is.
-    """
-    right = set(numeric)
-    head = tag(
-        "tr",
-        [
-            tag("th", text, scope="col", class_="n" if k in right else None)
-            for k, text in enumerate(heads)
-        ],
-    )
-    body = [tag("tr", [_cell(k, cell, k in right) for k, cell in enumerate(row)]) for row in rows]
-    made = tag(
-        "table",
-        tag("caption", caption),
-        tag("thead", head),
-        tag("tbody", body),
-        class_="figures" if right else None,
-    )
-    return scrolling(made, caption)
-
-
-def _cell(column: int, cell: Any, right: bool) -> Html:
-    if isinstance(cell, Html) and cell.startswith("<td"):
-        return cell
-    named = {"class_": "n" if right else None}
-    return tag("td", cell, **named) if column else tag("th", cell, scope="row", **named)
-
-
-def scrolling(content: Html, label: str) -> Html:
-    """Content that may be wider than a telephone; reachable with the keyboard."""
-    return tag("div", content, class_="scroll", role="region", aria_label=label, tabindex="0")
-
-
-def figure(content: Any, caption: str) -> Html:
-    """Something to look at, and what it shows."""
-    return tag("figure", content, tag("figcaption", rich(caption)))
-
-
-def folded(summary: str, *content: Any) -> Html:
-    """What few readers want, behind a line; open on paper."""
-    return tag("details", tag("summary", summary), *content)
-
-
-def meter(share: float, text: str) -> Html:
-    """A share of 0 to 1 as a short bar, and in words."""
-    bar = tag("i", style=f"width:{100 * min(max(share, 0), 1):.1f}%")
-    return join([tag("span", bar, class_="meter", aria_hidden="true"), text])
