@@ -22,13 +22,14 @@ TRAIN = ("train", "shapes,count=300,size=16", "-o", "net.safetensors", "--rate",
 RUN = "from convscope._cli import main; main()"
 DIE = """
 import os, signal
-from convscope._cli import main, make
+from convscope._cli import main
+from convscope._cli.progress import ProgressBar
 
-def batch(self, done, of):
-    if done > 0.6 * of:
+def update(self, done, total, *_):
+    if done > 0.6 * total:
         os.kill(os.getpid(), signal.SIGKILL)
 
-make._Progress.batch = batch
+ProgressBar.update = update
 main()
 """
 
@@ -72,11 +73,11 @@ def test_a_killed_run_is_continued_to_the_same_weights(folders: tuple[Path, Path
     assert process.returncode == -signal.SIGKILL
     assert (killed / "net.resume.pt").exists()
 
-    again, eval_frozen = command(killed, *words), command(whole, *words)
+    again, uninterrupted = command(killed, *words), command(whole, *words)
     text = said(again)
     assert "where it was interrupted" in text
     assert [line[:14] for line in text.splitlines()[1:]] == ["epoch   3 of 4", "epoch   4 of 4"]
-    said(eval_frozen)
+    said(uninterrupted)
     for name in ("net.safetensors", "net.json"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
     names = sorted(str(path.relative_to(killed)) for path in killed.rglob("*.*"))
@@ -160,7 +161,7 @@ def test_another_setting_is_refused_in_one_line(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("convscope._cli.make._Progress.epoch", interrupted)
+        patch.setattr("convscope._cli.train._epoch_line", interrupted)
         assert run(folder, monkeypatch, *TRAIN) == 130
     assert run(folder, monkeypatch, *TRAIN, "--epochs", "3") == 1
     line = capsys.readouterr().err.splitlines()[-1]

@@ -9,12 +9,8 @@ from typing import Annotated
 import typer
 
 from convscope._cli import options as opt
-from convscope._cli.options import Data, FigureFile
-
-FirstImages = Annotated[
-    int | None,
-    typer.Option("--first", min=2, metavar="N", help="So many pictures, spread over the data."),
-]
+from convscope._cli.options import Data, FigureFile, FirstImages
+from convscope._cli.progress import ProgressBar
 
 
 def ablate(
@@ -51,7 +47,7 @@ def ablate(
     from convscope._layers import file_name
 
     loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
-    with opt.Steps(quiet=as_json) as steps:
+    with ProgressBar(quiet=as_json) as bar:
         found = run(
             loaded,
             dataset,
@@ -61,7 +57,7 @@ def ablate(
             fill=fill,
             first=first,
             size=opt.parse_size(size),
-            progress=steps.count,
+            progress=bar.update,
         )
     written = None
     if found.losses:

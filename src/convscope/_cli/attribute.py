@@ -11,6 +11,7 @@ import typer
 from convscope._attribution.methods import METHODS
 from convscope._cli import options as opt
 from convscope._cli.options import FigureFile
+from convscope._cli.progress import ProgressBar
 from convscope._cli.tables import print_table
 
 
@@ -63,7 +64,7 @@ def attribute(
     from convscope._models.input_summary import picture_name
 
     loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
-    with opt.Steps(quiet=as_json) as steps:
+    with ProgressBar(quiet=as_json) as bar:
         found = run(
             loaded,
             image,
@@ -75,7 +76,7 @@ def attribute(
             baseline=baseline,
             size=opt.parse_size(size),
             atlas=atlas,
-            on_step=steps.say,
+            on_step=bar.describe,
         )
     name = picture_name(image.name, f"why.{found.target.replace(' ', '-')}", ".png")
     written = found.save(output or Path(name), theme=theme)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import typer
 
 from convscope._cli import options as opt
 from convscope._cli.options import FirstImages
+from convscope._cli.progress import ProgressBar
 
 
 def compare(
@@ -51,7 +52,7 @@ def compare(
     if more:
         _strip([a, b, *more], images, layers, opt.parse_size(size), output, theme)
         return
-    with opt.Steps(quiet=as_json) as steps:
+    with ProgressBar(quiet=as_json) as bar:
         found = run(
             a,
             b,
@@ -59,7 +60,7 @@ def compare(
             layers,
             first=first or 256,
             size=opt.parse_size(size),
-            progress=steps.count,
+            progress=bar.update,
         )
     written = found.save(output, theme=theme)  # type: ignore[arg-type]
     if as_json:

@@ -10,6 +10,7 @@ import typer
 
 from convscope._cli import options as opt
 from convscope._cli.options import Data, FirstImages
+from convscope._cli.progress import ProgressBar
 
 
 def diagnose(
@@ -35,7 +36,7 @@ def diagnose(
     from convscope._reports.diagnosis import diagnose as run
 
     loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
-    with opt.Steps(quiet=as_json) as steps:
+    with ProgressBar(quiet=as_json) as bar:
         made = run(
             loaded,
             dataset,
@@ -43,8 +44,8 @@ def diagnose(
             first=first,
             size=opt.parse_size(size),
             explain=explain,
-            progress=steps.count,
-            on_step=steps.say,
+            progress=bar.update,
+            on_step=bar.describe,
         )
     path = made.save(output)
     if as_json:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from convscope._cli import options as opt
-from convscope._cli.progress import Bar, telling
-
-if TYPE_CHECKING:
-    pass
+from convscope._cli.progress import ProgressBar, optimization_progress
 from convscope._cli.stylized import Animate, Out, Seed, Sides, longer_side, write_stylized
 
 
@@ -56,7 +53,7 @@ def dream(
 
     loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
     wanted = what[0] if what and len(what) == 1 else what
-    with Bar("painting", quiet=as_json) as bar:
+    with ProgressBar("optimizing", quiet=as_json) as bar:
         made = run(
             loaded,
             image,
@@ -70,6 +67,6 @@ def dream(
             tile=tile,
             seed=seed,
             animate=animate,
-            on_step=telling(bar),
+            on_step=optimization_progress(bar),
         )
     write_stylized(made, output, f"{image.stem}.dream", as_json)

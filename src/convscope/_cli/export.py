@@ -9,7 +9,7 @@ import typer
 
 from convscope._cli import options as opt
 from convscope._cli.options import ImageFiles
-from convscope._cli.progress import Bar
+from convscope._cli.progress import ProgressBar
 from convscope._errors import UsageError
 
 _Model = Annotated[
@@ -26,9 +26,7 @@ _Model = Annotated[
 
 
 def export(
-    atlas: Annotated[
-        Path | None, typer.Argument(metavar="ATLAS", help="A folder that scan wrote.")
-    ] = None,
+    atlas: opt.OptionalAtlas = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")
     ] = Path("microscope.html"),
@@ -57,7 +55,7 @@ def export(
     name = model or ("demo" if opened is None else model_of(opened) if image else None)
     if name is None and image:
         raise UsageError("Pictures need the network to look at them. Give it: -m MODEL")
-    with Bar("loading") as bar:
+    with ProgressBar("loading") as bar:
         loaded = (
             None
             if name is None
@@ -70,6 +68,6 @@ def export(
             images=image or (),
             size=opt.parse_size(size),
             most=int(limit * 1e6),
-            on_step=lambda what: bar.show(0, 0, what),
+            on_step=lambda what: bar.describe(what),
         )
     typer.echo(f"{output}  {made.sentence()}")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from convscope._cli import options as opt
-
-if TYPE_CHECKING:
-    pass
 from convscope._cli.figures import FigureWriter
 
 

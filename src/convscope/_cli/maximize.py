@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convscope._cli import options as opt
-from convscope._cli.progress import Bar
+from convscope._cli.progress import ProgressBar
 from convscope._errors import UsageError
 
 if TYPE_CHECKING:
     from convscope._optvis import Gallery, Optimized, Step
-from convscope._cli.progress import telling
+from convscope._cli.progress import optimization_progress
 
 Addresses = Annotated[
     list[str],
@@ -90,7 +90,7 @@ def maximize(
     from convscope._optvis import maximize as run
 
     loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
-    with Bar("climbing", quiet=as_json) as bar:
+    with ProgressBar("optimizing", quiet=as_json) as bar:
         found = run(
             loaded,
             _wanted(addresses, grid, like),
@@ -103,7 +103,7 @@ def maximize(
             images=None if images is None else str(images),
             opacity=opacity,
             animate=animate,
-            on_step=telling(bar, _previewing(preview, f"model {loaded.title}")),
+            on_step=optimization_progress(bar, _previewing(preview, f"model {loaded.title}")),
         )
     name = f"{addresses[0]}.grid" if grid else _common(found)
     written = _save(found, output, columns, name)

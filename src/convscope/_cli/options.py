@@ -1,4 +1,4 @@
-"""What several verbs take, and how it is read."""
+"""Options that several verbs share, and how their values are parsed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from convscope._errors import UsageError
 if TYPE_CHECKING:
     from convscope._models import Model
 
-Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures to look at.")]
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")]
 ModelName = Annotated[
     str,
     typer.Option(
@@ -20,34 +20,37 @@ ModelName = Annotated[
         "-m",
         envvar="CONVSCOPE_MODEL",
         metavar="MODEL",
-        help="The network: demo, torchvision:NAME, timm:NAME, keras:NAME, a file, FILE.py:factory.",
+        help="Model: demo, torchvision:NAME, timm:NAME, keras:NAME, a file, or FILE.py:factory.",
     ),
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Weights for it: .safetensors, .pth or .weights.h5."),
+    typer.Option(metavar="FILE", help="Weights to load: .safetensors, .pth or .weights.h5."),
 ]
 Preprocessing = Annotated[
     str | None,
     typer.Option(
         "--preprocess",
-        metavar="HOW",
-        help="imagenet, raw (0…255), unit (0…1), tf, caffe, or resize=256,crop=224,"
-        "mean=0.5/0.5/0.5,std=…; for models that do not bring their own.",
+        metavar="SPEC",
+        help="Preprocessing, for models that do not bring their own: imagenet, raw (0…255), unit "
+        "(0…1), tf, caffe, or resize=256,crop=224,mean=0.5/0.5/0.5,std=….",
     ),
 ]
 Classes = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Class names: one a line, or a JSON list."),
+    typer.Option(metavar="FILE", help="Class names, one a line or as a JSON list."),
 ]
 InputShape = Annotated[
     str | None,
-    typer.Option("--input", metavar="C,H,W", help="Input shape, where it cannot be known."),
+    typer.Option(
+        "--input", metavar="C,H,W", help="Input shape, for models that do not define one."
+    ),
 ]
 Size = Annotated[
     str | None,
     typer.Option(
-        metavar="N|HxW", help="Show pictures to the network at another size than its own."
+        metavar="N|HxW",
+        help="Input size of the network, in pixels (default: the model's own).",
     ),
 ]
 Layers = Annotated[
@@ -56,52 +59,65 @@ Layers = Annotated[
         "--layers",
         "-l",
         metavar="LAYERS",
-        help="A path, a glob (block?_conv1) or a kind (kind=conv). Repeatable.",
+        help="Layers: a path, a glob (block?_conv1) or a kind (kind=conv). Repeatable.",
     ),
 ]
 Channels = Annotated[
     str | None,
-    typer.Option("--channels", "-c", metavar="LIST", help="These channels: 3,7,12-20."),
+    typer.Option("--channels", "-c", metavar="LIST", help="Channels to draw, e.g. 3,7,12-20."),
 ]
-First = Annotated[int | None, typer.Option("-n", "--first", min=1, help="So many channels.")]
-Columns = Annotated[int | None, typer.Option(min=1, help="Pictures in a row.")]
+First = Annotated[int | None, typer.Option("-n", "--first", min=1, help="Number of channels.")]
+Columns = Annotated[int | None, typer.Option(min=1, help="Number of tiles in a row.")]
 Range = Annotated[
     str,
-    typer.Option(metavar="RANGE", help="What the colors span: channel, layer, or LOW,HIGH."),
+    typer.Option(metavar="RANGE", help="Range of the color scale: channel, layer, or LOW,HIGH."),
 ]
-Theme = Annotated[str, typer.Option(metavar="THEME", help="light or dark.")]
+Theme = Annotated[str, typer.Option(metavar="THEME", help="Color theme: light or dark.")]
 Output = Annotated[
     Path | None,
     typer.Option(
         "--output",
         "-o",
         metavar="FILE|DIR",
-        help="Where to write; .png, .webp, .jpg, .svg or .pdf.",
+        help="Figure to write (.png, .webp, .jpg, .svg, .pdf), or a folder "
+        "(default: the working directory).",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Show = Annotated[bool, typer.Option("--show", help="Open the pictures when they are written.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Show = Annotated[bool, typer.Option("--show", help="Open what was written.")]
 
-AtlasFolder = Annotated[Path, typer.Argument(metavar="ATLAS", help="A folder that scan wrote.")]
+AtlasFolder = Annotated[
+    Path, typer.Argument(metavar="ATLAS", help="Atlas: a folder that convscope scan wrote.")
+]
+OptionalAtlas = Annotated[
+    Path | None, typer.Argument(metavar="ATLAS", help="Atlas: a folder that convscope scan wrote.")
+]
 Data = Annotated[
     str,
     typer.Argument(
         metavar="DATASET",
-        help="A folder of images (a sub-folder for each class), a .zip or .tar of one, a folder of "
-        "IDX files (MNIST), or shapes.",
+        help="Dataset: a folder of images (a sub-folder for each class), a .zip or .tar of one, a "
+        "folder of IDX files (MNIST), torchvision:NAME,root=…, or shapes[,count=…,size=…].",
     ),
 ]
 FirstImages = Annotated[
     int | None,
-    typer.Option("--first", min=2, metavar="N", help="So many pictures, spread over the data."),
+    typer.Option(
+        "--first",
+        min=2,
+        metavar="N",
+        help="Number of images, spread evenly over the dataset (default: all).",
+    ),
 ]
 FigureFile = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="The picture.")
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Figure to write."),
 ]
 ImageFiles = Annotated[
     list[Path] | None,
-    typer.Option("--image", metavar="FILE", help="A picture to look at. Repeatable."),
+    typer.Option("--image", metavar="FILE", help="Image to show. Repeatable."),
 ]
+Seed = Annotated[int, typer.Option(help="Seed of the random numbers.")]
 
 
 def load_model(
@@ -111,7 +127,7 @@ def load_model(
     classes: Path | None = None,
     input_shape: str | None = None,
 ) -> Model:
-    """The model that the options name; what had to be assumed is said on stderr."""
+    """Load the model that the options name; note on stderr where it looks untrained."""
     from convscope._models import load
 
     model = load(
@@ -128,12 +144,12 @@ def load_model(
 
 
 def note(text: str) -> None:
-    """Say something on stderr that is no error."""
+    """Print a note, which is not an error, on stderr."""
     typer.secho(f"note: {text}", err=True, dim=True)
 
 
 def read_classes(path: Path) -> list[str]:
-    """Class names from a file: a JSON list, or one name a line."""
+    """Read class names from a file: a JSON list, or one name a line."""
     import json
 
     try:
@@ -149,7 +165,7 @@ def read_classes(path: Path) -> list[str]:
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
-    """``3,224,224``; of volumes ``1,16,64,64``."""
+    """Parse ``3,224,224``, or ``1,16,64,64`` for volumes."""
     numbers = text.replace("x", ",").split(",")
     if len(numbers) not in (3, 4) or not all(n.strip().isdigit() and int(n) > 0 for n in numbers):
         raise UsageError(
@@ -160,7 +176,7 @@ def parse_shape(text: str) -> tuple[int, ...]:
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
-    """``224`` or ``160x224`` (height first)."""
+    """Parse ``224`` or ``160x224`` (height first)."""
     if text is None:
         return None
     numbers = text.split("x")
@@ -170,7 +186,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 
 
 def parse_position(text: str) -> tuple[int, int]:
-    """``12,7``: row and column."""
+    """Parse ``12,7``: row and column."""
     numbers = text.split(",")
     if len(numbers) != 2 or not all(n.strip().isdigit() for n in numbers):
         raise UsageError(f"{text} is no position. Write row,column: 12,7")
@@ -178,7 +194,7 @@ def parse_position(text: str) -> tuple[int, int]:
 
 
 def parse_channels(text: str | None) -> list[int] | None:
-    """``3,7,12-20`` as a list, in the order given."""
+    """Parse ``3,7,12-20`` into a list, in the order given."""
     if text is None:
         return None
     channels: list[int] = []
@@ -192,7 +208,7 @@ def parse_channels(text: str | None) -> list[int] | None:
 
 
 def parse_range(text: str) -> Any:
-    """``channel``, ``layer`` or ``LOW,HIGH``."""
+    """Parse ``channel``, ``layer`` or ``LOW,HIGH``."""
     if text in ("channel", "layer"):
         return text
     try:
@@ -202,37 +218,3 @@ def parse_range(text: str) -> Any:
             f"--range {text} is not understood. Write channel, layer, or two numbers: --range=-1,1"
         ) from None
     return low, high
-
-
-class Steps:
-    """What is being done, on stderr, while it is done: a spinner, or a bar where it can be told."""
-
-    def __init__(self, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-
-        console = Console(stderr=True, quiet=quiet)
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("loading", total=None)
-
-    def __enter__(self) -> Steps:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def say(self, what: str) -> None:
-        """Name the step."""
-        self._bar.update(self._task, description=what.replace("_", " "))
-
-    def count(self, done: int, of: int) -> None:
-        """Say how far it is."""
-        self._bar.update(self._task, completed=done, total=of)

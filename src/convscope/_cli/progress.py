@@ -1,4 +1,4 @@
-"""Progress on stderr: one bar for every command that takes its time."""
+"""The progress bar on stderr that every long command shows."""
 
 from __future__ import annotations
 
@@ -9,28 +9,40 @@ if TYPE_CHECKING:
     from convscope._optvis import Step
 
 
-class Bar:
-    """A bar with the time left, gone when done; nothing where stderr is no terminal.
+class ProgressBar:
+    """A spinner with the name of the current step, and a bar with the time left where it is known.
 
-    ``quiet`` also keeps back what is ``say``-ed.
+    It disappears when done, and shows nothing where stderr is not a terminal.
+
+    Args:
+        description: The first step.
+        quiet: Also suppress what is printed above the bar.
     """
 
-    def __init__(self, doing: str, *, quiet: bool = False) -> None:
+    def __init__(self, description: str = "loading", *, quiet: bool = False) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            SpinnerColumn,
+            TaskProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         console = Console(stderr=True, quiet=quiet)
         self._bar = Progress(
+            SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
+            TaskProgressColumn("{task.percentage:>3.0f} %"),
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task(doing, total=None, speed="")
+        self._task = self._bar.add_task(description, total=None, speed="")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -39,29 +51,35 @@ class Bar:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def show(self, done: int, of: int, doing: str, what: str = "") -> None:
-        """So much is done; ``what`` it is, where it is worth saying how many a second."""
-        speed = self._bar.tasks[0].speed if what else None
-        text = f"{speed:,.0f} {what}/s" if speed else ""
-        self._bar.update(self._task, completed=done, total=of, description=doing, speed=text)
+    def describe(self, step: str) -> None:
+        """Name the current step."""
+        self._bar.update(self._task, description=step.replace("_", " "))
+
+    def update(self, done: int, total: int, step: str = "", unit: str = "") -> None:
+        """Move the bar; with a ``unit`` (``"images"``), also show how many a second."""
+        if step:
+            self.describe(step)
+        speed = self._bar.tasks[0].speed if unit else None
+        text = f"{speed:,.0f} {unit}/s" if speed else ""
+        self._bar.update(self._task, completed=done, total=total, speed=text)
 
     def restart(self) -> None:
-        """Another stage begins: times are counted from now."""
+        """Begin another stage: speed and time left are measured from now."""
         self._bar.reset(self._task, speed="")
 
-    def say(self, line: str) -> None:
-        """A line that stays, above the bar."""
+    def print(self, line: str) -> None:
+        """Print a line that stays, above the bar."""
         self._bar.console.print(line, highlight=False)
 
 
-def telling(
-    bar: Bar, watch: Callable[[Step], object] = lambda step: None
+def optimization_progress(
+    bar: ProgressBar, also: Callable[[Step], object] = lambda step: None
 ) -> Callable[[Step], None]:
-    """What shows each step of a climb on a bar, and to ``watch``."""
+    """A callback that shows each optimization step on a bar, and passes it on to ``also``."""
 
-    def step(step: Step) -> None:
-        watch(step)
+    def on_step(step: Step) -> None:
+        also(step)
         first, *others = step.units
-        bar.show(step.done, step.of, f"{first} and {len(others)} more" if others else first)
+        bar.update(step.done, step.of, f"{first} and {len(others)} more" if others else first)
 
-    return step
+    return on_step

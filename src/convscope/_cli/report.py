@@ -13,7 +13,7 @@ from convscope._errors import UsageError
 
 
 def report(
-    atlas: Annotated[Path, typer.Argument(metavar="ATLAS", help="A folder that scan wrote.")],
+    atlas: opt.AtlasFolder,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="The page; else ATLAS.findings.html."),

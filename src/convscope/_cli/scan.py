@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convscope._cli import options as opt
-from convscope._cli.progress import Bar
+from convscope._cli.progress import ProgressBar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from convscope._atlas import Atlas
     from convscope._scan import Step
 
@@ -68,7 +70,7 @@ def scan(
 
     loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
     try:
-        with _Progress("opening", quiet=as_json) as bar:
+        with ProgressBar("opening", quiet=as_json) as bar:
             atlas = run(
                 loaded,
                 dataset,
@@ -85,7 +87,7 @@ def scan(
                 workers=workers,
                 engine=engine,
                 address=address,
-                on_step=bar.step,
+                on_step=_scan_progress(bar),
                 on_note=opt.note,
             )
     except KeyboardInterrupt:
@@ -123,16 +125,18 @@ def _say(atlas: Atlas) -> None:
     )
 
 
-class _Progress(Bar):
-    """Its stages, with images a second."""
+def _scan_progress(bar: ProgressBar) -> Callable[[Step], None]:
+    """Show the stages of a scan on a bar, with images a second."""
+    stage = ""
 
-    _stage = ""
-
-    def step(self, step: Step) -> None:
-        if step.stage != self._stage:
-            self._stage = step.stage
-            self.restart()
-            if step.stage == "scanning" and step.done:
-                self.say(f"going on after {step.done:,} of {step.of:,} images")
+    def on_step(step: Step) -> None:
+        nonlocal stage
+        if step.stage != stage:
+            stage = step.stage
+            bar.restart()
+            if stage == "scanning" and step.done:
+                bar.print(f"resuming after {step.done:,} of {step.of:,} images")
         skipped = f", {step.skipped:,} skipped" if step.skipped else ""
-        self.show(step.done, step.of, f"{step.stage}{skipped}", "images")
+        bar.update(step.done, step.of, f"{stage}{skipped}", "images")
+
+    return on_step

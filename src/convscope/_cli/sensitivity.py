@@ -10,6 +10,7 @@ import typer
 
 from convscope._cli import options as opt
 from convscope._cli.options import Data
+from convscope._cli.progress import ProgressBar
 from convscope._cli.tables import print_table
 
 
@@ -54,7 +55,7 @@ def sensitivity(
     from convscope._sensitivity import sensitivity as run
 
     loaded = opt.load_model(model, weights, preprocess, None, input_shape)
-    with opt.Steps(quiet=as_json) as steps:
+    with ProgressBar(quiet=as_json) as bar:
         found = run(
             loaded,
             dataset,
@@ -63,7 +64,7 @@ def sensitivity(
             first=first,
             pool=pool,
             size=opt.parse_size(size),
-            progress=steps.count,
+            progress=bar.update,
         )
     written = found.save(output, theme=theme)  # type: ignore[arg-type]
     if as_json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,9 +26,7 @@ _Models = Annotated[
 
 
 def serve(
-    atlas: Annotated[
-        Path | None, typer.Argument(metavar="ATLAS", help="A folder that scan wrote.")
-    ] = None,
+    atlas: opt.OptionalAtlas = None,
     models: _Models = None,
     image: ImageFiles = None,
     data: Annotated[

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from convscope._cli import options as opt
-from convscope._cli.progress import Bar, telling
-
-if TYPE_CHECKING:
-    pass
+from convscope._cli.progress import ProgressBar, optimization_progress
 from convscope._cli.stylized import Animate, Out, Seed, longer_side, write_stylized
 
 
@@ -57,7 +54,7 @@ def style(
     from convscope._optvis import style as run
 
     loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
-    with Bar("painting", quiet=as_json) as bar:
+    with ProgressBar("optimizing", quiet=as_json) as bar:
         made = run(
             loaded,
             content,
@@ -73,6 +70,6 @@ def style(
             style_scale=style_scale,
             seed=seed,
             animate=animate,
-            on_step=telling(bar),
+            on_step=optimization_progress(bar),
         )
     write_stylized(made, output, f"{content.stem}.style", as_json)

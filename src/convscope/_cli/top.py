@@ -15,11 +15,8 @@ if TYPE_CHECKING:
     from convscope._atlas import Exemplar
 
 
-AtlasFolder = Annotated[Path, typer.Argument(metavar="ATLAS", help="A folder that scan wrote.")]
-
-
 def top(
-    atlas: AtlasFolder,
+    atlas: opt.AtlasFolder,
     address: Annotated[
         str, typer.Argument(metavar="ADDRESS", help="A unit: PATH:CHANNEL, for example conv1:3.")
     ],

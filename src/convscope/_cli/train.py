@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convscope._cli import options as opt
-from convscope._cli.progress import Bar
+from convscope._cli.progress import ProgressBar
 from convscope._errors import UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def train(
         seed=seed,
         patience=patience,
     )
-    with _Progress("reading pictures", quiet=as_json) as progress:
+    with ProgressBar("reading images", quiet=as_json) as bar:
         trained = run(
             dataset,
             output,
@@ -98,8 +98,8 @@ def train(
             resume=resume,
             command=shlex.join(["convscope", *sys.argv[1:]]),
             watch=watch,
-            on_epoch=progress.epoch,
-            on_batch=progress.batch,
+            on_epoch=lambda epoch: bar.print(_epoch_line(epoch)),
+            on_batch=_batch_progress(bar),
         )
     picture = trained.confusion.save(output.with_suffix(".confusion.png"))
     if as_json:
@@ -142,19 +142,22 @@ def _say(trained: Trained, pictures: list[Path]) -> None:
     typer.echo(f"Next: convscope maps IMAGE -m {trained.path}")
 
 
-class _Progress(Bar):
-    """The bar of a training, and a line for each epoch."""
+def _batch_progress(bar: ProgressBar) -> Callable[[int, int], None]:
+    """Show batches on a bar, and note where an interrupted training resumes."""
+    begun = False
 
-    _begun = False
+    def on_batch(done: int, total: int) -> None:
+        nonlocal begun
+        if done > 1 and not begun:
+            bar.print(f"resuming at {done / total:.0%}, where it was interrupted")
+        begun = True
+        bar.update(done, total, "training")
 
-    def batch(self, done: int, of: int) -> None:
-        if done > 1 and not self._begun:
-            self.say(f"going on at {done / of:.0%}, where it was interrupted")
-        self._begun = True
-        self.show(done, of, "training")
+    return on_batch
 
-    def epoch(self, epoch: Epoch) -> None:
-        self.say(
-            f"epoch {epoch.number:>3} of {epoch.of}   loss {epoch.loss:.3f}   "
-            f"accuracy {epoch.accuracy:.2%}"
-        )
+
+def _epoch_line(epoch: Epoch) -> str:
+    return (
+        f"epoch {epoch.number:>3} of {epoch.of}   loss {epoch.loss:.3f}   "
+        f"accuracy {epoch.accuracy:.2%}"
+    )
