@@ -11,11 +11,11 @@ import math
 import shlex
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol, TypeAlias
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -67,6 +67,19 @@ class Picture:
     image: Image.Image
     name: str
     notes: tuple[str, ...] = ()
+
+
+class SupportsArray(Protocol):
+    """An array of any framework: numpy, torch, TensorFlow, JAX."""
+
+    def __array__(self) -> Any: ...
+
+
+ImageLike: TypeAlias = str | Path | BinaryIO | Image.Image | Picture | SupportsArray
+"""One image: a path, an open file, a PIL image, a uint8 array, or a model-ready float array."""
+
+ImagesLike: TypeAlias = ImageLike | Sequence[ImageLike]
+"""One image, several as a list, or an array with a batch axis."""
 
 
 def is_picture(source: Any) -> bool:

@@ -1,6 +1,6 @@
 """The only door to the frameworks."""
 
-from convscope._models.base import Batch, Edit, Input, Model, probabilities
+from convscope._models.base import Batch, Edit, Input, Model, ModelLike, probabilities
 from convscope._models.batch import UNKNOWN_PREPROCESS, stacked
 from convscope._models.receptive import ReceptiveField
 from convscope._models.zoo import load
@@ -11,6 +11,7 @@ __all__ = [
     "Edit",
     "Input",
     "Model",
+    "ModelLike",
     "ReceptiveField",
     "load",
     "probabilities",

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from convscope._errors import ModelError, UnknownLayer
 from convscope._layers import Layers
@@ -255,6 +256,20 @@ class Model(Preparing):
         self.input = replace(self.input, **changes)
 
 
+class KerasNetwork(Protocol):
+    """A ``keras.Model``, by what is used of it; Keras itself need not be installed."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def variables(self) -> Sequence[Any]: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+ModelLike: TypeAlias = str | Path | nn.Module | KerasNetwork | Model
+"""What ``load`` takes: a name, a file, an ``nn.Module``, a ``keras.Model``, or a ``Model``."""
+
+
 def probabilities(outputs: Tensor) -> Tensor:
     """Rows that are no distribution already go through a softmax, a single output a sigmoid."""
     rows = outputs.detach().float().flatten(1)
@@ -266,4 +281,13 @@ def probabilities(outputs: Tensor) -> Tensor:
     return rows.softmax(1)
 
 
-__all__ = ["UNKNOWN_PREPROCESS", "Batch", "Edit", "Input", "Model", "probabilities"]
+__all__ = [
+    "UNKNOWN_PREPROCESS",
+    "Batch",
+    "Edit",
+    "Input",
+    "KerasNetwork",
+    "Model",
+    "ModelLike",
+    "probabilities",
+]

@@ -14,7 +14,7 @@ from torch import nn
 from convscope._errors import ModelError, UsageError
 from convscope._images import Preprocess, parse_preprocess
 from convscope._models import keras_files, sources, torch_zoos
-from convscope._models.base import Model
+from convscope._models.base import Model, ModelLike
 from convscope._models.weights import near_files
 from convscope._models.wrappers import no_model
 
@@ -48,7 +48,7 @@ class Spec:
 
 
 def load(
-    model: Any,
+    model: ModelLike,
     *,
     weights: str | Path | None = None,
     preprocess: Preprocess | str | None = None,
@@ -101,7 +101,7 @@ def _merged(told: Preprocess | str, own: Preprocess) -> Preprocess:
     return replace(given, size=own.size, resize=given.resize or own.resize)
 
 
-def _loaded(model: Any, weights: str | Path | None) -> Model:
+def _loaded(model: ModelLike, weights: str | Path | None) -> Model:
     if isinstance(model, (str, Path)):
         return _from_text(str(model), weights)
     if weights is not None:
