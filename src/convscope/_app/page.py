@@ -20,6 +20,7 @@ from importlib.resources import files
 
 from convscope._app.answers import Answer
 from convscope._errors import ConvscopeError
+from convscope._plot.colors import COLORS_JSON
 
 _TYPES = {
     ".js": "text/javascript",
@@ -30,7 +31,7 @@ _TYPES = {
     ".webp": "image/webp",
 }
 _JSDOC = re.compile(rb"/\*\*.*?\*/", re.DOTALL)
-_DATA = "<!-- convscope:data -->"
+_DATA, _COLORS = "<!-- convscope:data -->", "<!-- convscope:colors -->"
 _MAP = re.compile(r'(<script type="importmap">)(.*?)(</script>)', re.DOTALL)
 _STYLE = re.compile(r'<link rel="stylesheet" href="static/([\w.-]+)"\s*/?>')
 _INLINE = re.compile(r"<script(?:\s[^>]*)?>(.*?)</script>", re.DOTALL)
@@ -62,10 +63,10 @@ def packed(name: str) -> bytes:
 
 @cache
 def index() -> bytes:
-    """The page as it is served."""
+    """The page as it is served; the colors of figures stand in it."""
     if "index.html" not in static():
         raise ConvscopeError("The files of the app are missing from this installation: reinstall")
-    return static()["index.html"].body
+    return static()["index.html"].body.replace(_COLORS.encode(), COLORS_JSON.encode())
 
 
 @cache

@@ -1,51 +1,28 @@
-/** Color tables: the same 256 triples as `convscope._plot.colors` (a test compares them). */
+/** The color maps and marks of `convscope._plot.colors`, read from the JSON that stands in the page. */
 
-/**
- * Red, green and blue of each table: the first value, then 255 steps, a digit each, 4 standing for none.
- * @type {Record<string, [number, string][]>}
- */
-const STEPS = {
-  viridis: [
-    [68, "4454454445444444544444444344444434443444343443443434343434434343434343434343434343443" +
-      "4343443434434344343443443443434434434434434434444344444444445445454554555555555655656" +
-      "5656656665666666666667666766676676767676767676776776776776776776776767767677676767667"],
-    [1, "5565656565656556556556555655565556555655565555565555565555555655555555555555555555555" +
-      "5555555555555555555455555555555555545555555555555555455555555555555455555555554555555" +
-      "5545555545555455554555455545545545545455454545454545454544545445445445445445445445445"],
-    [84, "5656556565565565556555555555555554555455455454545454454544454445444454444445444444444" +
-      "4445444444444444444444444444344444444443444443444344434434434343443433434334334333433" +
-      "3343333333333323333323332332323323232322323223222322322232232232333333344445455565656"],
-  ],
-  magma: [
-    [0, "4454454554555555555555556555565565565656656656656665666566565665656656565656656565656" +
-      "6565656656565665656656566566566565665665665656656656566565656565656556556555565555455" +
-      "5554554545454544544544454444544444444544444444444444444444344444444444344444444443444"],
-    [0, "4445454545454554555455454545454445444444443444434444444444544545454554554545545545545" +
-      "4554545545454554545454545454545454554545454545545455455455554555555555555655655656656" +
-      "5666566665666666656666666665666666656666665666666566666566666566666566665666665666656"],
-    [3, "5656666666666667666667666766767676676766766676566656555555554554545454445444544444544" +
-      "4444444444444444344444434443444344343443434343433434334334333433334333433334334343344" +
-      "3443444444544454545545554555555555655565556565565656565665665665665666656666656666666"],
-  ],
-  signed: [
-    [7, "4453454545444544454544544544454445445454454454445444455445445667899999998888878787777" +
-      "8777767777767776777677677677677778778878874655554554545444544444444444444434434434434" +
-      "3434343433433433343333334333333332333333233332332332323323232323222222221212212122212"],
-    [63, "5565565655655656556565565656556565656565565656565656566565656565656565655656565565656" +
-      "5655656565565656556565565655656556555655554222222222222222222222222212222222222222222" +
-      "2222222222222222222222222222222222222222222212222222212221221121121222334434444443434"],
-    [139, "6666566656665666566566656665666566566656665666566566656656665655555444444454444444444" +
-      "4444444444445444444444444444444343433323324000000101001101011111011111112111121121121" +
-      "2212122122222122222232222232232232323233233233323333333333333343434444545454545444544"],
-  ],
-};
+const COLORS = JSON.parse(document.getElementById("convscope-colors")?.textContent ?? "{}");
 
 /** Levels 0 … 252 are values; 253 is NaN, 254 is +∞, 255 is −∞. */
 export const LEVELS = 253;
-const RESERVED = { 253: [255, 0, 255], 254: [0, 255, 255], 255: [0, 255, 0] };
-const FLAT = { light: [209, 209, 210], dark: [63, 65, 69] };
+const MARKS = { 253: COLORS.marks.nan, 254: COLORS.marks["+inf"], 255: COLORS.marks["-inf"] };
 
-export const CMAPS = ["viridis", "magma", "gray", "signed"];
+export const CMAPS = Object.keys(COLORS.maps);
+
+/** @param {number[]} rgb @returns {string} as CSS writes it */
+export const css = (rgb) => `rgb(${rgb.join(" ")})`;
+
+/** The colors that mark what is no number, as CSS writes them. */
+export const MARK_COLORS = {
+  nan: css(COLORS.marks.nan),
+  posInf: css(COLORS.marks["+inf"]),
+  negInf: css(COLORS.marks["-inf"]),
+};
+
+/** Background and text of a saved image. @param {"light" | "dark"} theme */
+export const paperAndInk = (theme) => [
+  css(COLORS.themes[theme].background),
+  css(COLORS.themes[theme].text),
+];
 
 /** @type {Map<string, Uint8Array>} */
 const unpacked = new Map();
@@ -54,14 +31,7 @@ const unpacked = new Map();
 export function table(name) {
   let found = unpacked.get(name);
   if (!found) {
-    found = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3)); // gray
-    for (const [channel, [first, steps]] of (STEPS[name] ?? []).entries()) {
-      let value = first;
-      for (let i = 0; i < 256; i++) {
-        found[3 * i + channel] = value;
-        value += Number(steps[i] ?? 4) - 4;
-      }
-    }
+    found = Uint8Array.from(atob(COLORS.maps[name].join("")), (c) => c.charCodeAt(0));
     unpacked.set(name, found);
   }
   return found;
@@ -81,12 +51,22 @@ export function pixels(cmap, theme) {
     const at = Math.round((i / (LEVELS - 1)) * 255) * 3;
     words[i] = pack([colors[at], colors[at + 1], colors[at + 2]]);
   }
-  for (const [index, rgb] of Object.entries(RESERVED)) words[Number(index)] = pack(rgb);
+  for (const [index, rgb] of Object.entries(MARKS)) words[Number(index)] = pack(rgb);
   return words;
 }
 
-/** The pixel of a map without variation: no color of any table. @param {"light" | "dark"} theme */
-export const flat = (theme) => pack(FLAT[theme]);
+/** Share of the text color in the gray of a map without variation: two of the palette's ten steps. */
+const FLAT_SHARE = 0.2;
+
+/** The pixel of a map without variation: no color of any map. @param {"light" | "dark"} theme */
+export function flat(theme) {
+  const { background, text } = COLORS.themes[theme];
+  return pack(
+    background.map((/** @type {number} */ v, /** @type {number} */ i) =>
+      Math.round(v + FLAT_SHARE * (text[i] - v)),
+    ),
+  );
+}
 
 /** @param {string} cmap a CSS gradient of it, for legends */
 export function gradient(cmap) {

@@ -1,6 +1,6 @@
 /** How maps are colored: the controls of it, the legend of it, and the sentence about it. */
 
-import { CMAPS, gradient } from "convscope/colors";
+import { CMAPS, gradient, MARK_COLORS } from "convscope/colors";
 import { h, number } from "convscope/dom";
 import { extent, isVector } from "convscope/maps";
 import { session } from "convscope/model";
@@ -13,20 +13,36 @@ const RANGES = { channel: "Each channel's own", layer: "The whole layer's", fixe
  * @param {(value: string) => void} change @param {string} [id]
  */
 export function choice(label, options, value, change, id) {
-  const select = h("select.select", { id, onchange: (/** @type {any} */ e) => change(e.target.value) },
-    Object.entries(options).map(([key, name]) => h("option", { value: key, selected: key === value }, name)));
+  const select = h(
+    "select.select",
+    { id, onchange: (/** @type {any} */ e) => change(e.target.value) },
+    Object.entries(options).map(([key, name]) =>
+      h("option", { value: key, selected: key === value }, name),
+    ),
+  );
   return h("label.control", null, h("span", null, label), select);
 }
 
 /** Range and color map. @param {() => [number, number]} [suggest] ends for a fixed range */
 export function coloring(suggest) {
   const parts = [
-    choice("Range", RANGES, view.range, (range) => {
-      const [low, high] = range === "fixed" && suggest ? suggest() : [view.low, view.high];
-      go({ range: /** @type {any} */ (range), low, high: high > low ? high : low + 1 });
-    }, "range"),
-    choice("Colors", Object.fromEntries(CMAPS.map((name) => [name, name])), view.cmap,
-      (cmap) => go({ cmap }), "cmap"),
+    choice(
+      "Range",
+      RANGES,
+      view.range,
+      (range) => {
+        const [low, high] = range === "fixed" && suggest ? suggest() : [view.low, view.high];
+        go({ range: /** @type {any} */ (range), low, high: high > low ? high : low + 1 });
+      },
+      "range",
+    ),
+    choice(
+      "Colors",
+      Object.fromEntries(CMAPS.map((name) => [name, name])),
+      view.cmap,
+      (cmap) => go({ cmap }),
+      "cmap",
+    ),
   ];
   if (view.range === "fixed") parts.splice(1, 0, end("from", "low"), end("to", "high"));
   return parts;
@@ -34,14 +50,22 @@ export function coloring(suggest) {
 
 /** @param {string} label @param {"low" | "high"} which */
 function end(label, which) {
-  return h("label.control", null, label, h("input.text", { type: "number", step: "any",
-    value: Number(view[which].toPrecision(4)),
-    onchange: (/** @type {any} */ event) => {
-      const value = Number(event.target.value);
-      const [low, high] = which === "low" ? [value, view.high] : [view.low, value];
-      if (Number.isFinite(value) && low < high) go({ low, high });
-      else event.target.value = view[which];
-    } }));
+  return h(
+    "label.control",
+    null,
+    label,
+    h("input.text", {
+      type: "number",
+      step: "any",
+      value: Number(view[which].toPrecision(4)),
+      onchange: (/** @type {any} */ event) => {
+        const value = Number(event.target.value);
+        const [low, high] = which === "low" ? [value, view.high] : [view.low, value];
+        if (Number.isFinite(value) && low < high) go({ low, high });
+        else event.target.value = view[which];
+      },
+    }),
+  );
 }
 
 /** @param {string} low @param {string} high @param {string} [cmap] */
@@ -58,19 +82,38 @@ export function rangeWords(block) {
 /** @param {import("convscope/maps").Block} block @param {string} what model, layer and input */
 export function legend(block, what) {
   let [low, high] = view.range === "fixed" ? [view.low, view.high] : extent(block);
-  if (view.cmap === "signed") [low, high] = [-Math.max(Math.abs(low), Math.abs(high)), Math.max(Math.abs(low), Math.abs(high))];
+  if (view.cmap === "signed")
+    [low, high] = [-Math.max(Math.abs(low), Math.abs(high)), Math.max(Math.abs(low), Math.abs(high))];
   const own = view.range === "channel" && !isVector(block);
   const still = !isVector(block) && block.states.some((state) => state === "zero" || state === "constant");
   const odd = block.states.some((state) => state === "nan" || state === "inf");
   const pooled = !isVector(block) && (block.full[0] !== block.height || block.full[1] !== block.width);
-  return h("div.legend", null,
-    own ? ramp(view.cmap === "signed" ? "−own" : "own min", view.cmap === "signed" ? "+own" : "own max") : ramp(number(low), number(high)),
+  return h(
+    "div.legend",
+    null,
+    own
+      ? ramp(view.cmap === "signed" ? "−own" : "own min", view.cmap === "signed" ? "+own" : "own max")
+      : ramp(number(low), number(high)),
     h("span", null, `${what} · ${view.cmap}, ${rangeWords(block)}`),
     still && h("span", null, h("span.swatch.hatch"), "no variation"),
-    odd && h("span", null, h("span.swatch", { style: { background: "#f0f" } }), "NaN ",
-      h("span.swatch", { style: { background: "#0ff" } }), "+∞ ",
-      h("span.swatch", { style: { background: "#0f0" } }), "−∞"),
-    pooled && h("span", null, `drawn at ${block.height}×${block.width}, the maximum of each patch of ${block.full[0]}×${block.full[1]}`));
+    odd &&
+      h(
+        "span",
+        null,
+        h("span.swatch", { style: { background: MARK_COLORS.nan } }),
+        "NaN ",
+        h("span.swatch", { style: { background: MARK_COLORS.posInf } }),
+        "+∞ ",
+        h("span.swatch", { style: { background: MARK_COLORS.negInf } }),
+        "−∞",
+      ),
+    pooled &&
+      h(
+        "span",
+        null,
+        `drawn at ${block.height}×${block.width}, the maximum of each patch of ${block.full[0]}×${block.full[1]}`,
+      ),
+  );
 }
 
 /** Model, layer and input, as every panel states them. @param {string} [layer] @param {string} [name] */
@@ -83,9 +126,25 @@ export function stating(layer, name) {
  * @param {string} label @param {(name: string) => void} change
  */
 export function tabs(names, now, label, change) {
-  return h("div.tabs", { role: "tablist", "aria-label": label, onkeydown: walkTabs }, Object.entries(names).map(([name, text]) =>
-    h("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-selected": String(name === now), "aria-controls": "panel",
-      tabindex: name === now ? 0 : -1, onclick: () => change(name) }, text)));
+  return h(
+    "div.tabs",
+    { role: "tablist", "aria-label": label, onkeydown: walkTabs },
+    Object.entries(names).map(([name, text]) =>
+      h(
+        "button",
+        {
+          type: "button",
+          role: "tab",
+          id: `tab-${name}`,
+          "aria-selected": String(name === now),
+          "aria-controls": "panel",
+          tabindex: name === now ? 0 : -1,
+          onclick: () => change(name),
+        },
+        text,
+      ),
+    ),
+  );
 }
 
 /** @param {KeyboardEvent} event */
@@ -93,7 +152,8 @@ function walkTabs(event) {
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   if (!step) return;
   const tabs = [.../** @type {HTMLElement} */ (event.currentTarget).querySelectorAll("button")];
-  const next = tabs[(tabs.indexOf(/** @type {any} */ (document.activeElement)) + step + tabs.length) % tabs.length];
+  const next =
+    tabs[(tabs.indexOf(/** @type {any} */ (document.activeElement)) + step + tabs.length) % tabs.length];
   next.click();
   requestAnimationFrame(() => setTimeout(() => document.getElementById(next.id)?.focus(), 60));
 }

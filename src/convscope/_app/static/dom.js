@@ -20,7 +20,12 @@ export function h(name, attributes, ...children) {
     : document.createElement(tag);
   if (classes.length) element.setAttribute("class", classes.join(" "));
   for (const [key, value] of Object.entries(attributes ?? {})) set(element, key, value);
-  element.append(...children.flat(3).filter((c) => c || c === 0 || c === "").map(String_));
+  element.append(
+    ...children
+      .flat(3)
+      .filter((c) => c || c === 0 || c === "")
+      .map(String_),
+  );
   return element;
 }
 
@@ -40,7 +45,12 @@ function set(element, key, value) {
 
 /** @param {Element} element @param {...(Child | Child[])} children */
 export function fill(element, ...children) {
-  element.replaceChildren(...children.flat(3).filter((c) => c || c === 0).map(String_));
+  element.replaceChildren(
+    ...children
+      .flat(3)
+      .filter((c) => c || c === 0)
+      .map(String_),
+  );
   return element;
 }
 
@@ -54,8 +64,7 @@ export function number(value) {
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  const text =
-    size >= 1e5 || size < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(4)));
+  const text = size >= 1e5 || size < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(4)));
   return text.replace("-", "−").replace("e+", "e");
 }
 
@@ -75,8 +84,7 @@ export const plural = (count, one, many = `${one}s`) =>
  * @param {string} title @param {Child | Child[]} [advice] @param {Child} [action]
  */
 export function notice(title, advice, action) {
-  return h("div.notice", null, h("p.notice-title", null, title),
-    advice && h("p", null, advice), action);
+  return h("div.notice", null, h("p.notice-title", null, title), advice && h("p", null, advice), action);
 }
 
 /** @param {string} path its parts may be long: break after dots and slashes */

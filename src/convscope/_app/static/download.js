@@ -1,6 +1,6 @@
 /** What is shown, to keep: as a PNG or an SVG that says what it is, or as numbers. */
 
-import { table } from "convscope/colors";
+import { paperAndInk, table } from "convscope/colors";
 import { rangeWords, stating } from "convscope/controls";
 import { h, number, say } from "convscope/dom";
 import { dialog } from "convscope/inputs";
@@ -23,8 +23,16 @@ async function saying() {
   const block = layer?.maps && one ? await maps(one.id, layer.index).catch(() => null) : null;
   const address = `${view.layer ?? ""}${view.channel === null ? "" : `:${view.channel}`}`;
   const own = !block || (view.range === "channel" && !isVector(block) && view.channel === null);
-  const ends = own ? "" : `: ${span(block, view.channel ?? 0, view).map(number).join(" to ")}`;
-  return { title: stating(address, one?.name), line: `${view.cmap}${block ? `, ${rangeWords(block)}${ends}` : ""}`, cmap: view.cmap };
+  const ends = own
+    ? ""
+    : `: ${span(block, view.channel ?? 0, view)
+        .map(number)
+        .join(" to ")}`;
+  return {
+    title: stating(address, one?.name),
+    line: `${view.cmap}${block ? `, ${rangeWords(block)}${ends}` : ""}`,
+    cmap: view.cmap,
+  };
 }
 
 /** Where all of it stands. @param {HTMLCanvasElement} canvas @param {{x: number, y: number, room: number, text: string}[]} labels @param {Saying} said */
@@ -37,15 +45,31 @@ function composed(canvas, labels, said) {
     const size = Math.max(6, Math.min(14, room * scale - 2));
     return { x: 16 + x * scale, y: 16 + y * scale + size, size, text, soft: true };
   });
-  words.push({ x: 16, y: down - 48, size: 15, text: said.title, strong: true, most: across - 32 },
-    { x: 16, y: down - 26, size: 13, text: said.line, most: across - 200 });
-  const dark = theme() === "dark";
-  return { canvas, width, height, across, down, words, colors: table(said.cmap),
-    paper: dark ? "#14161a" : "#fff", ink: dark ? "#ecedf0" : "#181a1e", soft: dark ? "#a9afba" : "#555b66" };
+  words.push(
+    { x: 16, y: down - 48, size: 15, text: said.title, strong: true, most: across - 32 },
+    { x: 16, y: down - 26, size: 13, text: said.line, most: across - 200 },
+  );
+  const [paper, ink] = paperAndInk(theme());
+  return {
+    canvas,
+    width,
+    height,
+    across,
+    down,
+    words,
+    colors: table(said.cmap),
+    paper,
+    ink,
+    soft: theme() === "dark" ? "#a9afba" : "#555b66",
+  };
 }
 
 /** @param {Uint8Array} colors @param {number} i of 0 … 159 */
-const ink = (colors, i) => `rgb(${colors.slice(Math.round((i / 159) * 255) * 3).slice(0, 3).join(",")})`;
+const ink = (colors, i) =>
+  `rgb(${colors
+    .slice(Math.round((i / 159) * 255) * 3)
+    .slice(0, 3)
+    .join(",")})`;
 
 /** @param {ReturnType<typeof composed>} made */
 function png(made) {
@@ -72,11 +96,36 @@ function png(made) {
 /** @param {ReturnType<typeof composed>} made */
 function svg(made) {
   const { across, down } = made;
-  const root = h("svg", { width: across, height: down, viewBox: `0 0 ${across} ${down}`, "font-family": FONT },
+  const root = h(
+    "svg",
+    { width: across, height: down, viewBox: `0 0 ${across} ${down}`, "font-family": FONT },
     h("rect", { width: "100%", height: "100%", fill: made.paper }),
-    h("image", { x: 16, y: 16, width: made.width, height: made.height, preserveAspectRatio: "none", style: "image-rendering:pixelated", href: made.canvas.toDataURL("image/png") }),
-    made.words.map((word) => h("text", { x: word.x, y: word.y, "font-size": word.size, "font-weight": word.strong && 600, fill: word.soft ? made.soft : made.ink }, word.text)),
-    Array.from({ length: 160 }, (_, i) => h("rect", { x: across - 176 + i, y: down - 37, width: 1.05, height: 12, fill: ink(made.colors, i) })));
+    h("image", {
+      x: 16,
+      y: 16,
+      width: made.width,
+      height: made.height,
+      preserveAspectRatio: "none",
+      style: "image-rendering:pixelated",
+      href: made.canvas.toDataURL("image/png"),
+    }),
+    made.words.map((word) =>
+      h(
+        "text",
+        {
+          x: word.x,
+          y: word.y,
+          "font-size": word.size,
+          "font-weight": word.strong && 600,
+          fill: word.soft ? made.soft : made.ink,
+        },
+        word.text,
+      ),
+    ),
+    Array.from({ length: 160 }, (_, i) =>
+      h("rect", { x: across - 176 + i, y: down - 37, width: 1.05, height: 12, fill: ink(made.colors, i) }),
+    ),
+  );
   return `data:image/svg+xml;charset=utf-8,${encodeURIComponent(new XMLSerializer().serializeToString(root))}`;
 }
 
@@ -95,19 +144,54 @@ export async function download(shown, kind) {
   if (kind === "npz") {
     const path = shown.numbers?.();
     if (path && source.live) return save(path, kind);
-    return say(path ? "Exact numbers need the live model: convscope serve." : "There are no numbers here to save. Open a layer or a channel.");
+    return say(
+      path
+        ? "Exact numbers need the live model: convscope serve."
+        : "There are no numbers here to save. Open a layer or a channel.",
+    );
   }
   const canvas = shown.picture?.();
   if (!canvas || canvas.width < 1) return say("There is no map here to save. Open a layer or a channel.");
-  const made = composed(canvas, shown.labels?.() ?? [], shown.saying?.() ?? await saying());
+  const made = composed(canvas, shown.labels?.() ?? [], shown.saying?.() ?? (await saying()));
   save(kind === "svg" ? svg(made) : png(made), kind);
 }
 
 /** The choice of kinds. @param {() => any} current */
 export function keep(current) {
-  const kinds = [["png", "PNG", "A picture, with what its colors mean"], ["svg", "SVG", "The same, its words as text"],
-    ["npz", "NPZ", source.live ? "The exact numbers, float32, for NumPy" : "The exact numbers: needs convscope serve"]];
-  const box = dialog("Save what is shown", h("ul.choices", null, kinds.map(([kind, name, what]) => h("li", null,
-    h("button.button", { type: "button", id: `save-${kind}`, disabled: kind === "npz" && !source.live,
-      onclick: () => { box.close(); void download(current(), /** @type {"png"} */ (kind)); } }, name), h("span.soft.small", null, what)))));
+  const kinds = [
+    ["png", "PNG", "A picture, with what its colors mean"],
+    ["svg", "SVG", "The same, its words as text"],
+    [
+      "npz",
+      "NPZ",
+      source.live ? "The exact numbers, float32, for NumPy" : "The exact numbers: needs convscope serve",
+    ],
+  ];
+  const box = dialog(
+    "Save what is shown",
+    h(
+      "ul.choices",
+      null,
+      kinds.map(([kind, name, what]) =>
+        h(
+          "li",
+          null,
+          h(
+            "button.button",
+            {
+              type: "button",
+              id: `save-${kind}`,
+              disabled: kind === "npz" && !source.live,
+              onclick: () => {
+                box.close();
+                void download(current(), /** @type {"png"} */ (kind));
+              },
+            },
+            name,
+          ),
+          h("span.soft.small", null, what),
+        ),
+      ),
+    ),
+  );
 }

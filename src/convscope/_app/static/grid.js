@@ -24,9 +24,13 @@ import { h } from "convscope/dom";
 export function grid(canvas, cells) {
   const { layout, count } = cells;
   const scale = layout.scale;
-  const element = h("div.grid", { role: "grid", "aria-label": cells.name,
-    "aria-rowcount": layout.rows, "aria-colcount": layout.columns,
-    style: { height: `${layout.height * scale}px` } });
+  const element = h("div.grid", {
+    role: "grid",
+    "aria-label": cells.name,
+    "aria-rowcount": layout.rows,
+    "aria-colcount": layout.columns,
+    style: { height: `${layout.height * scale}px` },
+  });
   if (canvas) {
     canvas.style.width = `${layout.width * scale}px`;
     canvas.style.height = `${layout.height * scale}px`;
@@ -44,12 +48,23 @@ export function grid(canvas, cells) {
     for (let k = first; k < Math.min(count, first + layout.columns); k++) {
       const { href, text, label, still } = cells.cell(k);
       const left = (k - first) * layout.across * scale;
-      const link = h(`a.cell${still ? ".still" : ""}`, { href, "aria-label": text, title: text,
-        "data-k": k, tabindex: k === active ? 0 : -1,
-        style: { left: `${left}px`, top: `${row * layout.down * scale}px`,
-          width: `${cells.cellWidth * scale}px` } },
+      const link = h(
+        `a.cell${still ? ".still" : ""}`,
+        {
+          href,
+          "aria-label": text,
+          title: text,
+          "data-k": k,
+          tabindex: k === active ? 0 : -1,
+          style: {
+            left: `${left}px`,
+            top: `${row * layout.down * scale}px`,
+            width: `${cells.cellWidth * scale}px`,
+          },
+        },
         h("span.frame", { style: { height: `${cells.cellHeight * scale}px` } }),
-        h("span.label", null, label));
+        h("span.label", null, label),
+      );
       children.push(h("div", { role: "gridcell", "aria-colindex": k - first + 1 }, link));
     }
     return h("div", { role: "row", "aria-rowindex": row + 1 }, children);
@@ -75,7 +90,7 @@ export function grid(canvas, cells) {
       const node = build(row);
       mounted.set(row, node);
       const next = [...mounted.keys()].filter((r) => r > row).sort((a, b) => a - b)[0];
-      element.insertBefore(node, next === undefined ? null : mounted.get(next) ?? null);
+      element.insertBefore(node, next === undefined ? null : (mounted.get(next) ?? null));
     }
   }
 
@@ -92,12 +107,21 @@ export function grid(canvas, cells) {
   }
 
   element.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-    const at = Number(/** @type {HTMLElement} */ (event.target).closest("[data-k]")?.getAttribute("data-k") ?? -1);
+    const at = Number(
+      /** @type {HTMLElement} */ (event.target).closest("[data-k]")?.getAttribute("data-k") ?? -1,
+    );
     if (at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
     const page = layout.columns * Math.max(1, Math.floor(innerHeight / (layout.down * scale)) - 1);
-    const next = { ArrowRight: at + 1, ArrowLeft: at - 1, ArrowDown: at + layout.columns,
-      ArrowUp: at - layout.columns, PageDown: Math.min(count - 1, at + page),
-      PageUp: Math.max(0, at - page), Home: 0, End: count - 1 }[event.key];
+    const next = {
+      ArrowRight: at + 1,
+      ArrowLeft: at - 1,
+      ArrowDown: at + layout.columns,
+      ArrowUp: at - layout.columns,
+      PageDown: Math.min(count - 1, at + page),
+      PageUp: Math.max(0, at - page),
+      Home: 0,
+      End: count - 1,
+    }[event.key];
     if (next === undefined) return;
     event.preventDefault();
     if (next >= 0 && next < count) focus(next);
@@ -108,7 +132,9 @@ export function grid(canvas, cells) {
   });
   if (cells.hover) {
     element.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => {
-      const link = /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest("[data-k]"));
+      const link = /** @type {HTMLElement | null} */ (
+        /** @type {HTMLElement} */ (event.target).closest("[data-k]")
+      );
       if (!link) return;
       const box = link.getBoundingClientRect();
       const y = (event.clientY - box.top) / (cells.cellHeight * scale);

@@ -8,7 +8,18 @@ import { survey } from "convscope/survey";
 /** @param {string} address */
 function unit(address) {
   const at = address.lastIndexOf(":");
-  return h("a.unit", { href: link({ screen: "channel", layer: address.slice(0, at), channel: Number(address.slice(at + 1)), position: null }) }, address);
+  return h(
+    "a.unit",
+    {
+      href: link({
+        screen: "channel",
+        layer: address.slice(0, at),
+        channel: Number(address.slice(at + 1)),
+        position: null,
+      }),
+    },
+    address,
+  );
 }
 
 /** @param {HTMLElement} room */
@@ -16,18 +27,49 @@ export async function health(room) {
   room.append(h("h1", null, "Health"));
   if (!session.model.atlas || session.model.can?.findings === false) {
     if (session.model.data && session.model.can?.jobs) {
-      room.append(notice("Findings need an atlas.", "There is none yet. A scan of the dataset that was named makes one."));
+      room.append(
+        notice(
+          "Findings need an atlas.",
+          "There is none yet. A scan of the dataset that was named makes one.",
+        ),
+      );
       return { close: survey(room) };
     }
-    room.append(notice("Findings need an atlas.", ["Scan a dataset, then open the app on it: ", h("br"), h("code", null, "convscope scan photos/ -o atlas"), h("br"), h("code", null, "convscope serve atlas"), h("br"), "or have it scanned from here: ", h("code", null, "convscope serve --data photos/")]));
+    room.append(
+      notice("Findings need an atlas.", [
+        "Scan a dataset, then open the app on it: ",
+        h("br"),
+        h("code", null, "convscope scan photos/ -o atlas"),
+        h("br"),
+        h("code", null, "convscope serve atlas"),
+        h("br"),
+        "or have it scanned from here: ",
+        h("code", null, "convscope serve --data photos/"),
+      ]),
+    );
     return {};
   }
   const found = await json("api/atlas/findings");
   const { atlas } = session.model;
-  room.append(h("p.facts", null, h("span", null, `${plural(found.channels, "channel")} judged on ${plural(found.images, "picture")} from ${atlas.dataset}`), h("span", null, atlas.model)));
-  const kinds = Object.keys(found.titles).filter((kind) => found.findings.some((/** @type {any} */ f) => f.kind === kind) || found.counts[kind]);
+  room.append(
+    h(
+      "p.facts",
+      null,
+      h(
+        "span",
+        null,
+        `${plural(found.channels, "channel")} judged on ${plural(found.images, "picture")} from ${atlas.dataset}`,
+      ),
+      h("span", null, atlas.model),
+    ),
+  );
+  const kinds = Object.keys(found.titles).filter(
+    (kind) => found.findings.some((/** @type {any} */ f) => f.kind === kind) || found.counts[kind],
+  );
   if (!found.findings.length) {
-    room.append(notice("Nothing was found.", `No channel is dead, saturated or a copy of another on these pictures.`));
+    room.append(
+      notice("Nothing was found.", `No channel is dead, saturated or a copy of another on these pictures.`),
+    );
     return {};
   }
   let chosen = "";
@@ -35,14 +77,88 @@ export async function health(room) {
   const list = h("div");
   room.append(tallies, list);
   function draw() {
-    fill(tallies, h("button.button", { type: "button", "aria-pressed": String(!chosen), onclick: () => { chosen = ""; draw(); } }, "All"),
-      kinds.map((kind) => h("button.button", { type: "button", "aria-pressed": String(chosen === kind), onclick: () => { chosen = kind; draw(); } }, found.titles[kind], h("b", null, found.counts[kind]))));
-    fill(list, found.findings.filter((/** @type {any} */ f) => !chosen || f.kind === chosen).slice(0, 120).map((/** @type {any} */ f) => h("article.finding", null,
-      h("h2", null, found.titles[f.kind] ?? f.kind, f.layer && h("span.soft.small", null, "  "), f.layer && h("a.small", { href: link({ screen: "layer", layer: f.layer, channel: null, position: null, tab: "maps" }), style: { "font-weight": 400 } }, f.layer)),
-      h("p", null, f.sentence), f.advice && h("p.soft", null, f.advice),
-      f.meaning && f.number !== null && f.number !== undefined && h("p.small.soft", null, `${f.meaning}: ${number(f.number)}`),
-      f.units?.length > 0 && h("ul.units", null, f.units.slice(0, 24).map((/** @type {string} */ address) => h("li", null, unit(address))), f.units.length > 24 && h("li.small.soft", null, `and ${f.units.length - 24} more`)))),
-      found.not_judged?.length > 0 && h("p.small.soft", { style: { "margin-top": "1.5rem" } }, `Not judged: ${found.not_judged.join("; ")}`));
+    fill(
+      tallies,
+      h(
+        "button.button",
+        {
+          type: "button",
+          "aria-pressed": String(!chosen),
+          onclick: () => {
+            chosen = "";
+            draw();
+          },
+        },
+        "All",
+      ),
+      kinds.map((kind) =>
+        h(
+          "button.button",
+          {
+            type: "button",
+            "aria-pressed": String(chosen === kind),
+            onclick: () => {
+              chosen = kind;
+              draw();
+            },
+          },
+          found.titles[kind],
+          h("b", null, found.counts[kind]),
+        ),
+      ),
+    );
+    fill(
+      list,
+      found.findings
+        .filter((/** @type {any} */ f) => !chosen || f.kind === chosen)
+        .slice(0, 120)
+        .map((/** @type {any} */ f) =>
+          h(
+            "article.finding",
+            null,
+            h(
+              "h2",
+              null,
+              found.titles[f.kind] ?? f.kind,
+              f.layer && h("span.soft.small", null, "  "),
+              f.layer &&
+                h(
+                  "a.small",
+                  {
+                    href: link({
+                      screen: "layer",
+                      layer: f.layer,
+                      channel: null,
+                      position: null,
+                      tab: "maps",
+                    }),
+                    style: { "font-weight": 400 },
+                  },
+                  f.layer,
+                ),
+            ),
+            h("p", null, f.sentence),
+            f.advice && h("p.soft", null, f.advice),
+            f.meaning &&
+              f.number !== null &&
+              f.number !== undefined &&
+              h("p.small.soft", null, `${f.meaning}: ${number(f.number)}`),
+            f.units?.length > 0 &&
+              h(
+                "ul.units",
+                null,
+                f.units.slice(0, 24).map((/** @type {string} */ address) => h("li", null, unit(address))),
+                f.units.length > 24 && h("li.small.soft", null, `and ${f.units.length - 24} more`),
+              ),
+          ),
+        ),
+      found.not_judged?.length > 0 &&
+        h(
+          "p.small.soft",
+          { style: { "margin-top": "1.5rem" } },
+          `Not judged: ${found.not_judged.join("; ")}`,
+        ),
+    );
   }
   draw();
   return {};

@@ -28,8 +28,17 @@ export function follow(job, tell) {
 export const ask = (wish) => send("api/jobs", JSON.stringify(wish));
 
 /** @param {any} job */
-const stop = (job) => h("button.button", { type: "button", id: `stop-${job.id}`, style: { "margin-top": ".6rem" },
-  onclick: () => void send(`api/jobs/${job.id}`, null, "DELETE").catch(() => {}) }, "Stop");
+const stop = (job) =>
+  h(
+    "button.button",
+    {
+      type: "button",
+      id: `stop-${job.id}`,
+      style: { "margin-top": ".6rem" },
+      onclick: () => void send(`api/jobs/${job.id}`, null, "DELETE").catch(() => {}),
+    },
+    "Stop",
+  );
 
 /**
  * How far a job is, in words; nothing where it is done.
@@ -38,10 +47,21 @@ const stop = (job) => h("button.button", { type: "button", id: `stop-${job.id}`,
 export function progress(job, unit = "Step") {
   if (job.state === "waiting") return [h("p", null, "Waiting for its turn."), stop(job)];
   if (job.state === "running") {
-    return [h("p", null, job.of ? `${unit} ${job.done} of ${job.of}` : "Working …", job.detail && ` · ${job.detail}`),
-      h("progress", { max: job.of || null, value: job.of ? job.done : null, "aria-label": "Progress" }), stop(job)];
+    return [
+      h(
+        "p",
+        null,
+        job.of ? `${unit} ${job.done} of ${job.of}` : "Working …",
+        job.detail && ` · ${job.detail}`,
+      ),
+      h("progress", { max: job.of || null, value: job.of ? job.done : null, "aria-label": "Progress" }),
+      stop(job),
+    ];
   }
   if (job.state === "failed") return [h("p.warn", null, job.detail || "It failed.")];
-  if (job.state === "cancelled") return [h("p", null, job.of ? `Stopped at ${unit.toLowerCase()} ${job.done} of ${job.of}.` : "Stopped.")];
+  if (job.state === "cancelled")
+    return [
+      h("p", null, job.of ? `Stopped at ${unit.toLowerCase()} ${job.done} of ${job.of}.` : "Stopped."),
+    ];
   return [];
 }

@@ -6,50 +6,119 @@ import { download, keep as keepWhat } from "convscope/download";
 import { dialog } from "convscope/inputs";
 import { current } from "convscope/main";
 import { input, session } from "convscope/model";
-import { go, homeless, keep, kept, link, onchange, ontheme, theme, toggleTheme, view } from "convscope/state";
+import {
+  go,
+  homeless,
+  keep,
+  kept,
+  link,
+  onchange,
+  ontheme,
+  theme,
+  toggleTheme,
+  view,
+} from "convscope/state";
 
 const SHEET = [
   [["↑", "↓", "←", "→"], "Move through channels, or over a map (with Shift, five at a time)"],
-  [["Enter"], "Open the channel; on a map, keep the position"], [["Esc"], "Back: position, channel, layer"],
-  [["[", "]"], "The layer before, the layer after"], [["<", ">"], "The channel before, the channel after"],
-  [[",", "."], "The picture before, the picture after"], [["l"], "To the list of layers"], [["g"], "To the maps"],
-  [["/"], "Find channels (or a layer)"], [["s"], "The next order"], [["x"], "Only dead and constant channels"],
-  [["n"], "Range: channel, layer, fixed"], [["m"], "The next color map"], [["o"], "Map over the picture, on and off"],
-  [["v"], "What the model sees, or the original"], [["u"], "Choose a picture"], [["b"], "Compare"],
-  [["w"], "Why this answer"], [["h"], "Health"], [["p"], "Save what is shown as a PNG"], [["P"], "… as an SVG"], [["d"], "… as numbers (NPZ)"], [["y"], "Copy the link to this view"], [["t"], "Light or dark"], [["?"], "This sheet"],
+  [["Enter"], "Open the channel; on a map, keep the position"],
+  [["Esc"], "Back: position, channel, layer"],
+  [["[", "]"], "The layer before, the layer after"],
+  [["<", ">"], "The channel before, the channel after"],
+  [[",", "."], "The picture before, the picture after"],
+  [["l"], "To the list of layers"],
+  [["g"], "To the maps"],
+  [["/"], "Find channels (or a layer)"],
+  [["s"], "The next order"],
+  [["x"], "Only dead and constant channels"],
+  [["n"], "Range: channel, layer, fixed"],
+  [["m"], "The next color map"],
+  [["o"], "Map over the picture, on and off"],
+  [["v"], "What the model sees, or the original"],
+  [["u"], "Choose a picture"],
+  [["b"], "Compare"],
+  [["w"], "Why this answer"],
+  [["h"], "Health"],
+  [["p"], "Save what is shown as a PNG"],
+  [["P"], "… as an SVG"],
+  [["d"], "… as numbers (NPZ)"],
+  [["y"], "Copy the link to this view"],
+  [["t"], "Light or dark"],
+  [["?"], "This sheet"],
 ];
 
-const LOGO = () => h("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, h("rect", { width: 16, height: 16, rx: 4, fill: "var(--mark)" }),
-  h("circle", { cx: 7, cy: 7, r: 3.4, fill: "none", stroke: "var(--paper)", "stroke-width": 1.6 }), h("path", { d: "m9.6 9.6 3 3", stroke: "var(--paper)", "stroke-width": 1.6, "stroke-linecap": "round" }));
+const LOGO = () =>
+  h(
+    "svg",
+    { viewBox: "0 0 16 16", "aria-hidden": "true" },
+    h("rect", { width: 16, height: 16, rx: 4, fill: "var(--mark)" }),
+    h("circle", { cx: 7, cy: 7, r: 3.4, fill: "none", stroke: "var(--paper)", "stroke-width": 1.6 }),
+    h("path", {
+      d: "m9.6 9.6 3 3",
+      stroke: "var(--paper)",
+      "stroke-width": 1.6,
+      "stroke-linecap": "round",
+    }),
+  );
 
 export function bar() {
   const model = session.model;
   const place = /** @type {HTMLElement} */ (document.getElementById("bar"));
   const home = () => link({ screen: "home", layer: null, channel: null, position: null });
-  const theming = h("button.button.bare.icon", { type: "button", id: "theme", title: "Light or dark", onclick: toggleTheme }, "◐");
-  const name = () => { theming.setAttribute("aria-label", `Show in ${theme() === "dark" ? "light" : "dark"} colors`); };
+  const theming = h(
+    "button.button.bare.icon",
+    { type: "button", id: "theme", title: "Light or dark", onclick: toggleTheme },
+    "◐",
+  );
+  const name = () => {
+    theming.setAttribute("aria-label", `Show in ${theme() === "dark" ? "light" : "dark"} colors`);
+  };
   name();
   ontheme(name);
-  const about = [model?.title || model?.name, model?.atlas && `atlas of ${model.atlas.dataset}`, model?.exported && "export"].filter(Boolean).join(" · ");
-  const to = { home: h("a.button.bare", { href: home() }, "Layers"),
-    compare: h("a.button.bare", { href: link({ screen: "compare", channel: null, position: null }) }, "Compare"),
-    health: h("a.button.bare", { href: link({ screen: "health", layer: null, channel: null, position: null }) }, "Health") };
+  const about = [
+    model?.title || model?.name,
+    model?.atlas && `atlas of ${model.atlas.dataset}`,
+    model?.exported && "export",
+  ]
+    .filter(Boolean)
+    .join(" · ");
+  const to = {
+    home: h("a.button.bare", { href: home() }, "Layers"),
+    compare: h(
+      "a.button.bare",
+      { href: link({ screen: "compare", channel: null, position: null }) },
+      "Compare",
+    ),
+    health: h(
+      "a.button.bare",
+      { href: link({ screen: "health", layer: null, channel: null, position: null }) },
+      "Health",
+    ),
+  };
   const mark = () => {
     to.home.setAttribute("href", home());
     to.compare.setAttribute("href", link({ screen: "compare", channel: null, position: null }));
     to.health.setAttribute("href", link({ screen: "health", layer: null, channel: null, position: null }));
     const on = view.screen === "compare" || view.screen === "health" ? view.screen : "home";
-    for (const [screen, item] of Object.entries(to)) screen === on ? item.setAttribute("aria-current", "page") : item.removeAttribute("aria-current");
+    for (const [screen, item] of Object.entries(to))
+      screen === on ? item.setAttribute("aria-current", "page") : item.removeAttribute("aria-current");
   };
   mark();
   onchange(mark);
-  fill(place,
-    h("button.button.bare.icon", { type: "button", id: "menu", "aria-label": "Layers", onclick: menu }, "☰"),
+  fill(
+    place,
+    h(
+      "button.button.bare.icon",
+      { type: "button", id: "menu", "aria-label": "Layers", onclick: menu },
+      "☰",
+    ),
     h("a.brand", { href: home(), "aria-label": "convscope" }, LOGO(), h("span", null, "convscope")),
     about && h("span.about", { title: about }, about),
     h("nav", { "aria-label": "Screens" }, Object.values(to)),
-    h("button.button.bare", { type: "button", id: "save", onclick: () => keepWhat(current) }, "Save"), theming,
-    h("button.button.bare.icon", { type: "button", "aria-label": "Keys and help", onclick: help }, "?"));
+    h("button.button.bare", { type: "button", id: "save", onclick: () => keepWhat(current) }, "Save"),
+    theming,
+    h("button.button.bare.icon", { type: "button", "aria-label": "Keys and help", onclick: help }, "?"),
+  );
 }
 
 function menu(/** @type {Event} */ event) {
@@ -65,9 +134,35 @@ function menu(/** @type {Event} */ event) {
 
 export function help() {
   const off = kept("keys") === "off";
-  dialog("Keys", [h("dl.keys", { style: { "margin-top": "1rem" } }, SHEET.map(([keys, what]) => [h("dt", null, /** @type {string[]} */ (keys).map((key) => [h("kbd", null, key), " "])), h("dd", null, what)])),
-    h("label.control", { style: { "margin-top": "1.2rem" } }, h("input", { type: "checkbox", checked: !off, onchange: (/** @type {any} */ e) => keep("keys", e.target.checked ? "on" : "off") }), "Single letters are shortcuts"),
-    h("p.small.soft", { style: { "margin-top": ".8rem" } }, `convscope ${session.model?.version ?? ""}. The address of this page is the whole view: copy it to share what you see.`)]);
+  dialog("Keys", [
+    h(
+      "dl.keys",
+      { style: { "margin-top": "1rem" } },
+      SHEET.map(([keys, what]) => [
+        h(
+          "dt",
+          null,
+          /** @type {string[]} */ (keys).map((key) => [h("kbd", null, key), " "]),
+        ),
+        h("dd", null, what),
+      ]),
+    ),
+    h(
+      "label.control",
+      { style: { "margin-top": "1.2rem" } },
+      h("input", {
+        type: "checkbox",
+        checked: !off,
+        onchange: (/** @type {any} */ e) => keep("keys", e.target.checked ? "on" : "off"),
+      }),
+      "Single letters are shortcuts",
+    ),
+    h(
+      "p.small.soft",
+      { style: { "margin-top": ".8rem" } },
+      `convscope ${session.model?.version ?? ""}. The address of this page is the whole view: copy it to share what you see.`,
+    ),
+  ]);
 }
 
 /** @param {any[]} list @param {any} now @param {number} step */
@@ -77,8 +172,15 @@ const after = (list, now, step) => list[(list.indexOf(now) + step + list.length)
 function otherLayer(step) {
   const open = session.layers.filter((layer) => layer.maps || layer.atlas);
   const at = open.findIndex((layer) => layer.path === view.layer);
-  const next = at < 0 ? open[step > 0 ? 0 : open.length - 1] : open[Math.max(0, Math.min(open.length - 1, at + step))];
-  if (next) go({ screen: view.screen === "compare" ? "compare" : "layer", layer: next.path, channel: null, position: null });
+  const next =
+    at < 0 ? open[step > 0 ? 0 : open.length - 1] : open[Math.max(0, Math.min(open.length - 1, at + step))];
+  if (next)
+    go({
+      screen: view.screen === "compare" ? "compare" : "layer",
+      layer: next.path,
+      channel: null,
+      position: null,
+    });
 }
 
 /** @param {number} step */
@@ -103,21 +205,64 @@ function back() {
 
 /** @type {Record<string, () => void>} */
 const KEYS = {
-  "?": help, "[": () => otherLayer(-1), "]": () => otherLayer(1), ",": () => otherInput(-1), ".": () => otherInput(1), "<": () => otherChannel(-1), ">": () => otherChannel(1),
-  "/": () => (document.getElementById("find") ?? /** @type {HTMLElement | null} */ (document.querySelector("#tree input")))?.focus(),
-  s: () => { const names = [...document.querySelectorAll("#sort option")].map((o) => /** @type {any} */ (o).value); if (names.length) { go({ sort: after(names, view.sort, 1) }, true); say(`Order: ${view.sort}`); } },
+  "?": help,
+  "[": () => otherLayer(-1),
+  "]": () => otherLayer(1),
+  ",": () => otherInput(-1),
+  ".": () => otherInput(1),
+  "<": () => otherChannel(-1),
+  ">": () => otherChannel(1),
+  "/": () =>
+    (
+      document.getElementById("find") ??
+      /** @type {HTMLElement | null} */ (document.querySelector("#tree input"))
+    )?.focus(),
+  s: () => {
+    const names = [...document.querySelectorAll("#sort option")].map((o) => /** @type {any} */ (o).value);
+    if (names.length) {
+      go({ sort: after(names, view.sort, 1) }, true);
+      say(`Order: ${view.sort}`);
+    }
+  },
   x: () => go({ dead: !view.dead }, true),
-  n: () => { const range = after(["channel", "layer", "fixed"], view.range, 1); go({ range }, true); say(`Range: ${range}`); },
-  m: () => { const cmap = after(CMAPS, view.cmap, 1); go({ cmap }, true); say(`Colors: ${cmap}`); },
+  n: () => {
+    const range = after(["channel", "layer", "fixed"], view.range, 1);
+    go({ range }, true);
+    say(`Range: ${range}`);
+  },
+  m: () => {
+    const cmap = after(CMAPS, view.cmap, 1);
+    go({ cmap }, true);
+    say(`Colors: ${cmap}`);
+  },
   v: () => go({ seen: view.seen === "model" ? "original" : "model" }, true),
   u: () => document.getElementById("choose")?.click(),
-  b: () => { const other = after(session.inputs, input(view.input), 1); go({ screen: "compare", other: view.other || (other?.id !== view.input ? other?.id : "") || "", channel: null, position: null }); },
+  b: () => {
+    const other = after(session.inputs, input(view.input), 1);
+    go({
+      screen: "compare",
+      other: view.other || (other?.id !== view.input ? other?.id : "") || "",
+      channel: null,
+      position: null,
+    });
+  },
   h: () => go({ screen: "health", channel: null, position: null }),
   w: () => go({ screen: "home", tab: "why", layer: null, channel: null, position: null }),
-  p: () => void download(current(), "png"), P: () => void download(current(), "svg"), d: () => void download(current(), "npz"),
-  y: () => homeless ? say("This page stands inside another, and has no address.") : void navigator.clipboard?.writeText(location.href).then(() => say("The link to this view is copied."), () => say("Copy it from the address bar.")),
+  p: () => void download(current(), "png"),
+  P: () => void download(current(), "svg"),
+  d: () => void download(current(), "npz"),
+  y: () =>
+    homeless
+      ? say("This page stands inside another, and has no address.")
+      : void navigator.clipboard?.writeText(location.href).then(
+          () => say("The link to this view is copied."),
+          () => say("Copy it from the address bar."),
+        ),
   t: toggleTheme,
-  l: () => /** @type {HTMLElement | null} */ (document.querySelector("#tree a[aria-current]") ?? document.querySelector("#tree a"))?.focus(),
+  l: () =>
+    /** @type {HTMLElement | null} */ (
+      document.querySelector("#tree a[aria-current]") ?? document.querySelector("#tree a")
+    )?.focus(),
   g: () => current().focus?.(),
 };
 
@@ -131,7 +276,11 @@ export function listenToKeys() {
     }
     if (target.closest("#tree") && ["ArrowDown", "ArrowUp"].includes(event.key)) {
       const links = [...document.querySelectorAll("#tree li:not([hidden]) a")];
-      const next = /** @type {HTMLElement | undefined} */ (links[links.indexOf(/** @type {any} */ (target.closest("a"))) + (event.key === "ArrowDown" ? 1 : -1)]);
+      const next = /** @type {HTMLElement | undefined} */ (
+        links[
+          links.indexOf(/** @type {any} */ (target.closest("a"))) + (event.key === "ArrowDown" ? 1 : -1)
+        ]
+      );
       event.preventDefault();
       return next?.focus();
     }

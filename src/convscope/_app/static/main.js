@@ -39,8 +39,11 @@ export const current = () => shown;
 /** @param {unknown} error @param {Element} place */
 export function fail(error, place) {
   const detail = error instanceof Error ? error.message : String(error);
-  const box = notice("This cannot be shown.", detail,
-    h("button.button", { type: "button", onclick: () => show(true) }, "Try again"));
+  const box = notice(
+    "This cannot be shown.",
+    detail,
+    h("button.button", { type: "button", onclick: () => show(true) }, "Try again"),
+  );
   box.classList.add("error");
   fill(place, h("h1", null, "Not here"), box);
 }
@@ -74,14 +77,22 @@ async function show(fresh = false) {
 }
 
 function title() {
-  const what = view.screen === "home" ? "" : view.screen === "layer" ? view.layer
-    : view.screen === "channel" ? `${view.layer}:${view.channel}` : view.screen;
+  const what =
+    view.screen === "home"
+      ? ""
+      : view.screen === "layer"
+        ? view.layer
+        : view.screen === "channel"
+          ? `${view.layer}:${view.channel}`
+          : view.screen;
   document.title = [what, session.model?.title, "convscope"].filter(Boolean).join(" · ");
 }
 
 /** @param {any} now @param {any} before */
 function changed(now, before) {
-  const same = ["screen", "layer", "channel", "input", "other", "tab", "with", "to"].every((k) => now[k] === before[k]);
+  const same = ["screen", "layer", "channel", "input", "other", "tab", "with", "to"].every(
+    (k) => now[k] === before[k],
+  );
   title();
   if (same && shown.update?.(now, before)) return;
   void show(["screen", "layer", "channel", "tab"].some((k) => now[k] !== before[k]));

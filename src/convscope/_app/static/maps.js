@@ -101,8 +101,13 @@ export function layOut(block, count, room, cell, label) {
   const down = block.height + below;
   const rows = Math.ceil(count / columns);
   return {
-    columns, rows, across, down, scale: Math.min(side, room / (columns * across - spare)),
-    width: Math.max(1, columns * across - spare), height: Math.max(1, rows * down),
+    columns,
+    rows,
+    across,
+    down,
+    scale: Math.min(side, room / (columns * across - spare)),
+    width: Math.max(1, columns * across - spare),
+    height: Math.max(1, rows * down),
   };
 }
 
@@ -110,9 +115,13 @@ export function layOut(block, count, room, cell, label) {
  * Where the names of maps stand, in canvas pixels: below each.
  * @param {Layout} layout @param {number} height of a map @param {string[]} names
  */
-export const labelsOf = (layout, height, names) => names.map((text, k) => ({
-  x: (k % layout.columns) * layout.across, y: Math.floor(k / layout.columns) * layout.down + height,
-  room: layout.down - height, text }));
+export const labelsOf = (layout, height, names) =>
+  names.map((text, k) => ({
+    x: (k % layout.columns) * layout.across,
+    y: Math.floor(k / layout.columns) * layout.down + height,
+    room: layout.down - height,
+    text,
+  }));
 
 /**
  * Paint the maps of `order` into one canvas.

@@ -44,16 +44,19 @@ export function remember(key, make, weigh = () => 256) {
   }
   const entry = { promise: make(), weight: 0 };
   kept.set(key, entry);
-  entry.promise.then((value) => {
-    entry.weight = weigh(value);
-    held += entry.weight;
-    for (const [oldest, old] of kept) {
-      if (held <= BOUND) break;
-      if (old === entry) continue;
-      held -= old.weight;
-      kept.delete(oldest);
-    }
-  }, () => kept.delete(key));
+  entry.promise.then(
+    (value) => {
+      entry.weight = weigh(value);
+      held += entry.weight;
+      for (const [oldest, old] of kept) {
+        if (held <= BOUND) break;
+        if (old === entry) continue;
+        held -= old.weight;
+        kept.delete(oldest);
+      }
+    },
+    () => kept.delete(key),
+  );
   return entry.promise;
 }
 
@@ -76,8 +79,13 @@ export function decodeMaps(buffer, path) {
   const floats = (/** @type {number} */ k) => new Float32Array(buffer, 24 + 4 * channels * k, channels);
   const states = new Uint8Array(buffer, 24 + 12 * channels, channels);
   return {
-    channels, height, width, full: [fullH, fullW],
-    low: floats(0), high: floats(1), mean: floats(2),
+    channels,
+    height,
+    width,
+    full: [fullH, fullW],
+    low: floats(0),
+    high: floats(1),
+    mean: floats(2),
     states: Array.from(states, (state) => STATES[state] ?? "live"),
     levels: new Uint8Array(buffer, 24 + 13 * channels),
   };
@@ -104,8 +112,11 @@ export function maps(input, layer, m = 0) {
 
 /** @param {string} path @returns {Promise<Floats>} */
 function floats(path) {
-  return remember(path, async () => decodeFloats(await source.fetchBytes(path), path),
-    (found) => found.values.byteLength);
+  return remember(
+    path,
+    async () => decodeFloats(await source.fetchBytes(path), path),
+    (found) => found.values.byteLength,
+  );
 }
 
 /**
@@ -123,7 +134,8 @@ export async function oneMap(input, layer, channel) {
   const scale = (block.high[channel] - block.low[channel]) / 252;
   const values = Float32Array.from(
     block.levels.subarray(channel * height * width, (channel + 1) * height * width),
-    (level) => level > 252 ? [NaN, Infinity, -Infinity][level - 253] : block.low[channel] + level * scale);
+    (level) => (level > 252 ? [NaN, Infinity, -Infinity][level - 253] : block.low[channel] + level * scale),
+  );
   return { values, height, width, exact: false, full: block.full };
 }
 
@@ -151,8 +163,11 @@ export async function kernel(layer, channel) {
   const [n, c, h, w] = all.shape;
   if (channel >= n) throw new Error("This page holds only the layer's first filters.");
   const size = c * h * w;
-  return { ...all, shape: /** @type {[number, number, number, number]} */ ([1, c, h, w]),
-    values: all.values.subarray(channel * size, (channel + 1) * size) };
+  return {
+    ...all,
+    shape: /** @type {[number, number, number, number]} */ ([1, c, h, w]),
+    values: all.values.subarray(channel * size, (channel + 1) * size),
+  };
 }
 
 /**
@@ -162,21 +177,25 @@ export async function kernel(layer, channel) {
  */
 export function thumbnails(input) {
   const path = `api/inputs/${input}/thumbnails`;
-  return remember(path, async () => {
-    const buffer = await source.fetchBytes(path);
-    const view = header(buffer, "CST1", path);
-    const count = view.getUint32(4, true);
-    const found = new Map();
-    let at = 8 + 20 * count;
-    for (let k = 0; k < count; k++) {
-      const from = 8 + 20 * k;
-      const [layer, height, width] = [0, 4, 8].map((o) => view.getUint32(from + o, true));
-      const [low, high] = [12, 16].map((o) => view.getFloat32(from + o, true));
-      found.set(layer, { height, width, low, high, levels: new Uint8Array(buffer, at, height * width) });
-      at += height * width;
-    }
-    return found;
-  }, () => 1 << 16);
+  return remember(
+    path,
+    async () => {
+      const buffer = await source.fetchBytes(path);
+      const view = header(buffer, "CST1", path);
+      const count = view.getUint32(4, true);
+      const found = new Map();
+      let at = 8 + 20 * count;
+      for (let k = 0; k < count; k++) {
+        const from = 8 + 20 * k;
+        const [layer, height, width] = [0, 4, 8].map((o) => view.getUint32(from + o, true));
+        const [low, high] = [12, 16].map((o) => view.getFloat32(from + o, true));
+        found.set(layer, { height, width, low, high, levels: new Uint8Array(buffer, at, height * width) });
+        at += height * width;
+      }
+      return found;
+    },
+    () => 1 << 16,
+  );
 }
 
 /** What the app is about. */
@@ -196,7 +215,8 @@ export async function other() {
   while (!session.other) {
     const model = await source.fetchJson("api/model?m=1");
     if (model.state === "failed") throw new Error(model.detail);
-    if (model.state === "ready") session.other = { model, layers: (await source.fetchJson("api/layers?m=1")).layers };
+    if (model.state === "ready")
+      session.other = { model, layers: (await source.fetchJson("api/layers?m=1")).layers };
     else await new Promise((resume) => setTimeout(resume, 300));
   }
   return session.other;
@@ -218,6 +238,6 @@ export function addInput(one) {
 
 /** The side that pictures are brought to, where the network leaves a choice. */
 export function side() {
-  const sizes = session.model.input?.size ? [] : session.model.input?.sizes ?? [];
+  const sizes = session.model.input?.size ? [] : (session.model.input?.sizes ?? []);
   return sizes.length ? `&size=${sizes[0]}` : "";
 }

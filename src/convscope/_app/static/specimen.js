@@ -30,28 +30,92 @@ async function draw() {
   const side = /** @type {HTMLElement} */ (document.getElementById("specimen"));
   const one = input(view.input);
   if (!one) {
-    fill(side, h("div", null, h("div.title", null, h("h2", null, "Input")),
-      h("p.small.soft", null, session.model.live ? "No picture yet." : "This page holds no picture.")), addBox(), await strip());
+    fill(
+      side,
+      h(
+        "div",
+        null,
+        h("div.title", null, h("h2", null, "Input")),
+        h("p.small.soft", null, session.model.live ? "No picture yet." : "This page holds no picture."),
+      ),
+      addBox(),
+      await strip(),
+    );
     return;
   }
   const original = view.seen === "original";
   const [height, width] = original ? one.original : one.seen;
-  overlay = h("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
+  overlay = h("svg", {
+    viewBox: `0 0 ${width} ${height}`,
+    preserveAspectRatio: "none",
+    "aria-hidden": "true",
+  });
   const url = await source.imageUrl(`api/inputs/${one.id}/image?view=${view.seen}`).catch(() => "");
-  const plate = h("div.plate", { style: { "aspect-ratio": `${width}/${height}`, "--ratio": String(width / height) } },
-    url && h(`img${Math.max(height, width) <= 96 ? ".pixels" : ""}`, { src: url,
-      alt: original ? `${one.name}, the original` : `${one.name}, as the model sees it` }), overlay);
-  const segments = h("div.segments", { role: "group", "aria-label": "Which side of the preprocessing" },
-    [["model", "Seen"], ["original", "Original"]].map(([value, name]) =>
-      h("button", { type: "button", "aria-pressed": String(view.seen === value), onclick: () => go({ seen: value }, true) }, name)));
-  fill(side,
-    h("div", null, h("div.title", null, h("h2", { title: one.name }, one.name)), plate,
-      h("div.row.spread", { style: { "margin-top": ".5rem" } }, segments,
-        h("span.small.soft.nowrap", null, `${height}×${width}`))),
-    h("div", null, await answers(one.id),
-      h("details", { style: { "margin-top": ".5rem" } }, h("summary", null, "What was done to it"),
-        h("ul.prov", null, one.lines.map((line) => h("li", null, line))))),
-    h("details.more", { open: !PHONE.matches || view.screen === "home" }, h("summary", null, "Other pictures"), await strip(), addBox()));
+  const plate = h(
+    "div.plate",
+    { style: { "aspect-ratio": `${width}/${height}`, "--ratio": String(width / height) } },
+    url &&
+      h(`img${Math.max(height, width) <= 96 ? ".pixels" : ""}`, {
+        src: url,
+        alt: original ? `${one.name}, the original` : `${one.name}, as the model sees it`,
+      }),
+    overlay,
+  );
+  const segments = h(
+    "div.segments",
+    { role: "group", "aria-label": "Which side of the preprocessing" },
+    [
+      ["model", "Seen"],
+      ["original", "Original"],
+    ].map(([value, name]) =>
+      h(
+        "button",
+        {
+          type: "button",
+          "aria-pressed": String(view.seen === value),
+          onclick: () => go({ seen: value }, true),
+        },
+        name,
+      ),
+    ),
+  );
+  fill(
+    side,
+    h(
+      "div",
+      null,
+      h("div.title", null, h("h2", { title: one.name }, one.name)),
+      plate,
+      h(
+        "div.row.spread",
+        { style: { "margin-top": ".5rem" } },
+        segments,
+        h("span.small.soft.nowrap", null, `${height}×${width}`),
+      ),
+    ),
+    h(
+      "div",
+      null,
+      await answers(one.id),
+      h(
+        "details",
+        { style: { "margin-top": ".5rem" } },
+        h("summary", null, "What was done to it"),
+        h(
+          "ul.prov",
+          null,
+          one.lines.map((line) => h("li", null, line)),
+        ),
+      ),
+    ),
+    h(
+      "details.more",
+      { open: !PHONE.matches || view.screen === "home" },
+      h("summary", null, "Other pictures"),
+      await strip(),
+      addBox(),
+    ),
+  );
   void drawField();
 }
 
@@ -60,8 +124,32 @@ async function answers(id) {
   try {
     const { predictions, note } = await json(`api/inputs/${id}/predictions`);
     if (!predictions.length) return h("p.small.soft", null, note || "This network names no classes.");
-    const why = session.model.can?.attribution?.length > 0 && h("a.small", { id: "why", href: link({ screen: "home", tab: "why", layer: null, channel: null, position: null, target: "" }) }, "Why?");
-    return [h("div.row.spread", { style: { "margin-bottom": ".35rem" } }, h("h3", null, "The model's answer"), why), bars(predictions.map((/** @type {any} */ p) => [p.class, p.probability, percent(p.probability)]))];
+    const why =
+      session.model.can?.attribution?.length > 0 &&
+      h(
+        "a.small",
+        {
+          id: "why",
+          href: link({
+            screen: "home",
+            tab: "why",
+            layer: null,
+            channel: null,
+            position: null,
+            target: "",
+          }),
+        },
+        "Why?",
+      );
+    return [
+      h(
+        "div.row.spread",
+        { style: { "margin-bottom": ".35rem" } },
+        h("h3", null, "The model's answer"),
+        why,
+      ),
+      bars(predictions.map((/** @type {any} */ p) => [p.class, p.probability, percent(p.probability)])),
+    ];
   } catch (error) {
     return h("p.small.soft", null, /** @type {Error} */ (error).message);
   }
@@ -69,11 +157,26 @@ async function answers(id) {
 
 /** Names, shares of the row, and words; `between`: the meter stands between them. @param {[string, number, string][]} rows */
 export function bars(rows, between = false) {
-  return h("div.bars", { role: "list" }, rows.map(([name, share, words]) => {
-    const parts = [h("span.nowrap.n", null, words),
-      h("span.meter", { "aria-hidden": "true" }, h("i", { style: { width: `${Math.max(0, Math.min(1, share)) * 100}%` } }))];
-    return h("div", { role: "listitem", style: { display: "contents" } }, h("span.who", { title: name }, name), between ? parts.reverse() : parts);
-  }));
+  return h(
+    "div.bars",
+    { role: "list" },
+    rows.map(([name, share, words]) => {
+      const parts = [
+        h("span.nowrap.n", null, words),
+        h(
+          "span.meter",
+          { "aria-hidden": "true" },
+          h("i", { style: { width: `${Math.max(0, Math.min(1, share)) * 100}%` } }),
+        ),
+      ];
+      return h(
+        "div",
+        { role: "listitem", style: { display: "contents" } },
+        h("span.who", { title: name }, name),
+        between ? parts.reverse() : parts,
+      );
+    }),
+  );
 }
 
 /** A field as a box: rows[y] × columns[x]. @param {{rows: any, columns: any}} field @param {number} y @param {number} x */
@@ -85,18 +188,28 @@ export function boxOf(field, y, x) {
 
 /** The box drawn over a picture of `height` × `width`; the rest is shaded. @param {any} box @param {number} height @param {number} width @param {any} [wide] */
 export function drawBox(box, height, width, wide) {
-  const at = (/** @type {any} */ b) => ({ x: b.left, y: b.top, width: b.right - b.left, height: b.bottom - b.top });
+  const at = (/** @type {any} */ b) => ({
+    x: b.left,
+    y: b.top,
+    width: b.right - b.left,
+    height: b.bottom - b.top,
+  });
   return [
-    h("path.fieldshade", { d: `M0 0H${width}V${height}H0ZM${box.left} ${box.top}V${box.bottom}H${box.right}V${box.top}Z` }),
-    h("rect.fieldback", at(box)), h("rect.fieldbox", at(box)),
+    h("path.fieldshade", {
+      d: `M0 0H${width}V${height}H0ZM${box.left} ${box.top}V${box.bottom}H${box.right}V${box.top}Z`,
+    }),
+    h("rect.fieldback", at(box)),
+    h("rect.fieldbox", at(box)),
     wide && h("rect.fieldbox.wide", at(wide)),
   ].filter(Boolean);
 }
 
 /** @param {any} box in seen pixels @param {import("convscope/model").Input} one */
 export function toOriginal(box, one) {
-  const y = (/** @type {number} */ v) => Math.max(0, Math.min(one.original[0], (v + one.offset[0]) / one.scale[0]));
-  const x = (/** @type {number} */ v) => Math.max(0, Math.min(one.original[1], (v + one.offset[1]) / one.scale[1]));
+  const y = (/** @type {number} */ v) =>
+    Math.max(0, Math.min(one.original[0], (v + one.offset[0]) / one.scale[0]));
+  const x = (/** @type {number} */ v) =>
+    Math.max(0, Math.min(one.original[1], (v + one.offset[1]) / one.scale[1]));
   return { top: y(box.top), bottom: y(box.bottom), left: x(box.left), right: x(box.right) };
 }
 

@@ -1,5 +1,7 @@
 /** The whole view is in the hash of the address; this is the only place that reads or writes it. */
 
+import { CMAPS } from "convscope/colors";
+
 /**
  * @typedef {object} View
  * @property {"home" | "layer" | "channel" | "compare" | "health"} screen
@@ -25,16 +27,43 @@
 
 /** @type {View} */
 export const DEFAULTS = {
-  screen: "home", layer: null, channel: null, position: null, input: "", other: "", tab: "maps",
-  range: "channel", low: 0, high: 1, cmap: "viridis", sort: "channel", find: "", dead: false,
-  seen: "model", with: "pictures", to: "", target: "", method: "", like: null,
+  screen: "home",
+  layer: null,
+  channel: null,
+  position: null,
+  input: "",
+  other: "",
+  tab: "maps",
+  range: "channel",
+  low: 0,
+  high: 1,
+  cmap: "viridis",
+  sort: "channel",
+  find: "",
+  dead: false,
+  seen: "model",
+  with: "pictures",
+  to: "",
+  target: "",
+  method: "",
+  like: null,
 };
 
 const CHOICES = {
   tab: ["maps", "filters", "optimized", "examples", "why"],
   range: ["channel", "layer", "fixed"],
-  cmap: ["viridis", "magma", "gray", "signed"],
-  sort: ["channel", "peak", "mean", "spread", "active", "selectivity", "exemplar", "attribution", "similarity"],
+  cmap: CMAPS,
+  sort: [
+    "channel",
+    "peak",
+    "mean",
+    "spread",
+    "active",
+    "selectivity",
+    "exemplar",
+    "attribution",
+    "similarity",
+  ],
   seen: ["model", "original"],
   with: ["pictures", "layers", "models"],
 };
@@ -62,7 +91,7 @@ export function read(hash) {
     if (parts[2] === "channel" && /^\d+$/.test(parts[3] ?? "")) {
       view.screen = "channel";
       view.channel = Number(parts[3]);
-      const at = /^(\d+),(\d+)$/.exec(parts[4] === "position" ? parts[5] ?? "" : "");
+      const at = /^(\d+),(\d+)$/.exec(parts[4] === "position" ? (parts[5] ?? "") : "");
       if (at) view.position = [Number(at[1]), Number(at[2])];
     }
   } else if (parts[0] === "compare" || parts[0] === "health") {
@@ -151,12 +180,13 @@ export function go(change, quietly = false) {
 
 addEventListener("hashchange", () => follow());
 addEventListener("popstate", () => follow());
-if (homeless) document.addEventListener("click", (event) => {
-  const hash = /** @type {HTMLElement} */ (event.target).closest?.("a[href^='#/']")?.getAttribute("href");
-  if (!hash || event.ctrlKey || event.metaKey) return;
-  event.preventDefault();
-  follow(hash);
-});
+if (homeless)
+  document.addEventListener("click", (event) => {
+    const hash = /** @type {HTMLElement} */ (event.target).closest?.("a[href^='#/']")?.getAttribute("href");
+    if (!hash || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    follow(hash);
+  });
 
 function follow(hash = location.hash) {
   const next = read(hash);
@@ -185,7 +215,8 @@ export function ontheme(repaint) {
   repainters.add(repaint);
 }
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
-  repainters.forEach((repaint) => repaint()));
+  repainters.forEach((repaint) => repaint()),
+);
 
 export function toggleTheme() {
   const next = theme() === "dark" ? "light" : "dark";

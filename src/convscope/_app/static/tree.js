@@ -24,24 +24,38 @@ export function tree() {
     const slot = h("span.blank", { "aria-hidden": "true" });
     const state = h("span");
     const open = layer.maps || layer.atlas || layer.kernel || (layer.shape && !layer.container);
-    const words = h("span", null, h("span.name", null, short(layer.path, above)),
-      h("span.shape", null, [layer.shape?.join("×"), layer.kind].filter(Boolean).join(" · ")));
+    const words = h(
+      "span",
+      null,
+      h("span.name", null, short(layer.path, above)),
+      h("span.shape", null, [layer.shape?.join("×"), layer.kind].filter(Boolean).join(" · ")),
+    );
     const item = open
-      ? h(`a${layer.container ? ".group" : ""}`, { href: address(layer.path), title: layer.path }, slot, words, state)
+      ? h(
+          `a${layer.container ? ".group" : ""}`,
+          { href: address(layer.path), title: layer.path },
+          slot,
+          words,
+          state,
+        )
       : h("span.plain", null, words);
     const row = h("li", { style: { "padding-left": `${Math.min(layer.depth, 5) * 0.7}rem` } }, item);
     rows.set(layer.path, { row, link: item, slot, state });
     list.append(row);
     if (layer.container || layer.path) above[layer.depth] = layer;
   }
-  const search = h("input.text", { type: "search", placeholder: "Find a layer", "aria-label": "Find a layer",
+  const search = h("input.text", {
+    type: "search",
+    placeholder: "Find a layer",
+    "aria-label": "Find a layer",
     oninput: (/** @type {any} */ e) => {
       const wanted = e.target.value.trim().toLowerCase();
       for (const [path, { row }] of rows) {
         const layer = session.byPath.get(path);
         row.hidden = !`${path} ${layer?.kind}`.toLowerCase().includes(wanted);
       }
-    } });
+    },
+  });
   fill(nav, h("div.search", null, search), list);
   onchange((now, before) => {
     mark(now.layer !== before.layer || now.screen !== before.screen);
@@ -54,7 +68,15 @@ export function tree() {
 }
 
 /** @param {string} path */
-const address = (path) => link({ screen: view.screen === "compare" ? "compare" : "layer", layer: path, channel: null, position: null, find: "", dead: false });
+const address = (path) =>
+  link({
+    screen: view.screen === "compare" ? "compare" : "layer",
+    layer: path,
+    channel: null,
+    position: null,
+    find: "",
+    dead: false,
+  });
 
 function mark(moved = false) {
   document.body.classList.remove("menu");
@@ -71,7 +93,10 @@ function mark(moved = false) {
 async function picture() {
   if (!view.input) return;
   try {
-    const [maps, states] = await Promise.all([thumbnails(view.input), json(`api/inputs/${view.input}/layers`)]);
+    const [maps, states] = await Promise.all([
+      thumbnails(view.input),
+      json(`api/inputs/${view.input}/layers`),
+    ]);
     for (const state of states.layers) {
       const row = rows.get(session.layers[state.index]?.path);
       if (!row) continue;
@@ -82,8 +107,16 @@ async function picture() {
         row.slot.replaceWith(canvas);
         row.slot = canvas;
       }
-      fill(row.state, state.dead > 0 && h("span.badge", { title: `${plural(state.dead, "channel")} zero everywhere on this picture` }, `${state.dead} off`),
-        state.nan > 0 && h("span.badge", null, "NaN"));
+      fill(
+        row.state,
+        state.dead > 0 &&
+          h(
+            "span.badge",
+            { title: `${plural(state.dead, "channel")} zero everywhere on this picture` },
+            `${state.dead} off`,
+          ),
+        state.nan > 0 && h("span.badge", null, "NaN"),
+      );
     }
   } catch {
     // the tree is whole without its pictures; the screen itself says what failed

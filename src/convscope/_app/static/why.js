@@ -25,7 +25,9 @@ function coarse(map) {
   const [height, width] = [Math.round(map.height / factor), Math.round(map.width / factor)];
   const [sums, counts] = [new Float32Array(height * width), new Float32Array(height * width)];
   map.values.forEach((value, i) => {
-    const at = Math.min(height - 1, Math.floor(Math.floor(i / map.width) / factor)) * width + Math.min(width - 1, Math.floor((i % map.width) / factor));
+    const at =
+      Math.min(height - 1, Math.floor(Math.floor(i / map.width) / factor)) * width +
+      Math.min(width - 1, Math.floor((i % map.width) / factor));
     sums[at] += value;
     counts[at]++;
   });
@@ -42,7 +44,8 @@ function paint(canvas, map, most) {
   const colors = pixels("signed", theme());
   map.values.forEach((value, i) => {
     const share = most > 0 ? Math.max(-1, Math.min(1, value / most)) : 0;
-    words[i] = (colors[Math.round((share + 1) * 126)] & 0xffffff) | (Math.round(230 * Math.abs(share)) << 24);
+    words[i] =
+      (colors[Math.round((share + 1) * 126)] & 0xffffff) | (Math.round(230 * Math.abs(share)) << 24);
   });
   context.putImageData(image, 0, 0);
 }
@@ -55,8 +58,14 @@ export function why(room, unit) {
   const one = input(view.input);
   const { can, classes, title } = session.model;
   if (!source.live || !can.attribution?.length) {
-    room.append(notice("Attribution needs the live model.", session.model.exported || !source.live ? "Start it with convscope serve, and open the same address there."
-      : "And captum: pip install 'convscope[captum]'."));
+    room.append(
+      notice(
+        "Attribution needs the live model.",
+        session.model.exported || !source.live
+          ? "Start it with convscope serve, and open the same address there."
+          : "And captum: pip install 'convscope[captum]'.",
+      ),
+    );
     return {};
   }
   if (!one) {
@@ -65,8 +74,15 @@ export function why(room, unit) {
   }
   const canvas = h("canvas");
   const [controls, words, legend] = [h("div.row.tools"), h("div.words"), h("div.legend")];
-  const plate = h("div.plate.still-cursor", { style: { "aspect-ratio": `${one.seen[1]}/${one.seen[0]}` } },
-    h(`img${Math.max(...one.seen) <= 96 ? ".pixels" : ""}`, { src: `api/inputs/${one.id}/image?view=model`, alt: `${one.name}, as the model sees it` }), canvas);
+  const plate = h(
+    "div.plate.still-cursor",
+    { style: { "aspect-ratio": `${one.seen[1]}/${one.seen[0]}` } },
+    h(`img${Math.max(...one.seen) <= 96 ? ".pixels" : ""}`, {
+      src: `api/inputs/${one.id}/image?view=model`,
+      alt: `${one.name}, as the model sees it`,
+    }),
+    canvas,
+  );
   room.append(controls, legend, h("div.why", null, plate, words));
   /** @type {any} */ let drawn = null;
   let turn = 0;
@@ -74,15 +90,33 @@ export function why(room, unit) {
 
   async function tools() {
     const answer = await json(`api/inputs/${one?.id}/predictions`).catch(() => ({ predictions: [] }));
-    const first = answer.predictions.map((/** @type {any} */ p) => [` ${p.index}`, `${p.class} ${percent(p.probability)}`]);
-    const rest = (classes ?? []).map((/** @type {string} */ name, /** @type {number} */ k) => [` ${k}`, name]);
-    const options = { ...Object.fromEntries(unit ? [["unit", "this unit"]] : []), "": "the answer",
-      ...Object.fromEntries([...first, ...rest.filter(([k]) => !first.some(([f]) => f === k))]) };
+    const first = answer.predictions.map((/** @type {any} */ p) => [
+      ` ${p.index}`,
+      `${p.class} ${percent(p.probability)}`,
+    ]);
+    const rest = (classes ?? []).map((/** @type {string} */ name, /** @type {number} */ k) => [
+      ` ${k}`,
+      name,
+    ]);
+    const options = {
+      ...Object.fromEntries(unit ? [["unit", "this unit"]] : []),
+      "": "the answer",
+      ...Object.fromEntries([...first, ...rest.filter(([k]) => !first.some(([f]) => f === k))]),
+    };
     // a leading blank keeps the order: plain numbers as keys would come first
     const now = /^\d/.test(view.target) ? ` ${view.target}` : target();
     const focused = document.activeElement?.id;
-    fill(controls, choice("Explain", options, now, (to) => go({ target: to.trim() }, true), "target"),
-      choice("Method", Object.fromEntries(can.attribution.map((/** @type {any} */ one) => [one.name, one.title])), method().name, (name) => go({ method: name }, true), "method"));
+    fill(
+      controls,
+      choice("Explain", options, now, (to) => go({ target: to.trim() }, true), "target"),
+      choice(
+        "Method",
+        Object.fromEntries(can.attribution.map((/** @type {any} */ one) => [one.name, one.title])),
+        method().name,
+        (name) => go({ method: name }, true),
+        "method",
+      ),
+    );
     if (focused) document.getElementById(focused)?.focus();
   }
 
@@ -90,17 +124,28 @@ export function why(room, unit) {
   const target = () => (view.target === "unit" && !unit ? "" : view.target);
 
   /** The chosen method, as the server describes it; the first where none or an unknown one is chosen. */
-  const method = () => can.attribution.find((/** @type {any} */ one) => one.name === view.method) ?? can.attribution[0];
+  const method = () =>
+    can.attribution.find((/** @type {any} */ one) => one.name === view.method) ?? can.attribution[0];
 
   /** What is asked, as a query. */
-  const query = () => new URLSearchParams({ method: method().name, .../^\d/.test(target()) ? { target: target() } : {},
-    ...target() === "unit" ? { layer: unit.layer.index, channel: unit.channel } : {} }).toString();
+  const query = () =>
+    new URLSearchParams({
+      method: method().name,
+      ...(/^\d/.test(target()) ? { target: target() } : {}),
+      ...(target() === "unit" ? { layer: unit.layer.index, channel: unit.channel } : {}),
+    }).toString();
 
   /** A slow method first as a job. @param {number} own */
   async function computed(own) {
     const whole = (/** @type {string} */ text) => (/^\d/.test(text) ? Number(text) : null);
     const of = target() === "unit" ? { layer: unit.layer.index, channel: unit.channel } : {};
-    const job = await ask({ kind: "attribute", input: one?.id, method: method().name, target: whole(target()), ...of });
+    const job = await ask({
+      kind: "attribute",
+      input: one?.id,
+      method: method().name,
+      target: whole(target()),
+      ...of,
+    });
     return new Promise((resume, fail) => {
       const tell = (/** @type {any} */ now) => {
         if (own !== turn) return resume(false);
@@ -121,7 +166,7 @@ export function why(room, unit) {
     const busy = window.setTimeout(() => own === turn && fill(words, h("p.busy", null, "Looking …")), 150);
     const asked = query();
     try {
-      if (!method().single_pass && !await computed(own)) return;
+      if (!method().single_pass && !(await computed(own))) return;
       const answer = await json(`api/inputs/${one?.id}/attribution?${asked}`);
       if (own !== turn) return;
       const map = unpacked(answer);
@@ -144,13 +189,34 @@ export function why(room, unit) {
     plate.classList.remove("stale");
     paint(canvas, shown, most);
     canvas.dataset.most = String(most);
-    fill(legend, ramp(number(-most), number(most), "signed"), h("span", null, `red speaks for ${answer.target}, blue against it; clear is near 0`),
-      h("span", null, `${stating(method().needs_layer ? answer.layer : "", one?.name)} · ${answer.title}${map !== shown ? `, means over blocks, ${shown.height}×${shown.width} of ${map.height}×${map.width}` : `, ${map.height}×${map.width}`}`));
-    fill(words, h("h2", null, answer.target), h("dl.numbers", null,
-      h("div", null, h("dt", null, "Score"), h("dd", null, number(answer.score))),
-      answer.probability !== null && h("div", null, h("dt", null, "Probability"), h("dd", null, percent(answer.probability)))),
+    fill(
+      legend,
+      ramp(number(-most), number(most), "signed"),
+      h("span", null, `red speaks for ${answer.target}, blue against it; clear is near 0`),
+      h(
+        "span",
+        null,
+        `${stating(method().needs_layer ? answer.layer : "", one?.name)} · ${answer.title}${map !== shown ? `, means over blocks, ${shown.height}×${shown.width} of ${map.height}×${map.width}` : `, ${map.height}×${map.width}`}`,
+      ),
+    );
+    fill(
+      words,
+      h("h2", null, answer.target),
+      h(
+        "dl.numbers",
+        null,
+        h("div", null, h("dt", null, "Score"), h("dd", null, number(answer.score))),
+        answer.probability !== null &&
+          h("div", null, h("dt", null, "Probability"), h("dd", null, percent(answer.probability))),
+      ),
       h("p", null, `${answer.sentence}.`),
-      h("p.small.soft", null, method().needs_layer ? `Computed at layer ${answer.layer}.` : "", method().uses_baseline ? `Baseline: ${answer.baseline}.` : ""));
+      h(
+        "p.small.soft",
+        null,
+        method().needs_layer ? `Computed at layer ${answer.layer}.` : "",
+        method().uses_baseline ? `Baseline: ${answer.baseline}.` : "",
+      ),
+    );
   }
 
   return {
@@ -161,10 +227,17 @@ export function why(room, unit) {
       else draw();
       return true;
     },
-    close: () => { turn++; stop(); },
+    close: () => {
+      turn++;
+      stop();
+    },
     picture: () => (drawn ? flattened(plate, canvas) : null),
     numbers: () => drawn && `api/inputs/${one.id}/attribution.npz?${drawn.asked}`,
-    saying: () => ({ title: `${title} · ${one.name} · ${drawn.answer.title}`, line: `red speaks for ${drawn.answer.target}, blue against it, ±${number(Number(canvas.dataset.most))}`, cmap: "signed" }),
+    saying: () => ({
+      title: `${title} · ${one.name} · ${drawn.answer.title}`,
+      line: `red speaks for ${drawn.answer.target}, blue against it, ±${number(Number(canvas.dataset.most))}`,
+      cmap: "signed",
+    }),
   };
 }
 
