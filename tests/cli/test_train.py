@@ -161,7 +161,7 @@ def test_another_setting_is_refused_in_one_line(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("convscope._cli.train._epoch_line", interrupted)
+        patch.setattr("convscope._cli.progress.ProgressBar.print", interrupted)
         assert run(folder, monkeypatch, *TRAIN) == 130
     assert run(folder, monkeypatch, *TRAIN, "--epochs", "3") == 1
     line = capsys.readouterr().err.splitlines()[-1]
