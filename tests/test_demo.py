@@ -53,7 +53,7 @@ def test_it_writes_what_it_says_and_its_page_shows_it(demo: tuple[Path, list[str
     said = {Path(line.split()[0]).name for line in lines if ".png" in line}
     assert said == {name for name in written if "/" not in name}
     page = Links((folder / "index.html").read_text(encoding="utf-8"))
-    shown = {file for file in page.files if not file.startswith("data:")}
+    shown = {file for file in page.files if not file.startswith(("data:", "#"))}
     assert shown == {*written, "findings.html", "microscope.html"}
     assert (folder / "findings.html").exists()
     assert (folder / "microscope.html").stat().st_size < 15_000_000

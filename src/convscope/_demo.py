@@ -1,10 +1,7 @@
-"""``convscope demo``: a first look inside a network, offline, on photographs from scikit-image."""
+"""``convscope demo``: a tour of the built-in network, offline, on photographs from scikit-image."""
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,64 +16,89 @@ from convscope._filters import filters
 from convscope._images import Picture, decode
 from convscope._models import Model, load
 from convscope._optvis import logit, maximize
-from convscope._plot import Sheet, Theme
+from convscope._plot import Sheet
 from convscope._reports import report
+from convscope._reports.markup import (
+    Html,
+    image_tag,
+    join,
+    meter,
+    paragraphs,
+    table,
+    tag,
+    themed_image,
+)
+from convscope._reports.page import Page, PageSection
 from convscope._scan import scan
 
 PHOTOGRAPHS = ("cat", "coffee", "rocket")
 DEPTHS = ("stem.conv", "stage1.widen.conv", "stage1/add", "stage2.widen.conv", "stage2/add")
 MAPS_SIZE = 224
-OPTIMIZED = {"stem.relu": 8, "stage1/add": 16, "stage2/add": 16}  # and how many channels
+OPTIMIZED = {"stem.relu": 8, "stage1/add": 16, "stage2/add": 16}  # layer: number of channels
 OPTIMIZED_SIZE, OPTIMIZED_STEPS = 48, 64
-PATCHES = (192, 128, 96)  # sides of the squares that are cut from a photograph, in its pixels
+PATCHES = (192, 128, 96)  # sides of the squares cut from a photograph, in its pixels
 
 
 @dataclass
-class Page:
-    """The pages' parts in order, and the pictures written so far."""
+class Tour:
+    """The sections written so far, and the folder with their figures."""
 
     folder: Path
-    parts: list[str] = field(default_factory=list)
+    sections: list[tuple[str, list[Html]]] = field(default_factory=list)
 
-    def say(self, markup: str) -> None:
-        self.parts.append(markup)
+    def section(self, heading: str, *sentences: str) -> None:
+        self.sections.append((heading, [paragraphs(*sentences)]))
 
-    def show(self, name: str, light: Sheet, dark: Sheet) -> str:
-        """Write a picture in both themes and put it on the page; a line for the terminal."""
+    def add(self, content: Html) -> None:
+        self.sections[-1][1].append(content)
+
+    def figure(self, name: str, light: Sheet, dark: Sheet) -> str:
+        """Write a figure in both themes and add it to the page; returns a line for the terminal."""
         light.save(self.folder / f"{name}.png")
         dark.save(self.folder / "dark" / f"{name}.png")
-        alternative = html.escape(f"{light.title}. {light.description}", quote=True)
-        width, height = light.image.size
-        self.say(
-            f'<a href="{name}.png"><picture>'
-            f'<source srcset="dark/{name}.png" media="(prefers-color-scheme: dark)">'
-            f'<img src="{name}.png" alt="{alternative}" width="{width}" height="{height}" '
-            f'loading="lazy"></picture></a>'
-        )
+        alternative = f"{light.title}. {light.description}"
+        shown = themed_image(f"{name}.png", f"dark/{name}.png", alternative, light.image.size)
+        self.add(tag("figure", tag("a", shown, href=f"{name}.png")))
         return f"  {self.folder / name}.png  {light.title}"
+
+    def page(self, facts: list[tuple[str, str]]) -> Page:
+        return Page(
+            "Inside a small network",
+            "convscope demo",
+            ["Every layer of the network that comes with convscope, on three photographs."],
+            facts,
+            [
+                PageSection(heading.lower().replace(" ", "-"), heading, join(content))
+                for heading, content in self.sections
+            ],
+            footer="Made by `convscope demo`; every figure is a file beside this page.",
+            linked_images=True,
+        )
 
 
 def run(folder: Path) -> Iterator[str]:
-    """Look inside the built-in network; yields what it does, a line at a time."""
+    """Write the tour of the built-in network; yields what is done, a line at a time."""
     photographs = _photographs()
     model = load("demo")
-    page = Page(folder)
-    yield f"The built-in network: {_about(model)}"
-    yield from _predictions(page, model, photographs)
-    seen = {
-        name: feature_maps(model, picture, DEPTHS, size=MAPS_SIZE)
-        for name, picture in photographs.items()
+    tour = Tour(folder)
+    facts = _facts(model)
+    yield f"The built-in network: {'; '.join(f'{name} {value}' for name, value in facts)}"
+    yield from _predictions(tour, model, photographs)
+    maps = {
+        name: feature_maps(model, photograph, DEPTHS, size=MAPS_SIZE)
+        for name, photograph in photographs.items()
     }
-    yield from _depths(page, seen)
-    yield from _layers(page, seen["cat"])
-    yield from _filters(page, model)
-    yield from _optimized(page, model)
-    yield from _atlas(page, model, photographs)
-    yield from _microscope(page, model, photographs)
-    (folder / "index.html").write_text(_document(page.parts, _about(model)), encoding="utf-8")
-    yield f"\nAll of it on one page: {folder / 'index.html'}"
+    yield from _depths(tour, maps)
+    yield from _feature_maps(tour, maps["cat"])
+    yield from _filters(tour, model)
+    yield from _optimized(tour, model)
+    yield from _dataset_examples(tour, model, photographs)
+    yield from _microscope(tour, model, photographs)
+    _next(tour)
+    page = tour.page(facts).save(folder / "index.html")
+    yield f"\nAll of it on one page: {page}"
     yield (
-        "Next, on a photograph of yours:\n"
+        "Next, on a photograph of your own:\n"
         f"  convscope serve {folder / 'atlas'} --open   (pip install 'convscope[app]')\n"
         "  convscope maps PHOTO.jpg --overview --size 224\n"
         "  convscope maps PHOTO.jpg -m torchvision:squeezenet1_1 --overview   "
@@ -92,173 +114,148 @@ def _photographs() -> dict[str, Picture]:
     return {name: decode(getattr(data, name)(), name=name) for name in PHOTOGRAPHS}
 
 
-def _about(model: Model) -> str:
-    parameters = sum(p.numel() for p in model.module.parameters())  # type: ignore[attr-defined]
-    return f"{parameters:,} parameters, trained on CIFAR-10 for {', '.join(model.input.classes)}."
+def _facts(model: Model) -> list[tuple[str, str]]:
+    count = sum(p.numel() for p in model.module.parameters())  # type: ignore[attr-defined]
+    return [
+        ("parameters", f"{count:,}"),
+        ("layers", str(len(model.layers))),
+        ("classes", f"{', '.join(model.input.classes)} (CIFAR-10)"),
+    ]
 
 
-def _predictions(page: Page, model: Model, photographs: dict[str, Picture]) -> Iterator[str]:
-    size = model.input.size or (32, 32)
-    page.say("<h2>What it takes the photographs for</h2>")
-    page.say(
-        f"<p>Predicted at {size[1]}×{size[0]} pixels, the size it was trained at. It knows ten "
-        "words and must choose one: it has never seen a cup.</p><div class=cards>"
+def _predictions(tour: Tour, model: Model, photographs: dict[str, Picture]) -> Iterator[str]:
+    height, width = model.input.size or (32, 32)
+    tour.section(
+        "Predictions",
+        f"The three most probable classes of each photograph at {width}×{height} pixels, the input "
+        "size of the network. It has ten classes and must choose among them: none is a cup.",
     )
-    yield f"\nWhat it takes the photographs for, at {size[1]}×{size[0]} pixels:"
-    for name, picture in photographs.items():
-        batch = model.prepare(picture)
+    yield f"\nPredictions, at {width}×{height} pixels:"
+    cards = []
+    for name, photograph in photographs.items():
+        batch = model.prepare(photograph)
         ranked = model.predict(batch, top=3)
-        rows = "".join(
-            f"<tr><td>{html.escape(label)}<td><meter value={p:.3f}></meter><td>{p:.0%}"
-            for label, p in ranked
-        )
-        seen = Image.fromarray(model.preprocessed(batch)[0]).resize(
+        rows = [(label, tag("td", meter(p, f"{p:.0%}"))) for label, p in ranked]
+        thumbnail = Image.fromarray(model.preprocessed(batch)[0]).resize(
             (96, 96), Image.Resampling.NEAREST
         )
-        page.say(
-            f'<section><h3>{name}</h3><img class=seen width=96 height=96 src="{_data_url(seen)}" '
-            f'alt="{name} at {size[1]}×{size[0]} pixels"><table>{rows}</table></section>'
-        )
+        shown = image_tag(thumbnail, f"{name} at {width}×{height} pixels")
+        cards.append(tag("div", shown, table(("class", "probability"), rows, name)))
         yield f"  {name:<8}" + ", ".join(f"{label} {p:.0%}" for label, p in ranked)
-    page.say("</div>")
+    tour.add(tag("div", cards, class_="row"))
 
 
-def _data_url(picture: Image.Image) -> str:
-    stream = io.BytesIO()
-    picture.save(stream, "png")
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
-
-
-def _depths(page: Page, seen: dict[str, FeatureMaps]) -> Iterator[str]:
-    page.say("<h2>From edges to objects</h2>")
-    page.say(
-        f"<p>The network has no fixed size before its last pooling, so here it looks at "
-        f"{MAPS_SIZE}×{MAPS_SIZE} pixels. Each row is a layer; its strongest channels first.</p>"
+def _depths(tour: Tour, maps: dict[str, FeatureMaps]) -> Iterator[str]:
+    tour.section(
+        "From edges to objects",
+        f"Its last pooling is global, so the network accepts any input size: here {MAPS_SIZE}×"
+        f"{MAPS_SIZE} pixels. Each row is a layer, its strongest channels first.",
     )
-    yield f"\nThrough the depths, looked at with {MAPS_SIZE}×{MAPS_SIZE} pixels:"
-    for name, maps in seen.items():
-        yield page.show(f"{name}.overview", maps.overview(), maps.overview(theme="dark"))
+    yield f"\nThrough the depths, at {MAPS_SIZE}×{MAPS_SIZE} pixels:"
+    for name, one in maps.items():
+        yield tour.figure(f"{name}.overview", one.overview(), one.overview(theme="dark"))
 
 
-def _layers(page: Page, maps: FeatureMaps) -> Iterator[str]:
-    page.say("<h2>Layer by layer</h2><p>Every channel of a layer, each in its own range.</p>")
-    yield "\nLayer by layer:"
+def _feature_maps(tour: Tour, maps: FeatureMaps) -> Iterator[str]:
+    tour.section("Feature maps", "Every channel of a layer, each with its own color range.")
+    yield "\nFeature maps:"
     for path in ("stem.conv", "stage1/add", "stage2/add"):
-        one, name = maps[path], f"cat.{path.replace('/', '.')}"
-        yield page.show(name, one.grid(), one.grid(theme="dark"))
-    page.say("<p>The strongest of the last stage, laid over the photograph.</p>")
+        name = f"cat.{path.replace('/', '.')}"
+        yield tour.figure(name, maps[path].grid(), maps[path].grid(theme="dark"))
+    tour.add(paragraphs("The strongest channels of the last stage, laid over the photograph."))
     deepest = maps["stage2/add"]
-    chosen = deepest.strongest(9)
-    yield page.show(
-        "cat.stage2.add.overlay",
-        *(_overlaid(deepest, chosen, theme) for theme in ("light", "dark")),
+    options: dict[str, Any] = {"channels": deepest.strongest(9), "columns": 3}
+    light, dark = deepest.overlay(**options), deepest.overlay(**options, theme="dark")
+    yield tour.figure("cat.stage2.add.overlay", light, dark)
+
+
+def _filters(tour: Tour, model: Model) -> Iterator[str]:
+    tour.section(
+        "Learned filters",
+        "The weights themselves: those of the first layer in color, those of a deeper layer with "
+        "their sign.",
     )
-
-
-def _overlaid(maps: Any, channels: list[int], theme: Theme) -> Sheet:
-    return maps.overlay(channels=channels, columns=3, theme=theme)  # type: ignore[no-any-return]
-
-
-def _filters(page: Page, model: Model) -> Iterator[str]:
-    page.say("<h2>What it has learned to look for</h2>")
-    page.say("<p>The weights themselves: of the first layer as colors, of a deeper one signed.</p>")
     yield "\nLearned filters:"
     for path in ("stem.conv", "stage1.widen.conv"):
-        found = filters(model, path)
-        yield page.show(f"filters.{path}", found.grid(), found.grid(theme="dark"))
+        weights = filters(model, path)
+        yield tour.figure(f"filters.{path}", weights.grid(), weights.grid(theme="dark"))
 
 
-def _optimized(page: Page, model: Model) -> Iterator[str]:
-    page.say("<h2>What its channels would like to see most</h2>")
-    page.say(
-        "<p>From noise, the picture itself is adjusted until a unit responds most strongly. Above "
-        "each picture is its activation. A picture like this shows what drives a unit, not all "
-        "that it responds to: people predict a unit better from real examples (Borowski et al., "
-        "2021).</p>"
+def _optimized(tour: Tour, model: Model) -> Iterator[str]:
+    tour.section(
+        "Optimized images",
+        "Activation maximization: starting from noise, the image itself is optimized until the "
+        "activation of a unit is as high as possible. The activation is given above each image.",
+        "An optimized image shows what drives a unit, not all that it responds to: people predict "
+        "the activations of a unit better from natural images (Borowski et al., ICLR 2021).",
     )
-    yield "\nWhat its channels would like to see most:"
-    for path in OPTIMIZED:
-        units = [f"{path}:{k}" for k in range(OPTIMIZED[path])]
-        yield _contact_sheet(page, f"optimized.{path.replace('/', '.')}", model, units)
+    yield "\nOptimized images:"
+    for path, count in OPTIMIZED.items():
+        units = [f"{path}:{k}" for k in range(count)]
+        yield _contact_sheet(tour, f"optimized.{path.replace('/', '.')}", model, units)
     classes = [logit(k) for k in range(len(model.input.classes))]
-    yield _contact_sheet(page, "optimized.classes", model, classes)
+    yield _contact_sheet(tour, "optimized.classes", model, classes)
 
 
-def _contact_sheet(page: Page, name: str, model: Model, units: list[Any]) -> str:
-    found = maximize(model, units, steps=OPTIMIZED_STEPS, size=OPTIMIZED_SIZE)
-    return page.show(name, found.sheet(columns=8), found.sheet(columns=8, theme="dark"))
+def _contact_sheet(tour: Tour, name: str, model: Model, units: list[Any]) -> str:
+    images = maximize(model, units, steps=OPTIMIZED_STEPS, size=OPTIMIZED_SIZE)
+    return tour.figure(name, images.sheet(columns=8), images.sheet(columns=8, theme="dark"))
 
 
-def _atlas(page: Page, model: Model, photographs: dict[str, Picture]) -> Iterator[str]:
-    count = _cut(photographs, page.folder / "patches")
-    page.say("<h2>What each channel answers to</h2>")
-    page.say(
-        f"<p>The photographs cut into {count} patches, and all of them shown to the network: the "
-        'patches that one channel answers to most, and a <a href="findings.html">report on all '
-        "channels</a>.</p>"
+def _dataset_examples(tour: Tour, model: Model, photographs: dict[str, Picture]) -> Iterator[str]:
+    count = _cut(photographs, tour.folder / "patches")
+    tour.section(
+        "Dataset examples",
+        f"The photographs are cut into {count} patches, and the network is run on all of them. "
+        "Below are the patches that one channel responds to most.",
     )
-    yield f"\nAn atlas: what each channel answers to in {count} patches of the photographs:"
-    atlas = scan(model, page.folder / "patches", page.folder / "atlas", ["kind=relu", "*/add"])
-    told = report(atlas)
-    chosen = next((f for f in reversed(told.findings) if f.kind == "selective"), None)
+    yield f"\nDataset examples, an atlas of {count} patches of the photographs:"
+    atlas = scan(model, tour.folder / "patches", tour.folder / "atlas", ["kind=relu", "*/add"])
+    health = report(atlas)
+    chosen = next((f for f in reversed(health.findings) if f.kind == "selective"), None)
     unit = atlas[chosen.units[0] if chosen else "stage2/add:0"]
-    yield page.show("unit", unit.sheet(), unit.sheet(theme="dark"))
-    yield f"  {told.save(page.folder / 'findings.html')}  {told.page.title}"
-    yield from (f"  {sentence}" for sentence in told.sentences())
+    yield tour.figure("unit", unit.sheet(), unit.sheet(theme="dark"))
+    path = health.save(tour.folder / "findings.html")
+    link = tag("a", "The channel health report", href=path.name)
+    tour.add(tag("p", link, " covers every channel."))
+    yield f"  {path}  {health.page.title}"
+    yield from (f"  {sentence}" for sentence in health.sentences())
 
 
-def _microscope(page: Page, model: Model, photographs: dict[str, Picture]) -> Iterator[str]:
-    """All of it to walk through: one file, in the browser."""
-    file = page.folder / "microscope.html"
-    yield "\nThe microscope, to walk through all of it in the browser:"
+def _microscope(tour: Tour, model: Model, photographs: dict[str, Picture]) -> Iterator[str]:
+    """The app with its data as one file."""
+    file = tour.folder / "microscope.html"
+    yield "\nThe microscope, to explore all of it in the browser:"
     made = export(
-        page.folder / "atlas", file, model=model, images=list(photographs.values()), size=MAPS_SIZE
+        tour.folder / "atlas", file, model=model, images=list(photographs.values()), size=MAPS_SIZE
     )
-    page.say(
-        '<h2>Walk through it</h2><p><a href="microscope.html">The microscope</a>: every layer, '
-        "channel and position, with the patches beside them. One file of "
-        f"{made.size / 1e6:.0f} MB; live, on pictures of yours: <code>convscope serve</code>.</p>"
-    )
+    tour.section("The microscope")
+    link = tag("a", "The microscope", href=file.name)
+    about = f": every layer, channel and position, in one file of {made.size / 1e6:.0f} MB. Live, "
+    command = tag("code", "convscope serve --open")
+    tour.add(tag("p", link, about, "on images of your own: ", command, "."))
     yield f"  {file}  {made.sentence()}"
 
 
+def _next(tour: Tour) -> None:
+    tour.section(
+        "Next",
+        "On a photograph of your own: `convscope maps PHOTO.jpg --overview --size 224`.",
+        "With a network trained on ImageNet: "
+        "`convscope maps PHOTO.jpg -m torchvision:squeezenet1_1 --overview`.",
+    )
+
+
 def _cut(photographs: dict[str, Picture], folder: Path) -> int:
-    """Overlapping squares of several sizes as small files, a folder for each photograph."""
+    """Cut overlapping squares of several sizes into small files, a folder for each photograph."""
     count = 0
-    for name, picture in photographs.items():
+    for name, photograph in photographs.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
-        width, height = picture.image.size
+        width, height = photograph.image.size
         for side in PATCHES:
             for y in range(0, height - side + 1, side // 3):
                 for x in range(0, width - side + 1, side // 3):
-                    patch = picture.image.crop((x, y, x + side, y + side)).resize((64, 64))
+                    patch = photograph.image.crop((x, y, x + side, y + side)).resize((64, 64))
                     patch.save(folder / name / f"{side}px-{y}-{x}.png", compress_level=1)
                     count += 1
     return count
-
-
-_STYLE = """
-:root{color-scheme:light dark}
-body{font:16px/1.55 system-ui,sans-serif;max-width:76rem;margin:0 auto;padding:2rem 1.25rem 4rem;
-background:light-dark(#fff,#14161a);color:light-dark(#181a1e,#ecedf0)}
-h1{font-size:1.9rem;margin:0 0 .25rem}h2{margin:2.8rem 0 .4rem}h3{margin:0 0 .4rem;font-size:1rem}
-p{max-width:46rem;margin:.2rem 0 1rem}img{max-width:100%;height:auto;display:block;margin:.8rem 0}
-.cards{display:flex;flex-wrap:wrap;gap:2.5rem}td{padding:0 .8rem 0 0}meter{width:8rem}
-.seen{image-rendering:pixelated}
-code{font-size:.92em;background:light-dark(#f0f2f4,#1d2229);padding:.1em .35em;border-radius:4px}
-"""
-
-
-def _document(parts: list[str], about: str) -> str:
-    body = "\n".join(parts)
-    return (
-        "<!doctype html>\n<html lang=en><meta charset=utf-8>"
-        '<meta name=viewport content="width=device-width,initial-scale=1">'
-        f"<title>convscope demo</title><style>{_STYLE}</style>\n"
-        f"<h1>Inside a small network</h1><p>{html.escape(about)}</p>\n{body}\n"
-        "<h2>Next</h2><p>On a photograph of yours: "
-        "<code>convscope maps PHOTO.jpg --overview --size 224</code>, or with a network trained on "
-        "ImageNet: "
-        "<code>convscope maps PHOTO.jpg -m torchvision:squeezenet1_1 --overview</code></p>"
-        "\n</html>\n"
-    )

@@ -92,6 +92,17 @@ def image_tag(image: Image.Image, alt: str, **attributes: Any) -> Html:
     )
 
 
+def themed_image(light: str, dark: str, alt: str, size: tuple[int, int]) -> Html:
+    """Return the tags of two image files, of which the page shows the one of its theme."""
+    shown = {"alt": alt, "width": size[0], "height": size[1], "loading": "lazy"}
+    return join(
+        [
+            tag("img", src=light, class_="light", **shown),
+            tag("img", src=dark, class_="dark", **shown),
+        ]
+    )
+
+
 def paragraphs(*texts: str, class_: str | None = None) -> Html:
     """Return each non-empty text as a paragraph."""
     return join([tag("p", format_text(text), class_=class_) for text in texts if text])

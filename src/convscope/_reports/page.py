@@ -58,6 +58,7 @@ class Page:
         sections: The sections; two or more get a table of contents.
         footer: How the page was made.
         summary: Markup between the facts and the sections.
+        linked_images: Whether it shows image files beside it, too.
     """
 
     title: str
@@ -67,15 +68,17 @@ class Page:
     sections: Sequence[PageSection]
     footer: str = ""
     summary: Html = EMPTY
+    linked_images: bool = False
 
     def html(self) -> str:
         """Return the whole document."""
+        images = "data: file: 'self'" if self.linked_images else "data:"
         head = (
             '<meta charset="utf-8"><meta name="viewport" content="width=device-width,'
             'initial-scale=1"><meta name="color-scheme" content="light dark">'
             # even a hostile name in the data could fetch nothing
             '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src '
-            "data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
+            f"{images}; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
             f"<title>{html.escape(self.title)}</title><style>{_style()}</style>"
         )
         return (
