@@ -13,7 +13,7 @@ from convscope._app.session import Session
 from convscope._atlas import Atlas, Exemplar, Exemplars, LayerAtlas, Unit
 from convscope._atlas.bins import HIGH, LOW
 from convscope._errors import AtlasError, UnknownLayer, UsageError
-from convscope._health import KINDS, REMARKS, Examination, examine
+from convscope._health import KINDS, ChannelHealth, check_health
 from convscope._plot import table
 from convscope._similarity.selectivity import effect_sizes
 
@@ -60,8 +60,8 @@ class Evidence:
             self._kept[key] = make()
         return self._kept[key]
 
-    def examination(self) -> Examination:
-        found: Examination = self._once("findings", lambda: examine(self.atlas))
+    def examination(self) -> ChannelHealth:
+        found: ChannelHealth = self._once("findings", lambda: check_health(self.atlas))
         return found
 
     # Statistics
@@ -69,7 +69,7 @@ class Evidence:
     def layer(self, index: int) -> Answer:
         """The columns of a layer's channels."""
         layer = self._layer(index)
-        dead = [f.channels for f in self.examination().of("dead") if f.layer == layer.path]
+        dead = [f.channels for f in self.examination().of_kind("dead") if f.layer == layer.path]
         size, best = self._selectivity(layer)
         return as_json(
             {
@@ -121,10 +121,10 @@ class Evidence:
                 "images": found.images,
                 "channels": found.channels,
                 "counts": found.counts(),
-                "titles": dict(KINDS),
-                "remarks": sorted(REMARKS),
+                "titles": {name: kind.title for name, kind in KINDS.items()},
+                "remarks": sorted(name for name, kind in KINDS.items() if not kind.is_defect),
                 "findings": [one.to_dict() for one in found.findings],
-                "not_judged": [text.replace("`", "") for text in found.unjudged()],
+                "not_assessed": [text.replace("`", "") for text in found.not_assessed()],
             }
         )
 

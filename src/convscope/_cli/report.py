@@ -16,30 +16,35 @@ def report(
     atlas: opt.AtlasFolder,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="The page; else ATLAS.findings.html."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="HTML file to write. [default: ATLAS.health.html]",
+            show_default=False,
+        ),
     ] = None,
     as_json: opt.Json = False,
     show: opt.Show = False,
 ) -> None:
-    """Which channels are dead, redundant, selective? One HTML page that needs nothing else.
+    """Report channel health: dead, duplicate, redundant and class-selective channels.
 
-    Reads the atlas alone: no model is run.
+    Reads an atlas, runs no model, and writes one self-contained HTML page.
     """
     from convscope._reports import report as run
 
-    target = output or Path(f"{atlas.resolve().name}.findings.html")
-    if target.suffix.lower() not in (".html", ".htm"):
-        page = target.with_suffix(".html")
-        raise UsageError(f"A report is a page, and {str(target)!r} is none. Try {str(page)!r}")
-    made = run(atlas)
+    path = output or Path(f"{atlas.resolve().name}.health.html")
+    if path.suffix.lower() not in (".html", ".htm"):
+        page = path.with_suffix(".html")
+        raise UsageError(f"A report is an HTML page, not {str(path)!r}. Try {str(page)!r}")
+    result = run(atlas)
     if as_json:
-        print(json.dumps(made.to_dict(), indent=1, ensure_ascii=False))
-        if output is None:
-            return
-    path = made.save(target)
+        print(json.dumps(result.to_dict(), indent=1, ensure_ascii=False))
+    if output is not None or not as_json:
+        result.save(path)
     if as_json:
         return
-    for sentence in made.sentences():
+    for sentence in result.sentences():
         typer.echo(sentence)
     typer.echo(path)
     if show:

@@ -139,10 +139,10 @@ export async function health(room) {
             ),
             h("p", null, f.sentence),
             f.advice && h("p.soft", null, f.advice),
-            f.meaning &&
-              f.number !== null &&
-              f.number !== undefined &&
-              h("p.small.soft", null, `${f.meaning}: ${number(f.number)}`),
+            f.measure &&
+              f.value !== null &&
+              f.value !== undefined &&
+              h("p.small.soft", null, `${f.measure}: ${number(f.value)}`),
             f.units?.length > 0 &&
               h(
                 "ul.units",
@@ -152,11 +152,11 @@ export async function health(room) {
               ),
           ),
         ),
-      found.not_judged?.length > 0 &&
+      found.not_assessed?.length > 0 &&
         h(
           "p.small.soft",
           { style: { "margin-top": "1.5rem" } },
-          `Not judged: ${found.not_judged.join("; ")}`,
+          `Not assessed: ${found.not_assessed.join("; ")}`,
         ),
     );
   }

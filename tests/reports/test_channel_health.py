@@ -1,4 +1,4 @@
-"""The report on an atlas, from the command line and from Python."""
+"""The report on channel health, from the command line and from Python."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ EVIL = "<img src=x>&"
 
 @pytest.fixture(scope="module")
 def atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 pictures in two classes, one with a hostile name; a dead channel, and a copy."""
-    folder = tmp_path_factory.mktemp("pictures")
+    """60 images in two classes, one with a hostile name; a dead channel, and a copy."""
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for k in range(60):
         place = folder / ("plain" if k % 2 else EVIL)
@@ -43,7 +43,7 @@ def atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_the_command_writes_the_page_and_says_what_it_found(
+def test_the_command_writes_the_page_and_prints_the_results(
     atlas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -51,9 +51,9 @@ def test_the_command_writes_the_page_and_says_what_it_found(
         main(["report", str(atlas)])
     assert not stop.value.code
     said = capsys.readouterr().out
-    assert "17 channels in 2 layers were watched on 60 images. That is few" in said
+    assert "17 channels in 2 layers on 60 images. These are few images" in said
     assert "1 channel is dead" in said
-    text = (tmp_path / "atlas.findings.html").read_text(encoding="utf-8")
+    text = (tmp_path / "atlas.health.html").read_text(encoding="utf-8")
     assert "<img src=x>" not in text
     assert "&lt;img src=x&gt;&amp;" in text
     assert "is dead: above zero at no position of 60 images" in text
@@ -65,22 +65,22 @@ def test_json_holds_every_finding(
     with pytest.raises(SystemExit) as stop:
         main(["report", str(atlas), "--json", "-o", str(tmp_path / "page.html")])
     assert not stop.value.code
-    card = json.loads(capsys.readouterr().out)
+    result = json.loads(capsys.readouterr().out)
     report = cs.report(atlas)
-    assert [one["sentence"] for one in card["findings"]] == [
+    assert [one["sentence"] for one in result["findings"]] == [
         finding.sentence.replace("`", "") for finding in report.findings
     ]
-    dead = next(one for one in card["findings"] if one["kind"] == "dead")
+    dead = next(one for one in result["findings"] if one["kind"] == "dead")
     assert dead["units"] == ["0:2"]
-    twins = next(one for one in card["findings"] if one["kind"] == "duplicates")
+    twins = next(one for one in result["findings"] if one["kind"] == "duplicate")
     assert sorted(twins["units"]) == ["2:0", "2:1"]
-    assert card["counts"]["dead"] == card["counts"]["duplicates"] == 1
-    assert card["thresholds"]["duplicates_correlation"] == 0.98
-    assert np.asarray(card["cka"]).shape == (2, 2)
+    assert result["counts"]["dead"] == result["counts"]["duplicate"] == 1
+    assert result["thresholds"]["duplicate_correlation"] == 0.98
+    assert np.asarray(result["cka"]).shape == (2, 2)
     assert (tmp_path / "page.html").exists()
 
 
-def test_every_finding_has_its_sentence_advice_and_place_on_the_page(atlas: Path) -> None:
+def test_every_finding_has_its_sentence_advice_and_section_on_the_page(atlas: Path) -> None:
     report = cs.report(atlas)
     text = report.page.html()
     for finding in report.findings:
@@ -105,7 +105,10 @@ def test_a_report_loads_no_framework(atlas: Path) -> None:
     ("words", "text"),
     [
         (["report", "nowhere"], "'nowhere' is no folder. Make one: convscope scan DATASET -o"),
-        (["report", "ATLAS", "-o", "page.pdf"], "'page.pdf' is none. Try 'page.html'"),
+        (
+            ["report", "ATLAS", "-o", "page.pdf"],
+            "A report is an HTML page, not 'page.pdf'. Try 'page.html'",
+        ),
     ],
 )
 def test_errors_say_what_to_do(
