@@ -31,7 +31,7 @@ def tag(name: str, *content: Any, **attributes: Any) -> Html:
 
     Args:
         name: The element's name.
-        content: Markup, text, numbers and lists of them; ``None`` stands for nothing.
+        content: Markup, text, numbers and lists of them; ``None`` is omitted.
         attributes: A trailing underscore is dropped and other underscores become hyphens. ``None``
             and ``False`` omit the attribute, ``True`` writes it without a value.
 
