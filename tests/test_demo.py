@@ -80,7 +80,7 @@ def test_the_built_in_network_keeps_its_promises() -> None:
     assert model.weights("stem.conv").shape[2:] == (5, 5)
     assert model.input.size == (32, 32)
     assert len(model.input.classes) == 10
-    assert not model.looks_untrained()
+    assert not model.untrained_evidence()
 
 
 @pytest.mark.slow

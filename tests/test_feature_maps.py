@@ -13,7 +13,7 @@ from torch.nn import functional
 
 import convscope as cs
 from convscope._errors import ImageError, UnknownLayer, UsageError
-from convscope._feature_maps import picture_name
+from convscope._layers import figure_name
 
 SOBEL = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])
 
@@ -111,7 +111,7 @@ def test_a_title_says_what_is_shown_and_lines_what_was_done(edge: np.ndarray) ->
     sheet = cs.feature_maps(Planted(), edge, "conv")["conv"].grid(first=3, columns=3)
     assert sheet.title == "conv · Conv2d 4×22×30"
     assert sheet.lines[0] == "model Planted · 3 of 4 channels"
-    assert sheet.lines[1] == "input image 24×32 (height×width), seen at 24×32"
+    assert sheet.lines[1] == "input image 24×32 (height×width), preprocessed to 24×32"
     assert "assumed: the model brings none" in sheet.lines[2]
 
 
@@ -190,8 +190,8 @@ def test_saving(edge: np.ndarray, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_picture_names_can_be_read_back() -> None:
-    assert picture_name("my cat.jpg", "layer1.0/add", ".png") == "my%20cat.layer1.0%2Fadd.png"
+def test_figure_names_can_be_read_back() -> None:
+    assert figure_name("my cat.jpg", "layer1.0/add", ".png") == "my%20cat.layer1.0%2Fadd.png"
 
 
 def test_notebooks_get_a_picture(edge: np.ndarray) -> None:

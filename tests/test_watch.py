@@ -335,7 +335,10 @@ def test_a_photograph_says_what_the_model_sees(tmp_path: Path) -> None:
     names = {path.name for path in (tmp_path / "f").iterdir()}
     assert {"cat.stem.conv.0001.png", "cat.stem.conv.webp"} <= names
     with Image.open(tmp_path / "f" / "cat.stem.conv.0001.png") as picture:
-        assert "input cat.jpg 20×30 (height×width), seen at 32×32" in picture.info["Description"]
+        assert (
+            "input cat.jpg 20×30 (height×width), preprocessed to 32×32"
+            in picture.info["Description"]
+        )
 
 
 # -- other people's loops --------------------------------------------------------------------

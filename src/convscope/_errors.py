@@ -66,6 +66,11 @@ class AtlasError(ConvscopeError):
     """An atlas cannot be read or written, or is of another scan."""
 
 
+def untrained_note(evidence: str, subject: str = "this network") -> str:
+    """The warning for a network whose weights look untrained; empty where nothing says so."""
+    return f"{subject} looks untrained: {evidence}" if evidence else ""
+
+
 def closest(word: str, known: Iterable[str], *, most: int = 3) -> str:
     """The known names nearest to ``word``, ready to stand in a message: ``" Close: 'a', 'b'."``.
 

@@ -107,7 +107,7 @@ class Filters:
         if inputs is not None and len(inputs) < self.values.shape[1]:
             lines.append(f"{len(inputs)} of {self.values.shape[1]} input channels")
         if self.untrained:
-            lines.append(f"this network looks untrained: {self.untrained}")
+            lines.append(self.untrained)
         return lines
 
     def _outputs(self, first: int | None, channels: Sequence[int] | None) -> list[int]:
@@ -141,7 +141,7 @@ def filters(model: Any, layer: str) -> Filters:
     color = chosen == first and values.ndim == 4 and values.shape[1] == loaded.input.channels == 3
     if color and loaded.input.preprocess.order == "BGR":
         values = np.ascontiguousarray(values[:, ::-1])
-    return Filters(_as_kernels(values), chosen, loaded.title, color, loaded.looks_untrained())
+    return Filters(_as_kernels(values), chosen, loaded.title, color, loaded.untrained_note())
 
 
 def _as_kernels(values: NDArray[np.float32]) -> NDArray[np.float32]:

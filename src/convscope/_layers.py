@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import overload
 from urllib.parse import quote
 
@@ -111,6 +112,15 @@ def file_name(text: str) -> str:
     'layer1.0%2Fadd%3A12@3,4'
     """
     return quote(text, safe="#@,=+")
+
+
+def figure_name(image: str, what: str, suffix: str) -> str:
+    """The file name of a figure of ``what`` (an address, say) for an image.
+
+    >>> figure_name("cat.jpg", "layer1.0/add", ".png")
+    'cat.layer1.0%2Fadd.png'
+    """
+    return f"{file_name(Path(image).stem)}.{file_name(what)}{suffix}"
 
 
 class Layers(Sequence[Layer]):

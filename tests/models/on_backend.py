@@ -270,7 +270,7 @@ def test_losses_dropout_and_seeds_stay(network: Any) -> None:
         assert network.losses == []
     for was, now in zip(values, _values(network), strict=True):
         np.testing.assert_array_equal(was, now)
-    assert model.looks_untrained() == "its batch normalizations have never seen a batch"
+    assert model.untrained_evidence() == "its batch normalizations have never seen a batch"
 
 
 # Kinds of networks

@@ -197,7 +197,7 @@ def test_dropout_is_off_and_statistics_stay() -> None:
     torch.testing.assert_close(maps["norm"], maps["drop"])
     for was, now in zip(before, norm.variables, strict=True):
         np.testing.assert_array_equal(was, keras.ops.convert_to_numpy(now))
-    assert model.looks_untrained() == "its batch normalizations have never seen a batch"
+    assert model.untrained_evidence() == "its batch normalizations have never seen a batch"
 
 
 # Before a fused activation

@@ -177,7 +177,7 @@ def test_an_application_without_its_top() -> None:
     assert (model.input.size, model.input.classes) == ((64, 96), ())
     assert model.input.preprocess.resize is None
     assert model.layers["conv1"].shape == (8, 32, 48)
-    assert model._looks_untrained() == "its batch normalizations have never seen a batch"
+    assert model._untrained_evidence() == "its batch normalizations have never seen a batch"
 
 
 def test_a_network_that_rescales_itself_is_given_0_to_255() -> None:
@@ -218,6 +218,6 @@ def test_without_network_the_file_and_its_place_are_named(monkeypatch: pytest.Mo
 
 def test_the_trained_resnet_does_not_look_untrained(real_data: Path) -> None:
     model = cs.load(real_data / "keras" / "resnet8_cifar10.h5")
-    assert model.looks_untrained() == ""
+    assert model.untrained_evidence() == ""
     assert model.input.size == (32, 32)
     assert [la.path for la in model.layers][-2:] == ["dense/pre", "dense"]

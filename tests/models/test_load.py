@@ -35,7 +35,7 @@ def _refused(model: Any, **options: Any) -> str:
 
 def test_random_weights_that_were_asked_for_are_said_to_be_so() -> None:
     pytest.importorskip("torchvision")
-    assert cs.load("torchvision:vit_b_16,weights=none").looks_untrained() == (
+    assert cs.load("torchvision:vit_b_16,weights=none").untrained_evidence() == (
         "its weights are random, as asked"
     )
 

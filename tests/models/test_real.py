@@ -20,7 +20,7 @@ def test_squeezenet_knows_a_cat_and_a_cup(squeezenet: Any) -> None:
         "espresso",
         pytest.approx(0.84, abs=0.01),
     )
-    assert squeezenet.looks_untrained() == ""
+    assert squeezenet.untrained_evidence() == ""
 
 
 def test_squeezenets_first_convolution_is_seen_before_its_in_place_relu(squeezenet: Any) -> None:

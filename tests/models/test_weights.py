@@ -153,7 +153,7 @@ def test_layers_without_a_kernel_say_which_have_one() -> None:
 
 def test_untrained_networks_are_said_to_be_and_why(module: nn.Module) -> None:
     def why(network: nn.Module) -> str:
-        return TorchModel(network, "net", Input(3)).looks_untrained()
+        return TorchModel(network, "net", Input(3)).untrained_evidence()
 
     assert why(module) == "its batch normalizations have never seen a batch"
     module(torch.rand(2, 3, 8, 8))

@@ -67,7 +67,7 @@ def _loaded(network: Model) -> dict[str, Any]:
         "name": network.name,
         "title": network.title,
         "classes": list(takes.classes),
-        "untrained": network.looks_untrained(),
+        "untrained": network.untrained_note("This network"),
         "input": {
             "channels": takes.channels,
             "size": takes.size,

@@ -12,7 +12,7 @@ from PIL import Image
 from convscope._atlas.exemplars import Exemplar, Exemplars
 from convscope._atlas.geometry import Box, pixels
 from convscope._atlas.unit import Unit
-from convscope._errors import AtlasError
+from convscope._errors import AtlasError, untrained_note
 from convscope._plot import Frame, Section, Sheet, Theme, Tile, overlay_tile, picture_tile
 from convscope._plot.text import number
 
@@ -66,8 +66,8 @@ def _lines(unit: Unit, found: Exemplars) -> list[str]:
     ]
     drawn = atlas.manifest["dataset"].get("drawn")
     lines += [f"the images are numbers: {drawn}"] if drawn else []
-    untrained = atlas.manifest["model"].get("untrained")
-    lines += [f"this network looks untrained: {untrained}"] if untrained else []
+    untrained = untrained_note(atlas.manifest["model"].get("untrained", ""))
+    lines += [untrained] if untrained else []
     return lines + ([found.sentence()] if found.arbitrary else [])
 
 

@@ -115,7 +115,7 @@ class Attribution:
 
     def sheet(self, *, theme: Theme = "light") -> Sheet:
         """The methods side by side, laid over the picture."""
-        tiles = [picture_tile(self.specimen.seen, "what the model sees")]
+        tiles = [picture_tile(self.specimen.preprocessed, "what the model sees")]
         tiles += [self._tile(one.found, one.title, self._note(one)) for one in self.maps]
         sections = [Section("", tuple(tiles), min(len(tiles), 3))]
         if self.channels:
@@ -165,12 +165,12 @@ class Attribution:
     def _tile(self, found: Found, label: str, note: str) -> Tile:
         values = _drawn(found.values)
         return overlay_tile(
-            self.specimen.seen, values, label, note, cmap="signed", opacity=0.9, fade=True
+            self.specimen.preprocessed, values, label, note, cmap="signed", opacity=0.9, fade=True
         )
 
     def _lines(self) -> list[str]:
         sure = "" if self.probability is None else f", probability {self.probability:.1%}"
-        height, width = self.specimen.seen.shape[:2]
+        height, width = self.specimen.preprocessed.shape[:2]
         lines = [
             f"model {self.specimen.model} · score {number(self.score)}{sure} · Grad-CAM at "
             f"{self.layer}",

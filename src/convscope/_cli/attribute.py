@@ -61,7 +61,7 @@ def attribute(
 ) -> None:
     """Why this answer: where in the picture, and through which channels."""
     from convscope._attribution.attribute import attribute as run
-    from convscope._models.input_summary import picture_name
+    from convscope._layers import figure_name
 
     loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
     with ProgressBar(quiet=as_json) as bar:
@@ -78,7 +78,7 @@ def attribute(
             atlas=atlas,
             on_step=bar.describe,
         )
-    name = picture_name(image.name, f"why.{found.target.replace(' ', '-')}", ".png")
+    name = figure_name(image.name, f"why.{found.target.replace(' ', '-')}", ".png")
     written = found.save(output or Path(name), theme=theme)  # type: ignore[arg-type]
     if as_json:
         print(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))

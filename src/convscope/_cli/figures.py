@@ -30,14 +30,14 @@ class FigureWriter:
             typer.launch(str(target))
 
     def path(self, image: Path, what: str, suffix: str) -> Path:
-        from convscope._feature_maps import picture_name
+        from convscope._layers import figure_name
 
         folder, name = self._output or Path(), image.name
         if folder.suffix:  # one name was given for several pictures
             folder, name = folder.parent, folder.stem if not self._many else name
-        target = folder / picture_name(name, what, suffix)
+        target = folder / figure_name(name, what, suffix)
         if target in self._written:  # pictures of the same name from different folders
-            target = folder / picture_name(f"{image.parent.name} {image.name}", what, suffix)
+            target = folder / figure_name(f"{image.parent.name} {image.name}", what, suffix)
         self._written.add(target)
         return target
 

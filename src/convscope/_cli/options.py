@@ -137,9 +137,8 @@ def load_model(
         classes=None if classes is None else read_classes(classes),
         input=None if input_shape is None else parse_shape(input_shape),
     )
-    untrained = model.looks_untrained()
-    if untrained:
-        note(f"{name} looks untrained: {untrained}")
+    if untrained := model.untrained_note(name):
+        note(untrained)
     return model
 
 

@@ -90,7 +90,7 @@ class LayerMaps:
             finite = self.values[np.isfinite(self.values)]
             range = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
         tiles = [
-            overlay_tile(self.specimen.seen, self._over(k), str(k), cmap=cmap, range=range)
+            overlay_tile(self.specimen.preprocessed, self._over(k), str(k), cmap=cmap, range=range)
             for k in chosen
         ]
         lines = (*self._lines(chosen), "laid over what the model sees")
@@ -131,7 +131,7 @@ class LayerMaps:
             )
         strongest = int(np.nan_to_num(self.values[:, y, x], nan=-np.inf).argmax())
         channel = strongest if channel is None else channel
-        tiles = _framed(self.specimen.seen, field, y, x)
+        tiles = _framed(self.specimen.preprocessed, field, y, x)
         tiles.append(self._pointed(channel, y, x, signed=cmap == "signed"))
         lines = [
             *self._lines([channel]),

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from convscope._errors import UnknownLayer
 from convscope._feature_maps.layer import LayerMaps
-from convscope._layers import Layer
+from convscope._layers import Layer, figure_name
 from convscope._models import Batch, Model, load
-from convscope._models.input_summary import InputSummary, picture_name, summarize_input
+from convscope._models.input_summary import InputSummary, summarize_input
 from convscope._plot import Range, Section, Sheet, Theme, map_tiles, picture_tile
 
 
@@ -40,7 +40,7 @@ class FeatureMaps(Mapping[str, LayerMaps]):
     @property
     def size(self) -> tuple[int, int]:
         """Height and width at which the network saw the picture."""
-        return self.specimen.seen.shape[0], self.specimen.seen.shape[1]
+        return self.specimen.preprocessed.shape[0], self.specimen.preprocessed.shape[1]
 
     def overview(
         self,
@@ -54,7 +54,9 @@ class FeatureMaps(Mapping[str, LayerMaps]):
 
         Strongest are the channels with the highest peaks for this picture.
         """
-        sections = [Section("input", (picture_tile(self.specimen.seen, "what the model sees"),))]
+        sections = [
+            Section("input", (picture_tile(self.specimen.preprocessed, "what the model sees"),))
+        ]
         for maps in self.values():
             channels = maps.strongest(strongest)
             tiles = map_tiles(maps.values, channels=channels, range=range, signed=cmap == "signed")
@@ -69,8 +71,8 @@ class FeatureMaps(Mapping[str, LayerMaps]):
     def preprocessed(self, *, theme: Theme = "light") -> Sheet:
         """The original picture beside what the model sees of it."""
         specimen = self.specimen
-        height, width = specimen.seen.shape[:2]
-        tiles = [picture_tile(specimen.seen, "what the model sees", f"{height}×{width}")]
+        height, width = specimen.preprocessed.shape[:2]
+        tiles = [picture_tile(specimen.preprocessed, "what the model sees", f"{height}×{width}")]
         if specimen.original is not None:
             height, width = specimen.original.shape[:2]
             tiles.insert(0, picture_tile(specimen.original, "original", f"{height}×{width}"))
@@ -81,7 +83,7 @@ class FeatureMaps(Mapping[str, LayerMaps]):
     def save(self, folder: str | Path, *, suffix: str = ".png") -> list[Path]:
         """Write the picture of every layer into ``folder``: ``cat.block2_conv1.png``."""
         return [
-            maps.save(Path(folder) / picture_name(self.specimen.name, path, suffix))
+            maps.save(Path(folder) / figure_name(self.specimen.name, path, suffix))
             for path, maps in self.items()
         ]
 

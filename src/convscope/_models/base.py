@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from convscope._errors import ModelError, UnknownLayer
+from convscope._errors import ModelError, UnknownLayer, untrained_note
 from convscope._layers import Layers
 from convscope._models.batch import (
     UNKNOWN_PREPROCESS,
@@ -92,7 +92,7 @@ class Model(Preparing):
         """The kernel of a layer in the standard layout, ``None`` where it has none."""
 
     @abc.abstractmethod
-    def _looks_untrained(self) -> str:
+    def _untrained_evidence(self) -> str:
         """What in the weights looks as if they had never been trained; empty where nothing does."""
 
     @cached_property
@@ -100,11 +100,15 @@ class Model(Preparing):
         """Every layer that a forward pass calls, in execution order; prints as a table."""
         return self._trace()
 
-    def looks_untrained(self) -> str:
+    def untrained_evidence(self) -> str:
         """Why the weights look as if they had never been trained; empty where they do not."""
         if self.random_weights:
             return "its weights are random, as asked"
-        return self._looks_untrained()
+        return self._untrained_evidence()
+
+    def untrained_note(self, subject: str = "this network") -> str:
+        """The warning that ``subject`` looks untrained, and why; empty where it does not."""
+        return untrained_note(self.untrained_evidence(), subject)
 
     def receptive_fields(self, size: tuple[int, int] | None = None) -> Mapping[str, ReceptiveField]:
         """What of the image each position of each layer depends on, by path.

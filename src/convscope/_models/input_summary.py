@@ -1,39 +1,37 @@
-"""The picture under the microscope, and what has to be said of it."""
+"""The input image as the model gets it, and the notes that go with every figure of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope._layers import file_name
 from convscope._models import Batch, Model
 
 
 @dataclass(frozen=True, eq=False)
 class InputSummary:
-    """The picture under the microscope, and the network that looks at it.
+    """An input image, original and preprocessed, with the notes for figures made from it.
 
-    - ``model``: its name; ``name``: the picture's.
-    - ``original``: the picture ``(H, W, 3)`` uint8, ``None`` where numbers were given.
-    - ``seen``: what the model sees of it, ``(h, w, 3)`` uint8.
-    - ``lines``: what was done to the picture, and what has to be said about the model.
-    - ``depth``: how many slices a volume has, drawn one below the other; else 0.
+    - ``model``: the model's title; ``name``: the image's name.
+    - ``original``: the image ``(H, W, 3)`` uint8, ``None`` where an array of floats was given.
+    - ``preprocessed``: the image after resize and crop, ``(h, w, 3)`` uint8.
+    - ``lines``: how it was preprocessed, and warnings about the model.
+    - ``depth``: number of slices of a volume, drawn one below the other; 0 for images.
     """
 
     model: str
     name: str
     original: NDArray[np.uint8] | None
-    seen: NDArray[np.uint8]
+    preprocessed: NDArray[np.uint8]
     lines: tuple[str, ...]
     depth: int = 0
 
 
 def summarize_input(model: Model, batch: Batch) -> InputSummary:
-    """What has to be said of the one picture in ``batch`` before any layer is shown."""
-    seen, drawn = model.preprocessed(batch)
+    """Summarize the one image in ``batch``."""
+    preprocessed, drawn = model.preprocessed(batch)
     height, width = batch.size
     lines = []
     original = None
@@ -42,20 +40,14 @@ def summarize_input(model: Model, batch: Batch) -> InputSummary:
         original = np.asarray(view.original.image.convert("RGB"))
         lines.append(
             f"input {view.name} {view.original.image.height}×{view.original.image.width} "
-            f"(height×width), seen at {height}×{width}"
+            f"(height×width), preprocessed to {height}×{width}"
         )
         lines.append(f"preprocessing {batch.preprocess.describe()}")
         lines += view.original.notes
     else:
         lines.append(f"input {batch.names[0]} {height}×{width} (height×width), {drawn}")
-    untrained = model.looks_untrained()
-    if untrained:
-        lines.append(f"this network looks untrained: {untrained}")
+    if untrained := model.untrained_note():
+        lines.append(untrained)
     return InputSummary(
-        model.title, batch.names[0], original, seen, tuple(lines), model.input.depth
+        model.title, batch.names[0], original, preprocessed, tuple(lines), model.input.depth
     )
-
-
-def picture_name(image: str, what: str, suffix: str) -> str:
-    """``cat.jpg`` and ``layer1.0/add`` make ``cat.layer1.0%2Fadd.png``."""
-    return f"{file_name(Path(image).stem)}.{file_name(what)}{suffix}"

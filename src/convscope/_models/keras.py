@@ -132,7 +132,7 @@ class KerasModel(HookedModel):
         for variable in module.variables:
             yield variable.path, np.asarray(variable.numpy())
 
-    def _looks_untrained(self) -> str:
+    def _untrained_evidence(self) -> str:
         layers = list(self.modules.values())
         means = [self._held(m, "moving_mean") for m in layers if hasattr(m, "moving_mean")]
         if means and not any(mean is not None and bool(mean.detach().any()) for mean in means):

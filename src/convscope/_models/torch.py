@@ -77,7 +77,7 @@ class TorchModel(HookedModel):
                 raw = plain.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
                 yield f"{name} {value.dtype} {tuple(value.shape)}", raw.numpy()
 
-    def _looks_untrained(self) -> str:
+    def _untrained_evidence(self) -> str:
         parts = list(self.module.modules())
         means = [m.running_mean for m in parts if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         if means and all(mean is not None and not mean.any() for mean in means):

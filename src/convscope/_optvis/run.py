@@ -182,7 +182,6 @@ def _judged(
 
 
 def _about(model: Model, plan: Plan, seed: int, steps: int) -> RunInfo:
-    untrained = model.looks_untrained()
     numbers = replace(model.input.preprocess, size=None, resize=None)
     coarse = plan.coarse and f"first {plan.coarse_steps} steps at {plan.coarse[1]}×{plan.coarse[0]}"
     return RunInfo(
@@ -195,7 +194,7 @@ def _about(model: Model, plan: Plan, seed: int, steps: int) -> RunInfo:
         moves=plan.transforms.describe(),
         coarse=coarse or "",
         preprocessing=numbers.describe(),
-        note=f"this network looks untrained: {untrained}" if untrained else "",
+        note=model.untrained_note(),
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope._atlas import Atlas, open_atlas
+from convscope._errors import untrained_note
 from convscope._health import KINDS, ChannelHealth, Finding, LayerStatistics, check_health
 from convscope._health.findings import count_images
 from convscope._health.similarity import ranks
@@ -150,7 +151,7 @@ def _facts(atlas: Atlas, health: ChannelHealth) -> list[tuple[str, str]]:
     listed = ", ".join(paths) if len(paths) <= 6 else f"{len(paths)}, {paths[0]} to {paths[-1]}"
     facts.append(("Layers", listed))
     if model.get("untrained"):
-        facts.append(("Warning", f"this network looks untrained: {model['untrained']}"))
+        facts.append(("Warning", untrained_note(model["untrained"])))
     return facts
 
 

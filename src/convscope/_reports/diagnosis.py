@@ -131,14 +131,14 @@ def _page(report: DiagnosisReport) -> Page:
     sections += [_groups(found)] if found.groups else []
     sections += [_channels(found)] if found.telling else []
     damaged = f"{len(found.feed.damaged)} could not be read" if found.feed.damaged else ""
-    untrained = model.looks_untrained()
+    untrained = model.untrained_note()
     facts = [
         ("model", f"`{model.title}`"),
         ("pictures", found.feed.describe()),
         ("preprocessing", model.input.preprocess.describe()),
         ("layers compared", ", ".join(f"`{path}`" for path in found.seen.pooled)),
         *([("damaged", damaged)] if damaged else []),
-        *([("untrained", f"this network looks untrained: {untrained}")] if untrained else []),
+        *([("untrained", untrained)] if untrained else []),
     ]
     errors = int(found.seen.wrong.sum())
     return Page(

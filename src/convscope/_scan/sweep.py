@@ -205,7 +205,7 @@ class _Sweep:
             "channels": shape.channels,
             "classes": list(shape.classes),
             "note": shape.note,
-            "untrained": self.model.looks_untrained(),
+            "untrained": self.model.untrained_evidence(),
         }
         dataset = identity["dataset"] | {
             "classes": list(self.dataset.classes),

@@ -12,8 +12,7 @@ import numpy as np
 from PIL import Image
 
 from convscope._errors import UsageError
-from convscope._feature_maps import picture_name
-from convscope._layers import file_name
+from convscope._layers import figure_name, file_name
 from convscope._plot import Sheet
 from convscope._plot.colors import BACKGROUND
 from convscope._plot.output import write
@@ -84,7 +83,7 @@ class _Strip:
             self._path(step, suffix).unlink(missing_ok=True)
 
     def _path(self, step: int, suffix: str) -> Path:
-        return self._folder / picture_name(self._image, f"{self._layer}.{step:04d}", suffix)
+        return self._folder / figure_name(self._image, f"{self._layer}.{step:04d}", suffix)
 
     def _on_disk(self) -> list[int]:
         """The steps whose numbers are there."""
@@ -122,7 +121,7 @@ class _Strip:
             sheet.save(self._path(step, ".png"))
             if step in animated:
                 images.append(sheet.image)
-        path = self._folder / picture_name(self._image, self._layer, ".webp")
+        path = self._folder / figure_name(self._image, self._layer, ".webp")
         return write(path, lambda: animation(images, seconds))
 
 

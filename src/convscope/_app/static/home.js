@@ -52,7 +52,7 @@ export async function home(room) {
         h("span", null, `atlas of ${plural(model.atlas.images, "picture")} from ${model.atlas.dataset}`),
     ),
   );
-  if (model.untrained) room.append(notice("This network looks untrained.", model.untrained));
+  if (model.untrained) room.append(notice(model.untrained));
   if (model.atlas?.note) room.append(notice("The atlas and the model differ.", model.atlas.note));
   if (!one) {
     room.append(

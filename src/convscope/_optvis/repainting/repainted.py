@@ -174,10 +174,9 @@ def circumstances(model: Model, canvas: Canvas) -> tuple[str, ...]:
     """How the picture was shown, and what has to be said of picture and model."""
     height, width = canvas.size
     plain = replace(model.input.preprocess, size=None, resize=None)
-    untrained = model.looks_untrained()
     notes = (
         f"shown to the model at {width}×{height}, {plain.describe()}",
         f"the picture was {canvas.note}" * bool(canvas.note),
-        f"this network looks untrained: {untrained}" * bool(untrained),
+        model.untrained_note(),
     )
     return tuple(filter(None, notes))
