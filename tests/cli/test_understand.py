@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
 import convscope as cs
@@ -30,35 +29,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         place.mkdir(exist_ok=True)
         shapes.image(k).save(place / f"{k}.png")
     return root
-
-
-def test_attribute_writes_a_picture_and_says_what_was_found(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("captum")
-    monkeypatch.chdir(tmp_path)
-    picture = str(folder / "cat" / "1.png")
-    words = [
-        "attribute",
-        picture,
-        "--method",
-        "gradcam",
-        "--method",
-        "integrated_gradients",
-        "--channels",
-        "3",
-        "--target",
-        "horse",
-    ]
-    output = _run(*words)
-    assert re.search(r"1\.png: horse \(\d+%\), score", output)
-    assert re.search(r"completeness gap \S+, [\d.]+% of the change", output)
-    assert len(re.findall(r"^stage2/add:\d+ ", output, re.MULTILINE)) == 3
-    with Image.open("1.why.horse.png") as written:
-        assert written.width > 400
-    found = json.loads(_run(*words, "--json"))
-    assert found["target"] == "horse"
-    assert [one["method"] for one in found["methods"]] == ["gradcam", "integrated_gradients"]
 
 
 def test_ablate_lists_what_it_costs(folder: Path, tmp_path: Path) -> None:
@@ -96,7 +66,6 @@ def test_sensitivity_writes_a_folder(folder: Path, tmp_path: Path) -> None:
     [
         (["ablate", "{unlabeled}", "stem.conv:1"], "is not labeled, and ablation needs labels"),
         (["ablate", "shapes,count=4", "stem.conv:1"], "Classes do not match: 'shapes,count=4"),
-        (["attribute", "{picture}", "-t", "99"], "No class 99 in demo: it has 10, 0 to 9"),
         (["sensitivity", "{unlabeled}", "--change", "blurr"], "No change 'blurr'. Close: 'blur'"),
     ],
 )

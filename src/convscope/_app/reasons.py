@@ -9,8 +9,8 @@ import numpy as np
 
 from convscope._app.answers import Answer, as_json, short, within
 from convscope._app.session import Session
-from convscope._attribution.attribute import attribute, channel_shares
-from convscope._attribution.attribution_result import Attribution
+from convscope._attribution.attribute import attribute, channel_attributions
+from convscope._attribution.attribution_result import AttributionResult
 from convscope._attribution.methods import select_methods
 from convscope._data import Shapes
 from convscope._errors import UnknownLayer, UsageError
@@ -54,11 +54,11 @@ def explained(
     method: str,
     target: int | None,
     unit: Unit | None,
-) -> Attribution:
+) -> AttributionResult:
     """The same with its numbers, by ``model``: the session's, or its copy. Made once."""
     select_methods(method)
     slide, what = session.slide(id), target_of(session, target, unit)
-    found: Attribution = session.once(
+    found: AttributionResult = session.once(
         ("attribution", id, method, what),
         lambda: attribute(model, slide.batch, what, method=method),
     )
@@ -80,7 +80,7 @@ def channel_attribution(session: Session, id: str, index: int, target: int | Non
     layer, slide = session.layer(index), session.slide(id)
     name, sums = session.once(
         ("shares", id, layer.path, target),
-        lambda: channel_shares(session.model, slide.batch, layer.path, target),
+        lambda: channel_attributions(session.model, slide.batch, layer.path, target),
     )
     return as_json({"target": name, "channels": sums})
 

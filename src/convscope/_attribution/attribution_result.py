@@ -1,4 +1,4 @@
-"""Attributions as pictures, numbers and sentences."""
+"""What ``attribute`` returns: maps, checks and channels, as numbers, sentences and a figure."""
 
 from __future__ import annotations
 
@@ -12,71 +12,91 @@ from PIL import Image
 
 from convscope._atlas import Atlas
 from convscope._atlas.pictures import crop_tile
-from convscope._attribution.captum_methods import Found
-from convscope._attribution.channels import ChannelShares
-from convscope._attribution.evidence import COVERED, Covered, Sanity
+from convscope._attribution.captum_methods import ChannelAttributions, MethodOutput
+from convscope._attribution.checks import DELETED_SHARE, DeletionCheck, ParameterRandomization
 from convscope._attribution.methods import METHODS
+from convscope._io import atomic_file
 from convscope._models.input_summary import InputSummary
 from convscope._plot import Section, Sheet, Theme, Tile, overlay_tile, picture_tile
 from convscope._plot.text import number
 
-_CELLS = 32  # no map is drawn finer: single pixels of a photograph cannot be told apart
+_BLOCKS_PER_SIDE = 32  # maps are drawn no finer: pixels of a photograph cannot be distinguished
+_EXEMPLARS = 8
 
 
 @dataclass(frozen=True, eq=False)
 class AttributionMap:
-    """What one method says.
+    """The map of one method, and how far it can be trusted.
 
-    - ``method``: its name; ``found``: its map, signed; ``covered``: the score without what it marks
-    - ``sanity``: what shuffled weights leave of it, where that was asked for
+    Attributes:
+        method: The method's name.
+        output: The map, and what else the method computes.
+        deletion: Scores after deleting what the map ranks highest, and the same pattern elsewhere.
+        randomization: The parameter randomization test, where it was requested.
     """
 
     method: str
-    found: Found
-    covered: Covered
-    sanity: Sanity | None = None
+    output: MethodOutput
+    deletion: DeletionCheck
+    randomization: ParameterRandomization | None = None
 
     @property
     def values(self) -> NDArray[np.float32]:
-        """``(h, w)`` float32: positive speaks for the target, negative against it."""
-        return self.found.values
+        """The map, ``(h, w)`` float32: positive raises the target's score, negative lowers it."""
+        return self.output.values
 
     @property
     def title(self) -> str:
+        """The method's name in figures."""
         return METHODS[self.method].title
 
     def sentence(self, score: float) -> str:
-        """What the map is worth, in one line."""
+        """Summarize the checks in one line.
+
+        Args:
+            score: The target's score on the unchanged image.
+
+        Returns:
+            The line, without a period.
+        """
         if not self.values.any():
-            return f"{self.title}: zero everywhere, so nothing that it tries moves this score"
-        marked, elsewhere = number(self.covered.marked), number(self.covered.elsewhere)
+            return f"{self.title}: all values are 0; nothing that it varies changes this score"
         parts = [
-            f"{self.title}: covering the {COVERED:.0%} it marks most takes the score from "
-            f"{number(score)} to {marked} (the same pattern elsewhere: {elsewhere})"
+            f"{self.title}: deleting the top {DELETED_SHARE:.0%} takes the score from "
+            f"{number(score)} to {number(self.deletion.top)} (control, the same pattern "
+            f"elsewhere: {number(self.deletion.control)})",
+            *self._completeness(),
         ]
-        if self.found.gap is not None and self.found.change is not None:
-            part = abs(self.found.gap / self.found.change) if self.found.change else float("inf")
+        if self.randomization:
+            verdict = "depends" if self.randomization.depends_on_parameters else "hardly depends"
             parts.append(
-                f"completeness gap {number(self.found.gap)}, {part:.1%} of the change in score"
-            )
-        if self.sanity:
-            verdict = "follows" if self.sanity.follows else "hardly depends on"
-            parts.append(
-                f"{verdict} the weights: rank correlation {self.sanity.left[-1]:.2f} with "
-                f"{self.sanity.stages[-1]}"
+                f"{verdict} on the parameters: rank correlation "
+                f"{self.randomization.correlations[-1]:.2f} with {self.randomization.stages[-1]}"
             )
         return "; ".join(parts)
 
+    def _completeness(self) -> list[str]:
+        gap, change = self.output.completeness_gap, self.output.score_change
+        if gap is None or change is None:
+            return []
+        share = abs(gap / change) if change else float("inf")
+        return [f"completeness gap {number(gap)}, {share:.1%} of the change in score"]
+
 
 @dataclass(frozen=True, eq=False)
-class Attribution:
-    """Why a network gives one image this score.
+class AttributionResult:
+    """The attribution of one score of a network to one image, by one or several methods.
 
-    - ``maps``: one for each method; ``target``: what is explained; ``score``: its value;
-      ``probability``: of a class, else ``None``
-    - ``layer``: where Grad-CAM looked; ``baseline``: what stands for "nothing", in words
-    - ``channels``: which channels carried it, where that was asked for; ``atlas``: what they
-      respond to most, where it has their layer
+    Attributes:
+        maps: One map per method; ``result["gradcam"]`` is the one of that method.
+        target: What is explained: the name of a class, or an address.
+        score: The target's value: a logit, or an activation.
+        probability: Of a class; ``None`` for a unit.
+        layer: Where Grad-CAM and the channels were computed.
+        baseline: What the image was compared with, in words.
+        input: The preprocessed image, and what was done to it.
+        channels: The channels with the largest attributions, where they were requested.
+        atlas: Where the channels' exemplars come from, where one was given.
     """
 
     maps: tuple[AttributionMap, ...]
@@ -85,8 +105,8 @@ class Attribution:
     probability: float | None
     layer: str
     baseline: str
-    specimen: InputSummary
-    channels: ChannelShares | None = None
+    input: InputSummary
+    channels: ChannelAttributions | None = None
     atlas: Atlas | None = None
 
     def __getitem__(self, method: str) -> AttributionMap:
@@ -94,149 +114,175 @@ class Attribution:
 
     @property
     def best(self) -> AttributionMap:
-        """The map whose tenth costs the score most."""
-        return min(self.maps, key=lambda one: one.covered.marked - one.covered.elsewhere)
+        """The map whose deletion lowers the score most, compared with its control."""
+        return min(self.maps, key=lambda one: one.deletion.top - one.deletion.control)
 
     def sentence(self) -> str:
-        """What was found, in one line."""
-        sure = "" if self.probability is None else f" ({self.probability:.0%})"
-        best = self.best
-        marked, elsewhere = number(best.covered.marked), number(best.covered.elsewhere)
+        """Summarize target, score and the best map in one line."""
+        probability = "" if self.probability is None else f" ({self.probability:.0%})"
+        check = self.best.deletion
         return (
-            f"{self.specimen.name}: {self.target}{sure}, score {number(self.score)}; without the "
-            f"{COVERED:.0%} of the picture that {best.title} marks most {marked}, "
-            f"without the same pattern elsewhere {elsewhere}"
+            f"{self.input.name}: {self.target}{probability}, score {number(self.score)}; "
+            f"{number(check.top)} after deleting the top {DELETED_SHARE:.0%} of the best map "
+            f"({self.best.title}), {number(check.control)} after deleting the same pattern "
+            "elsewhere"
         )
 
     def sentences(self) -> list[str]:
-        """A line for each method, and one for the channels."""
+        """One line per method, and one for the channels."""
         lines = [one.sentence(self.score) for one in self.maps]
         return [*lines, *([self.channels.sentence()] if self.channels else [])]
 
     def sheet(self, *, theme: Theme = "light") -> Sheet:
-        """The methods side by side, laid over the picture."""
-        tiles = [picture_tile(self.specimen.preprocessed, "what the model sees")]
-        tiles += [self._tile(one.found, one.title, self._note(one)) for one in self.maps]
+        """Draw the maps side by side over the image, then channels and checks.
+
+        Args:
+            theme: ``light`` or ``dark``.
+
+        Returns:
+            The figure.
+        """
+        tiles = [picture_tile(self.input.preprocessed, "preprocessed input")]
+        tiles += [self._tile(one.output, one.title, self._deletion_note(one)) for one in self.maps]
         sections = [Section("", tuple(tiles), min(len(tiles), 3))]
         if self.channels:
             sections.append(self._channel_section(self.channels))
             sections += self._exemplar_sections(self.channels)
-        sections += self._sanity_sections()
+        sections += self._randomization_sections()
         lines = [*self._lines(), *self.sentences()]
-        title = f"{self.specimen.name} · why {self.target}"
+        title = f"{self.input.name} · attribution of {self.target}"
         return Sheet(title, tuple(lines), tuple(sections), cmap="signed", theme=theme, noun="map")
 
-    def _note(self, one: AttributionMap) -> str:
-        return f"{number(self.score)} → {number(one.covered.marked)} without its top {COVERED:.0%}"
+    def _deletion_note(self, one: AttributionMap) -> str:
+        return (
+            f"{number(self.score)} → {number(one.deletion.top)} without its top {DELETED_SHARE:.0%}"
+        )
 
-    def _channel_section(self, found: ChannelShares) -> Section:
+    def _channel_section(self, channels: ChannelAttributions) -> Section:
         tiles = [
             self._tile(
-                Found(one.values),
+                MethodOutput(one.values),
                 one.address.rpartition(":")[2],
-                f"{one.share:+.2g}, silenced {-one.cost:+.2g}".replace("-", "−"),
+                f"{one.attribution:+.2g}, ablated {-one.score_drop:+.2g}".replace("-", "−"),
             )
-            for one in found.listed
+            for one in channels.channels
         ]
-        return Section(f"channels of {found.layer}, gradient × activation", tuple(tiles), 5)
+        heading = f"channels of {channels.layer}, gradient × activation; change in score if ablated"
+        return Section(heading, tuple(tiles), 5)
 
-    def _exemplar_sections(self, found: ChannelShares) -> list[Section]:
-        """For each listed channel the images that it responds to most."""
-        if self.atlas is None or found.layer not in [la.path for la in self.atlas.layers]:
+    def _exemplar_sections(self, channels: ChannelAttributions) -> list[Section]:
+        """For each listed channel the exemplars of the highest mean activation."""
+        if self.atlas is None or channels.layer not in [la.path for la in self.atlas.layers]:
             return []
         sections = []
-        for one in found.listed:
-            tiles = [crop_tile(exemplar) for exemplar in self.atlas[one.address].top("mean", 8)]
-            shown = tuple(tile for tile in tiles if tile)
-            heading = f"{one.address} is highest on these of {self.atlas.images:,} images"
-            sections += [Section(heading, shown, len(shown))] if shown else []
+        for one in channels.channels:
+            exemplars = self.atlas[one.address].top("mean", _EXEMPLARS)
+            tiles = tuple(tile for tile in map(crop_tile, exemplars) if tile)
+            heading = (
+                f"{one.address}: highest mean activation among {self.atlas.images:,} dataset images"
+            )
+            sections += [Section(heading, tiles, len(tiles))] if tiles else []
         return sections
 
-    def _sanity_sections(self) -> list[Section]:
+    def _randomization_sections(self) -> list[Section]:
         sections = []
         for one in self.maps:
-            if one.sanity:
-                tiles = [self._tile(one.found, "as trained", "")]
-                rows = zip(one.sanity.maps, one.sanity.stages, one.sanity.left, strict=True)
-                tiles += [self._tile(found, stage, f"ρ {left:.2f}") for found, stage, left in rows]
-                sections.append(Section(f"{one.title}, weights shuffled", tuple(tiles), len(tiles)))
+            if one.randomization:
+                test = one.randomization
+                rows = zip(test.maps, test.stages, test.correlations, strict=True)
+                tiles = [
+                    self._tile(one.output, "trained", ""),
+                    *(self._tile(output, stage, f"ρ {value:.2f}") for output, stage, value in rows),
+                ]
+                heading = f"{one.title}, parameter randomization test"
+                sections.append(Section(heading, tuple(tiles), len(tiles)))
         return sections
 
-    def _tile(self, found: Found, label: str, note: str) -> Tile:
-        values = _drawn(found.values)
+    def _tile(self, output: MethodOutput, label: str, note: str) -> Tile:
+        values = _block_means(output.values)
         return overlay_tile(
-            self.specimen.preprocessed, values, label, note, cmap="signed", opacity=0.9, fade=True
+            self.input.preprocessed, values, label, note, cmap="signed", opacity=0.9, fade=True
         )
 
     def _lines(self) -> list[str]:
-        sure = "" if self.probability is None else f", probability {self.probability:.1%}"
-        height, width = self.specimen.preprocessed.shape[:2]
+        probability = "" if self.probability is None else f", probability {self.probability:.1%}"
+        height, width = self.input.preprocessed.shape[:2]
         lines = [
-            f"model {self.specimen.model} · score {number(self.score)}{sure} · Grad-CAM at "
-            f"{self.layer}",
-            *self.specimen.lines,
-            f"red speaks for {self.target}, blue against it; the nearer to 0, the more of the "
-            f"picture shows; “nothing” is {self.baseline}",
+            f"model {self.input.model} · score {number(self.score)}{probability} · layer "
+            f"{self.layer} · baseline: {self.baseline}",
+            *self.input.lines,
+            f"red raises the score of {self.target}, blue lowers it, transparent is near 0",
         ]
-        if max(height, width) > _CELLS and any(max(m.values.shape) > _CELLS for m in self.maps):
-            lines.append(f"maps of pixels are drawn as means over blocks, {_CELLS} to a side")
+        finer = any(max(one.values.shape) > _BLOCKS_PER_SIDE for one in self.maps)
+        if max(height, width) > _BLOCKS_PER_SIDE and finer:
+            lines.append(f"maps of pixels are drawn as means of blocks, {_BLOCKS_PER_SIDE} a side")
         return lines
 
     def save(self, path: str | Path, *, theme: Theme = "light") -> Path:
-        """Write the sheet as a picture, or the maps as ``.npz``, by the file's ending."""
+        """Write the figure, or all maps where the path ends in ``.npz``.
+
+        Args:
+            path: The file; its ending decides the format.
+            theme: ``light`` or ``dark``.
+
+        Returns:
+            The path.
+        """
         path = Path(path)
         if path.suffix != ".npz":
             return self.sheet(theme=theme).save(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".tmp")
         arrays: dict[str, Any] = {one.method: one.values for one in self.maps}
-        with temporary.open("wb") as stream:
-            np.savez_compressed(stream, **arrays)
-        return temporary.replace(path)
+        with atomic_file(path) as file:
+            np.savez_compressed(file, **arrays)
+        return path
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the maps, for JSON."""
+        """Everything but the maps, ready for JSON."""
         return {
-            "image": self.specimen.name,
-            "model": self.specimen.model,
+            "image": self.input.name,
+            "model": self.input.model,
             "target": self.target,
             "score": self.score,
             "probability": self.probability,
             "layer": self.layer,
             "baseline": self.baseline,
-            "methods": [_map_as_dict(one) for one in self.maps],
-            "channels": self.channels
-            and {
-                "layer": self.channels.layer,
-                "together": self.channels.together,
-                "listed": [
-                    {"address": c.address, "share": c.share, "cost": c.cost}
-                    for c in self.channels.listed
-                ],
-            },
+            "methods": [_map_to_dict(one) for one in self.maps],
+            "channels": self.channels and _channels_to_dict(self.channels),
         }
 
     def _repr_html_(self) -> str:
         return self.sheet()._repr_html_()
 
     def __repr__(self) -> str:
-        return f"Attribution({self.sentence()})"
+        return f"AttributionResult({self.sentence()})"
 
 
-def _map_as_dict(one: AttributionMap) -> dict[str, Any]:
+def _map_to_dict(one: AttributionMap) -> dict[str, Any]:
+    test = one.randomization
     return {
         "method": one.method,
-        "without_its_tenth": one.covered.marked,
-        "without_its_tenth_elsewhere": one.covered.elsewhere,
-        "completeness_gap": one.found.gap,
-        "sanity": one.sanity and dict(zip(one.sanity.stages, one.sanity.left, strict=True)),
+        "deletion_score": one.deletion.top,
+        "deletion_control_score": one.deletion.control,
+        "completeness_gap": one.output.completeness_gap,
+        "parameter_randomization": test and dict(zip(test.stages, test.correlations, strict=True)),
     }
 
 
-def _drawn(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """At most so many positions to a side; means over blocks where there are more."""
+def _channels_to_dict(channels: ChannelAttributions) -> dict[str, Any]:
+    return {
+        "layer": channels.layer,
+        "joint_score_drop": channels.joint_score_drop,
+        "listed": [
+            {"address": one.address, "attribution": one.attribution, "score_drop": one.score_drop}
+            for one in channels.channels
+        ],
+    }
+
+
+def _block_means(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The map at no more than ``_BLOCKS_PER_SIDE`` positions per side."""
     height, width = values.shape
-    factor = max(height, width) / _CELLS
+    factor = max(height, width) / _BLOCKS_PER_SIDE
     if factor <= 1:
         return values
     size = (max(1, round(width / factor)), max(1, round(height / factor)))

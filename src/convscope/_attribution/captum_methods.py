@@ -1,172 +1,268 @@
-"""The functions of the attribution methods, through captum; each has its method's name."""
+"""Attributions of pixels, positions and channels, through captum.
+
+The function of each method has the name that ``methods`` lists it by.
+"""
 
 from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from convscope._attribution.methods import AttributionMethod
-from convscope._attribution.question import Question
+from convscope._attribution.methods import METHODS, AttributionMethod
+from convscope._attribution.target import AttributionTask
 from convscope._errors import ConvscopeError, MissingDependency, ModelError, UsageError, one_line
-from convscope._models import stacked
+from convscope._models import Edit, stacked
 
-NOISE_SHARE = 0.15  # SmoothGrad's noise, as a share of the range of the values (Smilkov 2017)
-_PER_PASS = 16
+NOISE_SHARE = 0.15  # SmoothGrad's noise as a share of the range of the values (Smilkov et al.)
+_IMAGES_PER_PASS = 16
+_OCCLUSION_STRIDES = 16  # per side; the window is two strides wide
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """What a method says of one image.
+class MethodOutput:
+    """What one method computes for one image.
 
-    - ``values``: ``(h, w)`` float32, summed over colors: pixels, or positions of a layer
-    - ``gap``: of integrated gradients, what their sum lacks of the change in score; else ``None``
-    - ``change``: that change, from the baseline to the image
+    Attributes:
+        values: ``(h, w)`` float32, summed over input channels: pixels, or positions of a layer.
+        completeness_gap: Of integrated gradients, their sum minus the score change; else ``None``.
+        score_change: Score of the image minus score of the baseline; ``None`` as above.
     """
 
     values: NDArray[np.float32]
-    gap: float | None = None
-    change: float | None = None
+    completeness_gap: float | None = None
+    score_change: float | None = None
 
 
-_Function = Callable[[Question], Found]
-_FUNCTIONS: dict[str, _Function] = {}
+_MethodFunction = Callable[[AttributionTask], MethodOutput]
+_FUNCTIONS: dict[str, _MethodFunction] = {}
 
 
-def _method(function: _Function) -> _Function:
-    """Make this the function of the method of its name."""
+def _method(function: _MethodFunction) -> _MethodFunction:
+    """Register the function of the method of its name."""
     _FUNCTIONS[function.__name__] = function
     return function
 
 
 @_method
-def gradcam(question: Question) -> Found:
-    """The maps of a layer, weighted by their mean gradients (Selvaraju et al., 2017), signed."""
-    module = question.module(question.layer)
-    values = _captum().LayerGradCam(module, module.layer).attribute(question.batch.values)
+def gradcam(task: AttributionTask) -> MethodOutput:
+    """The maps of a layer, weighted by their mean gradients (Selvaraju et al., ICCV 2017).
+
+    Without the paper's ReLU: what lowers the score is shown too.
+    """
+    module = task.module(task.layer)
+    values = _captum().LayerGradCam(module, module.layer).attribute(task.batch.values)
     if values.ndim == 5:
-        values = stacked(values, question.model.input.depth)
+        values = stacked(values, task.model.input.depth)
     if values.ndim != 4:
         raise UsageError(
-            f"Grad-CAM needs a layer of maps, and {question.layer!r} has none. "
+            f"Grad-CAM needs a layer of maps, and {task.layer!r} has none. "
             "Name a convolution: --layer PATH"
         )
-    return Found(_numbers(values[0, 0]))
+    return MethodOutput(_array(values[0, 0]))
 
 
 @_method
-def integrated_gradients(question: Question) -> Found:
-    """Gradients along the way from the baseline, times that way (Sundararajan et al., 2017)."""
-    method = _captum().IntegratedGradients(question.module())
-    values, delta = method.attribute(
-        question.batch.values,
-        baselines=question.baseline,
-        n_steps=question.steps,
-        internal_batch_size=_PER_PASS,
-        return_convergence_delta=True,
+def integrated_gradients(task: AttributionTask) -> MethodOutput:
+    """Gradients averaged from the baseline to the image, times the difference of the two.
+
+    Sundararajan et al., ICML 2017. The sum of the map is the change in score, but for the gap.
+    """
+    values, gap = (
+        _captum()
+        .IntegratedGradients(task.module())
+        .attribute(
+            task.batch.values,
+            baselines=task.baseline,
+            n_steps=task.steps,
+            internal_batch_size=_IMAGES_PER_PASS,
+            return_convergence_delta=True,
+        )
     )
-    change = question.score(question.batch.values) - question.score(question.baseline)
-    return Found(_summed(values), gap=float(delta), change=float(change))
+    change = task.score(task.batch.values) - task.score(task.baseline)
+    return MethodOutput(_summed(values), completeness_gap=float(gap), score_change=float(change))
 
 
 @_method
-def gradient_x_input(question: Question) -> Found:
-    """Each pixel's gradient times its normalized value (Shrikumar et al., 2016)."""
-    return Found(_summed(_captum().InputXGradient(question.module()).attribute(_leaf(question))))
+def gradient_x_input(task: AttributionTask) -> MethodOutput:
+    """Each pixel's gradient times its preprocessed value (Shrikumar et al., 2016)."""
+    method = _captum().InputXGradient(task.module())
+    return MethodOutput(_summed(method.attribute(_leaf(task))))
 
 
 @_method
-def smoothgrad(question: Question) -> Found:
+def smoothgrad(task: AttributionTask) -> MethodOutput:
     """The mean gradient over noisy copies of the image (Smilkov et al., 2017)."""
-    values = question.batch.values
+    values = task.batch.values
     noise = NOISE_SHARE * float(values.max() - values.min())
     captum = _captum()
-    method = captum.NoiseTunnel(captum.Saliency(question.module()))
+    method = captum.NoiseTunnel(captum.Saliency(task.module()))
     with torch.random.fork_rng(devices=[]):  # captum draws from the global stream
-        torch.manual_seed(question.seed)
-        found = method.attribute(
-            _leaf(question),
+        torch.manual_seed(task.seed)
+        gradients = method.attribute(
+            _leaf(task),
             nt_type="smoothgrad",
-            nt_samples=question.samples,
-            nt_samples_batch_size=min(8, question.samples),
+            nt_samples=task.samples,
+            nt_samples_batch_size=min(8, task.samples),
             stdevs=noise,
             abs=False,
         )
-    return Found(_summed(found))
+    return MethodOutput(_summed(gradients))
 
 
 @_method
-def occlusion(question: Question) -> Found:
-    """What the score loses while a window of the baseline lies on the image (Zeiler 2014).
+def occlusion(task: AttributionTask) -> MethodOutput:
+    """The score drop while a sliding window shows the baseline (Zeiler and Fergus, ECCV 2014).
 
-    Every pixel gets the mean over the windows that cover it. Needs no gradient.
+    Each pixel gets the mean over the windows that cover it. Needs no gradient.
     """
-    channels, size = question.batch.values.shape[1], question.batch.size
-    strides = [max(1, math.ceil(side / 16)) for side in size]
+    channels, size = task.batch.values.shape[1], task.batch.size
+    strides = [max(1, math.ceil(side / _OCCLUSION_STRIDES)) for side in size]
     window = tuple(min(2 * stride, side) for stride, side in zip(strides, size, strict=True))
+    method = _captum().Occlusion(task.module())
     with torch.no_grad():
-        values = (
-            _captum()
-            .Occlusion(question.module())
-            .attribute(
-                question.batch.values,
-                sliding_window_shapes=(channels, *window),
-                strides=(channels, *strides),
-                baselines=question.baseline,
-                perturbations_per_eval=_PER_PASS,
-            )
+        values = method.attribute(
+            task.batch.values,
+            sliding_window_shapes=(channels, *window),
+            strides=(channels, *strides),
+            baselines=task.baseline,
+            perturbations_per_eval=_IMAGES_PER_PASS,
         )
-    return Found(_numbers(values[0].mean(0)))
+    return MethodOutput(_array(values[0].mean(0)))
 
 
-def asked(method: AttributionMethod, question: Question) -> Found:
-    """The answer of one method; a network without a gradient is told of in one line."""
+def compute_attribution(method: AttributionMethod, task: AttributionTask) -> MethodOutput:
+    """Run one method; a network without a gradient is a ``ModelError`` of one line."""
     try:
-        with question.model.at_rest():
-            return _FUNCTIONS[method.name](question)
+        with task.model.at_rest():
+            return _FUNCTIONS[method.name](task)
     except (ConvscopeError, torch.OutOfMemoryError):
         raise
     except (RuntimeError, AssertionError) as error:
+        other = next(one for one in METHODS.values() if not one.needs_gradient)
         raise ModelError(
-            f"{question.model.name} has no gradient from {question.target.name} back to "
-            f"{'layer ' + question.layer if method.needs_layer else 'the image'}: a step between "
-            f"them is not differentiable ({one_line(error, 80)}). Occlusion needs none: "
-            "--method occlusion"
+            f"{task.model.name} has no gradient from {task.target.name} back to "
+            f"{'layer ' + task.layer if method.needs_layer else 'the image'}: a step between "
+            f"them is not differentiable ({one_line(error, 80)}). {other.title} needs none: "
+            f"--method {other.name}"
         ) from error
 
 
-def shares(question: Question, layer: str) -> NDArray[np.float32]:
-    """What each position of each channel of ``layer`` brings: gradient × activation, (C, h, w)."""
-    module = question.module(layer)
-    with question.model.at_rest():
+# Channels
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelAttribution:
+    """What one channel of a layer contributes to a score.
+
+    Attributes:
+        address: The unit.
+        attribution: Gradient × activation, summed over positions: the score to first order.
+        score_drop: By how much the score falls when the channel is ablated (set to 0).
+        values: Gradient × activation at every position, ``(h, w)`` float32.
+    """
+
+    address: str
+    attribution: float
+    score_drop: float
+    values: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ChannelAttributions:
+    """The channels of a layer with the largest absolute attribution, largest first.
+
+    Attributes:
+        layer: The layer's path.
+        channels: The listed channels.
+        joint_score_drop: By how much the score falls when all listed channels with a positive
+            attribution are ablated together.
+        positive_sum: Sum of all positive attributions of the layer, listed or not.
+        channel_count: Number of channels of the layer.
+    """
+
+    layer: str
+    channels: tuple[ChannelAttribution, ...]
+    joint_score_drop: float
+    positive_sum: float
+    channel_count: int
+
+    def sentence(self) -> str:
+        """The share of the listed channels, and what ablating them does, in one line."""
+        positive = [one for one in self.channels if one.attribution > 0]
+        if not positive:
+            return f"no listed channel of {self.layer} has a positive attribution"
+        named = ", ".join(one.address.rpartition(":")[2] for one in positive[:5])
+        share = sum(one.attribution for one in positive) / self.positive_sum
+        return (
+            f"{len(positive)} of {self.channel_count} channels of {self.layer} carry {share:.0%} "
+            f"of the positive attribution (largest: {named}); ablated together they lower the "
+            f"score by {self.joint_score_drop:.3g}"
+        )
+
+
+def rank_channels(task: AttributionTask, path: str, limit: int) -> ChannelAttributions:
+    """The ``limit`` channels of a layer with the largest attributions, each ablated as a check."""
+    maps = gradient_x_activation(task, path)
+    sums = maps.sum((1, 2))
+    order = np.argsort(-np.abs(sums), kind="stable")[:limit]
+    score = float(task.score(task.batch.values))
+    drops = [score - _ablated_score(task, path, [int(k)]) for k in order]
+    channels = tuple(
+        ChannelAttribution(f"{path}:{k}", float(sums[k]), drop, maps[k])
+        for k, drop in zip(order, drops, strict=True)
+    )
+    positive = [int(k) for k in order if sums[k] > 0]
+    joint = score - _ablated_score(task, path, positive) if positive else 0.0
+    return ChannelAttributions(path, channels, joint, float(sums[sums > 0].sum()), len(sums))
+
+
+def gradient_x_activation(task: AttributionTask, path: str) -> NDArray[np.float32]:
+    """Gradient × activation at every position of every channel of a layer, ``(C, h, w)``."""
+    module = task.module(path)
+    with task.model.at_rest():
         method = _captum().LayerGradientXActivation(module, module.layer)
-        values = method.attribute(question.batch.values)[0]
-    return _numbers(values.reshape(len(values), -1, values.shape[-1] if values.ndim > 1 else 1))
+        values = method.attribute(task.batch.values)[0]
+    return _array(values.reshape(len(values), -1, values.shape[-1] if values.ndim > 1 else 1))
 
 
-def _captum() -> Any:
+def _ablated_score(task: AttributionTask, path: str, channels: Sequence[int]) -> float:
+    ablated = task.model.edited({path: _ablation_of(channels)})
+    return float(task.with_model(ablated).score(task.batch.values))
+
+
+def _ablation_of(channels: Sequence[int]) -> Edit:
+    def edit(values: Tensor) -> Tensor:
+        mask = torch.ones(values.shape[1], dtype=torch.bool, device=values.device)
+        mask[list(channels)] = False
+        return torch.where(mask.view(1, -1, *[1] * (values.ndim - 2)), values, 0.0)
+
+    return edit
+
+
+def _captum() -> ModuleType:
     try:
         return importlib.import_module("captum.attr")
     except ImportError:
         raise MissingDependency("captum", "Attribution", "captum") from None
 
 
-def _leaf(question: Question) -> Tensor:
-    """The image as the begin of a graph; captum would say aloud that it makes it one."""
-    return question.batch.values.detach().clone().requires_grad_()
+def _leaf(task: AttributionTask) -> Tensor:
+    """The image as a leaf that requires a gradient; captum would warn that it makes it one."""
+    return task.batch.values.detach().clone().requires_grad_()
 
 
 def _summed(values: Tensor) -> NDArray[np.float32]:
-    """Over the colors of the one image."""
-    return _numbers(values[0].sum(0))
+    """The one image's values, summed over input channels: ``(h, w)``."""
+    return _array(values[0].sum(0))
 
 
-def _numbers(values: Tensor) -> NDArray[np.float32]:
+def _array(values: Tensor) -> NDArray[np.float32]:
     return values.detach().cpu().float().numpy()

@@ -16,7 +16,7 @@ from convscope._cli.tables import print_table
 
 
 def attribute(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture.")],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Input image.")],
     model: opt.ModelName = "demo",
     target: Annotated[
         str | None,
@@ -24,8 +24,8 @@ def attribute(
             "--target",
             "-t",
             metavar="CLASS|ADDRESS",
-            help="A class by name or number, or a unit (PATH:CHANNEL[@Y,X]); by default the class "
-            "that is predicted.",
+            help="Class by name or number, or unit (PATH:CHANNEL[@Y,X]); by default the predicted "
+            "class.",
         ),
     ] = None,
     method: Annotated[
@@ -34,21 +34,41 @@ def attribute(
     ] = None,
     layer: Annotated[
         str | None,
-        typer.Option("--layer", "-l", metavar="LAYER", help="For Grad-CAM and --channels."),
+        typer.Option(
+            "--layer",
+            "-l",
+            metavar="LAYER",
+            help="Layer for Grad-CAM and --channels; by default the last one of maps before the "
+            "target.",
+        ),
     ] = None,
     channels: Annotated[
         int,
-        typer.Option(min=0, metavar="N", help="List the N channels that mattered most."),
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Number of channels to list, with their score drop when ablated.",
+        ),
     ] = 0,
-    sanity: Annotated[
-        bool, typer.Option("--sanity", help="Also ask copies with shuffled weights.")
+    randomization_test: Annotated[
+        bool,
+        typer.Option(
+            "--randomization-test",
+            help="Compute the maps again with randomized parameters (Adebayo et al., 2018).",
+        ),
     ] = False,
     baseline: Annotated[
-        str, typer.Option(help="What shows nothing: black, gray or blurred.")
-    ] = "black",
+        str,
+        typer.Option(
+            metavar="zero|gray|blurred",
+            help="Baseline of integrated gradients, occlusion and deletion; zero is black.",
+        ),
+    ] = "zero",
     atlas: Annotated[
         Path | None,
-        typer.Option(metavar="ATLAS", help="Show what the --channels respond to most in it."),
+        typer.Option(
+            metavar="ATLAS", help="Atlas of this model: show exemplars of the --channels."
+        ),
     ] = None,
     theme: opt.Theme = "light",
     size: opt.Size = None,
@@ -59,36 +79,39 @@ def attribute(
     output: FigureFile = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Why this answer: where in the picture, and through which channels."""
+    """Attribute a prediction to pixels and channels; check every map."""
     from convscope._attribution.attribute import attribute as run
     from convscope._layers import figure_name
 
     loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
     with ProgressBar(quiet=as_json) as bar:
-        found = run(
+        result = run(
             loaded,
             image,
             target,
             method=method or tuple(METHODS),
             layer=layer,
             channels=channels,
-            sanity=sanity,
+            randomization_test=randomization_test,
             baseline=baseline,
             size=opt.parse_size(size),
             atlas=atlas,
             on_step=bar.describe,
         )
-    name = figure_name(image.name, f"why.{found.target.replace(' ', '-')}", ".png")
-    written = found.save(output or Path(name), theme=theme)  # type: ignore[arg-type]
+    name = figure_name(image.name, f"attribution.{result.target.replace(' ', '-')}", ".png")
+    written = result.save(output or Path(name), theme=theme)  # type: ignore[arg-type]
     if as_json:
-        print(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
+        print(json.dumps(result.to_dict(), indent=1, ensure_ascii=False))
         return
-    typer.echo(found.sentence())
-    for line in found.sentences():
+    typer.echo(result.sentence())
+    for line in result.sentences():
         typer.echo(f"  {line}")
-    if found.channels:
+    if result.channels:
         print_table(
-            ("channel", "share", "cost if silenced"),
-            [(c.address, f"{c.share:.3g}", f"{c.cost:.3g}") for c in found.channels.listed],
+            ("channel", "gradient × activation", "score drop if ablated"),
+            [
+                (one.address, f"{one.attribution:.3g}", f"{one.score_drop:.3g}")
+                for one in result.channels.channels
+            ],
         )
     typer.echo(written)
