@@ -1,7 +1,8 @@
-"""The command line: typer verbs that parse, call and print; no framework until one is needed.
+"""The command line: a file for each verb, which parses options, calls a function and prints.
 
-Exit code 0; 2 for a usage error; 1, with one line on stderr, for anything else that goes wrong;
-130 after Ctrl-C.
+No framework is imported until one is needed. Exit codes: 0; 2 for a usage error; 1, with one line
+on stderr, for any other error; 130 after Ctrl-C. What verbs share: ``options``, ``progress``,
+``figures``, ``stylized`` and ``tables``.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ app = typer.Typer(
     name="convscope",
     help="A microscope for convolutional networks: see what every layer and channel responds to.",
     epilog="MODEL is demo, torchvision:NAME, timm:NAME, keras:NAME, a .keras, .h5 or .safetensors "
-    "file, or FILE.py:factory; options after commas: torchvision:vgg16,weights=none. It defaults "
-    "to $CONVSCOPE_MODEL, then to demo. --debug shows the whole traceback of an error.",
+    "file, or FILE.py:factory, with options after commas: torchvision:vgg16,weights=none. It "
+    "defaults to $CONVSCOPE_MODEL, then to demo. --debug prints the full traceback of an error.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -80,14 +81,14 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    # Torch's threads spin while they wait for each other: where the cores are shared with others
-    # that costs ten times the work itself. Asleep they cost next to nothing.
+    # Torch's threads spin while they wait for each other, which costs ten times the work itself
+    # where other processes use the same cores. Threads that sleep cost next to nothing.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     debug = "--debug" in arguments
-    if not debug:  # libraries warn of what a user of ours can do nothing about
+    if not debug:  # the warnings of libraries are for developers
         warnings.simplefilter("ignore")
     try:
-        app([word for word in arguments if word != "--debug"], standalone_mode=True)
+        app([argument for argument in arguments if argument != "--debug"], standalone_mode=True)
     except ConvscopeError as error:
         if debug:
             raise
@@ -96,6 +97,6 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("convscope: interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output, `head` say, has gone
+    except BrokenPipeError:  # the reader of the output, such as `head`, has exited
         sys.stderr.close()
         sys.exit(0)

@@ -10,10 +10,10 @@ import typer
 
 def demo(
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write.")
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")
     ] = Path("convscope-demo"),
 ) -> None:
-    """Everything on the built-in network, offline, into ./convscope-demo/."""
+    """Write an illustrated tour of the built-in network, offline."""
     from convscope._demo import run
 
     for step in run(output):
