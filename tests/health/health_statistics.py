@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope._atlas.bins import BINS, HIGH, LOW, bin_of
+from convscope._atlas.histogram_bins import BINS, HIGH, LOW, bin_of
 from convscope._health import ClassStatistics, LayerStatistics
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from convscope._scan.layer import Kept, LayerSummary
+from convscope._scan.readings import mixed, read
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from convscope._atlas.bins import BINS, HIGH, LOW, ZERO, bin_of, percentiles
-from convscope._scan.layer import Kept, LayerSummary
-from convscope._scan.readings import mixed, read
+from convscope._atlas.histogram_bins import BINS, HIGH, LOW, ZERO, bin_of, percentiles
 from convscope._scan.summaries import LISTS, Classes, Extremes, Histogram, Moments, Sample
 
 # Few different values, so that ties are everywhere; −0 must tie with 0.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from convscope._ablation.edits import Moments, by_path, held, moments, told, twins, units_of
 from convscope._ablation.result import Ablation, Loss
 from convscope._errors import UsageError
-from convscope._loading import ImageLoader, Progress, feed, labels_for, outputs_of
+from convscope._loading import ImageLoader, Progress, class_count, match_labels, open_images
 from convscope._models import Edit, Model, load
 
 _FILLS = {"zero": "channels set to 0", "mean": "channels held at their mean over the pictures"}
@@ -54,7 +54,7 @@ def ablate(
     loaded = load(model)
     if fill not in _FILLS:
         raise UsageError(f"No fill {fill!r}. Known: {', '.join(_FILLS)}")
-    source = feed(loaded, images, first=first, size=size)
+    source = open_images(loaded, images, first=first, size=size)
     named = [units] if isinstance(units, str) else list(units)
     chosen = [unit for address in named for unit in units_of(loaded, address)]
     if not chosen:
@@ -120,8 +120,8 @@ def _answers(source: ImageLoader, trials: Sequence[_Trial], progress: Progress) 
         for place, model in enumerate(models):
             scores = model.logits(batch)
             if labels is None:
-                outputs = outputs_of(scores, model)
-                labels = labels_for(model, source.dataset, outputs, "ablation")
+                outputs = class_count(scores, model)
+                labels = match_labels(model, source.dataset, outputs, "ablation")
             given[place].append(scores.argmax(1).cpu().numpy())
         assert labels is not None
         seen.append(labels[indices])

@@ -11,7 +11,7 @@ from PIL import Image
 from convscope._app.answers import WEBP, Answer, as_json, picture, short
 from convscope._app.session import Session
 from convscope._atlas import Atlas, Exemplar, Exemplars, LayerAtlas, Unit
-from convscope._atlas.bins import HIGH, LOW
+from convscope._atlas.histogram_bins import HIGH, LOW
 from convscope._errors import AtlasError, UnknownLayer, UsageError
 from convscope._health import KINDS, ChannelHealth, check_health
 from convscope._plot import table
@@ -159,13 +159,13 @@ class Evidence:
         )
 
     def _known(self) -> list[int]:
-        if not self.atlas.thumbnails.there:
+        if not self.atlas.thumbnails.exists:
             return []
         return self.atlas.thumbnails.images()
 
     def image(self, index: int) -> Answer:
         """The thumbnail of an image."""
-        data = self.atlas.thumbnails.bytes_of(index) if 0 <= index < 1 << 62 else None
+        data = self.atlas.thumbnails.encoded(index) if 0 <= index < 1 << 62 else None
         if data is None:
             raise UnknownLayer(f"The atlas has no thumbnail of image {index}")
         kind = "image/png" if data[:4] == b"\x89PNG" else "image/jpeg"
@@ -189,11 +189,11 @@ def listed(unit: Unit, name: str) -> Exemplars:
 
 def _list(unit: Unit, name: str) -> dict[str, Any]:
     found = listed(unit, name)
-    return {"note": found.sentence(), "exemplars": [_exemplar(one) for one in found]}
+    return {"note": found.tie_note(), "exemplars": [_exemplar(one) for one in found]}
 
 
 def _exemplar(one: Exemplar) -> dict[str, Any]:
-    view = one.unit.layer.atlas.thumbnails.view(one.image)
+    view = one.layer.atlas.thumbnails.geometry(one.image)
     return {
         "rank": one.rank,
         "image": one.image,
@@ -216,7 +216,7 @@ def _classes(unit: Unit) -> list[dict[str, Any]] | None:
     if not unit.layer.atlas.labeled:
         return None
     try:
-        found = unit.classes()[:_CLASSES]
+        found = unit.class_means()[:_CLASSES]
     except AtlasError:
         return None
     return [{"class": name, "mean": mean, "images": count} for name, mean, count in found if count]

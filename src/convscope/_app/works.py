@@ -28,8 +28,7 @@ from convscope._models import Model
 from convscope._optvis import Optimized, channel, maximize
 from convscope._optvis import Step as OptimizationResult
 from convscope._optvis.moving import eight_bits
-from convscope._scan import Step as Scanned
-from convscope._scan import scan
+from convscope._scan import ScanProgress, scan
 
 _MOST_STEPS, _LARGEST, _LONGEST = 2048, 512, 64
 _STRIP, _CELL = 8, 96
@@ -223,12 +222,12 @@ class Survey(Work):
         data = _named(session)
         folder = session.folder or session.scratch()
 
-        def on_step(step: Scanned) -> None:
-            teller.far(step.done, step.of, step.stage)
-            if teller.preview_due() and step.stage == "scanning" and step.done:
-                teller.preview(_png(_seen_last(data, step.done)))
+        def on_progress(now: ScanProgress) -> None:
+            teller.far(now.done, now.total, now.stage)
+            if teller.preview_due() and now.stage == "scanning" and now.done:
+                teller.preview(_png(_seen_last(data, now.done)))
 
-        found = scan(model, data, folder, on_step=on_step)
+        found = scan(model, data, folder, on_progress=on_progress)
         session.adopt(found)
         skipped = f", {len(found.skipped)} could not be read" if found.skipped else ""
         return {"sentence": f"{found.images:,} pictures were scanned{skipped}"}

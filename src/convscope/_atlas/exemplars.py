@@ -1,33 +1,36 @@
-"""Images that stand for a channel: its strongest, its weakest, and what is between."""
+"""Images that exemplify a channel: those it responds to most, least, and in between."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 from PIL import Image
 
-from convscope._atlas.geometry import Box
-
-if TYPE_CHECKING:
-    from convscope._atlas.thumbnails import StoredMap
-    from convscope._atlas.unit import Unit
+from convscope._atlas.reader import LayerAtlas
+from convscope._atlas.thumbnails import Box, StoredMap
 
 
 @dataclass(frozen=True)
 class Exemplar:
-    """One image and one channel.
+    """One image of the dataset, as an example of what a channel responds to.
 
-    - ``image``: its index in the listing; ``id``: its path or index in the dataset; ``label``: the
-      name of its class, empty where it has none.
-    - ``score``: what it is listed for, the mean or the peak of its map.
-    - ``position``: ``(y, x)`` in the map: of its highest value (of its lowest among the bottom by
-      mean).
-    - ``rank``: its place in the list, from 0; for quantiles, ``quantile`` is which.
+    Attributes:
+        layer: The layer.
+        channel: The channel.
+        rank: Its place in the list, from 0.
+        image: Its index in the dataset.
+        id: Its path or index in the dataset.
+        label: The name of its class; empty for unlabeled data.
+        score: What it is ranked by: the mean or the peak of the channel's feature map.
+        position: ``(y, x)`` in the feature map: of the highest value, or, in the list of the
+            lowest means, of the lowest value.
+        quantile: Which quantile it stands for; ``None`` in other lists.
     """
 
-    unit: Unit
+    layer: LayerAtlas
+    channel: int
     rank: int
     image: int
     id: str
@@ -38,49 +41,53 @@ class Exemplar:
 
     @property
     def address(self) -> str:
-        """``features.5:12@3,4``."""
-        return f"{self.unit.address}@{self.position[0]},{self.position[1]}"
+        """Layer, channel and position: ``features.5:12@3,4``."""
+        return f"{self.layer.path}:{self.channel}@{self.position[0]},{self.position[1]}"
 
     @property
-    def seen_box(self) -> Box | None:
-        """``(top, left, bottom, right)`` of what the position looks at, in the picture as seen.
+    def input_box(self) -> Box | None:
+        """The receptive field of the position, in pixels of the preprocessed input.
 
-        ``None`` where the receptive field is not known.
+        ``(top, left, bottom, right)``; ``None`` where the receptive field is not known.
         """
-        return self.unit.layer.seen_box(self.position)
+        return self.layer.input_box(self.position)
 
     @property
     def crop_box(self) -> Box | None:
-        """The same in pixels of the original image, clipped at its borders; fractions are kept.
+        """The receptive field in pixels of the original image, clipped at its borders.
 
-        ``None`` where the field is not known, or the image's size is not (no thumbnails yet).
+        ``(top, left, bottom, right)``, not rounded; ``None`` where the receptive field is not
+        known, or the atlas has no thumbnail of the image.
         """
-        seen, view = self.seen_box, self.unit.layer.atlas.thumbnails.view(self.image)
-        return None if seen is None or view is None else view.to_original(seen)
+        box, original = self.input_box, self.layer.atlas.thumbnails.geometry(self.image)
+        return None if box is None or original is None else original.to_original(box)
 
     def thumbnail(self) -> Image.Image | None:
         """The whole image, small; ``None`` where the atlas has no thumbnail of it."""
-        return self.unit.layer.atlas.thumbnails.image(self.image)
+        return self.layer.atlas.thumbnails.image(self.image)
 
     def crop(self) -> Image.Image | None:
-        """What the position looks at, cut from the original; else, coarser, from the thumbnail."""
+        """The receptive field of the position, cut from the image; where not known, all of it.
+
+        From the original image, or, coarser, from the thumbnail; ``None`` without a thumbnail.
+        """
         box = self.crop_box
         if box is None:
             return self.thumbnail()
-        return self.unit.layer.atlas.thumbnails.crop(self.image, box)
+        return self.layer.atlas.thumbnails.crop(self.image, box)
 
     def map(self) -> StoredMap | None:
-        """The channel's map of this image, in 8 bits and at most 56×56; ``None`` where not kept."""
-        thumbnails = self.unit.layer.atlas.thumbnails
-        return thumbnails.map(self.unit.layer.path, self.unit.channel, self.image)
+        """The channel's feature map in 8 bits, at most 56×56; ``None`` where it is not stored."""
+        return self.layer.atlas.thumbnails.map(self.layer.path, self.channel, self.image)
 
 
 class Exemplars(Sequence[Exemplar]):
-    """A list of exemplars, best first.
+    """A ranked list of exemplars. Prints as a table.
 
-    ``ties`` is how many images of the whole dataset have the score of the last one listed, those
-    listed among them; ``arbitrary`` says whether some of those were left out, so that which are
-    listed is only a matter of their order in the dataset.
+    Attributes:
+        name: What is listed, for a title.
+        ties: The number of images of the whole dataset whose score equals that of the last one
+            listed, those listed included.
     """
 
     def __init__(self, listed: Sequence[Exemplar], ties: int = 0, name: str = "") -> None:
@@ -103,22 +110,24 @@ class Exemplars(Sequence[Exemplar]):
 
     @property
     def arbitrary(self) -> bool:
-        """Whether images that score the same as the last one listed were left out."""
-        return bool(self._listed) and self.ties > self._tied
+        """Whether images with the same score as the last one listed were left out.
+
+        Then which of these are listed depends on their order in the dataset alone.
+        """
+        return bool(self._listed) and self.ties > self._listed_ties
 
     @property
-    def _tied(self) -> int:
-        """How many listed have the last one's score."""
+    def _listed_ties(self) -> int:
         return sum(one.score == self._listed[-1].score for one in self._listed)
 
-    def sentence(self) -> str:
-        """What has to be said of the cut; empty where nothing has."""
+    def tie_note(self) -> str:
+        """A sentence on images left out for a tie; empty where there are none."""
         if not self.arbitrary:
             return ""
-        last = self._listed[-1].score
+        score = self._listed[-1].score
         return (
-            f"{self.ties:,} images score {last:.4g}; of these the first {self._tied} in the "
-            "listing are shown"
+            f"{self.ties:,} images have the score {score:.4g}; the first {self._listed_ties} of "
+            "them in the dataset are shown"
         )
 
     def __repr__(self) -> str:
@@ -127,4 +136,4 @@ class Exemplars(Sequence[Exemplar]):
             f"{one.position[1]}"
             for one in self._listed
         ]
-        return "\n".join([self.name, *rows, *filter(None, [self.sentence()])])
+        return "\n".join([self.name, *rows, *filter(None, [self.tie_note()])])

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from convscope._atlas import Atlas
-from convscope._atlas.pictures import crop_tile
+from convscope._atlas import Atlas, crop_tile
 from convscope._attribution.captum_methods import ChannelAttributions, MethodOutput
 from convscope._attribution.checks import DELETED_SHARE, DeletionCheck, ParameterRandomization
 from convscope._attribution.methods import METHODS

@@ -15,46 +15,64 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from convscope._atlas import Atlas
-    from convscope._scan import Step
+    from convscope._scan import ScanProgress
 
 
 def scan(
-    dataset: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATASET",
-            help="A folder of images, a .zip or .tar, an IDX folder, "
-            "torchvision:NAME,root=…, or shapes.",
-        ),
-    ],
+    dataset: opt.Data,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="ATLAS", help="The folder to write.")
+        Path, typer.Option("--output", "-o", metavar="ATLAS", help="Folder of the atlas to write.")
     ],
     model: opt.ModelName = "demo",
     layers: opt.Layers = None,
-    top: Annotated[int, typer.Option(min=1, help="Images in each list.")] = 9,
+    top: Annotated[
+        int, typer.Option(min=1, help="Number of images in each list of the highest and lowest.")
+    ] = 9,
     split: Annotated[
-        str | None, typer.Option(help="train or test, of data that bring both; all by default.")
+        str | None,
+        typer.Option(
+            metavar="SPLIT", help="Split to scan, of data with both: train or test (default: all)."
+        ),
     ] = None,
     size: opt.Size = None,
     pooled: Annotated[
         bool,
-        typer.Option("--pooled", help="Keep the mean of every channel and image: 2 bytes each."),
+        typer.Option(
+            "--pooled", help="Keep the mean of every channel for every image (2 bytes each)."
+        ),
     ] = False,
     sample: Annotated[
-        int, typer.Option(min=1, help="Random images of which every channel is kept.")
+        int,
+        typer.Option(
+            min=1, help="Number of random images whose mean and peak are kept for every channel."
+        ),
     ] = 512,
-    seed: Annotated[int, typer.Option(help="Which random images.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random images.")] = 0,
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Images that enter the network together.")
+        int | None,
+        typer.Option(min=1, help="Batch size, in images (default: what fits in memory)."),
     ] = None,
     shard: Annotated[
-        int | None, typer.Option(min=1, help="Images after which the work is safe on disk.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of images in a shard; finished shards survive an interruption "
+            "(default: 256 to 8192).",
+        ),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode.")] = None,
-    engine: Annotated[str, typer.Option(help="local, or ray.")] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of decoding threads (default: one per core, at most 8)."),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="ENGINE", help="Where to compute: local, or ray for a cluster.")
+    ] = "local",
     address: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Of a Ray cluster; else one is started.")
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address of the Ray cluster (default: start one on this machine).",
+        ),
     ] = None,
     weights: opt.Weights = None,
     preprocess: opt.Preprocessing = None,
@@ -62,9 +80,9 @@ def scan(
     input_shape: opt.InputShape = None,
     as_json: opt.Json = False,
 ) -> None:
-    """What each channel responds to in a dataset: one pass, written as an atlas.
+    """Scan a dataset: find what each channel responds to, in one pass, and write an atlas.
 
-    Ctrl-C and worse lose little: the same command again goes on where it was stopped.
+    Run the same command again to resume an interrupted scan.
     """
     from convscope._scan import scan as run
 
@@ -87,11 +105,11 @@ def scan(
                 workers=workers,
                 engine=engine,
                 address=address,
-                on_step=_scan_progress(bar),
+                on_progress=_scan_progress(bar),
                 on_note=opt.note,
             )
     except KeyboardInterrupt:
-        opt.note("interrupted; the same command goes on from here")
+        opt.note("interrupted; run the same command again to resume")
         raise
     if as_json:
         print(
@@ -102,10 +120,10 @@ def scan(
             )
         )
         return
-    _say(atlas)
+    _print_summary(atlas)
 
 
-def _say(atlas: Atlas) -> None:
+def _print_summary(atlas: Atlas) -> None:
     units = sum(layer.channels for layer in atlas.layers)
     typer.echo(
         f"{atlas.folder}: {units:,} units in {len(atlas.layers)} layers, over "
@@ -125,18 +143,18 @@ def _say(atlas: Atlas) -> None:
     )
 
 
-def _scan_progress(bar: ProgressBar) -> Callable[[Step], None]:
+def _scan_progress(bar: ProgressBar) -> Callable[[ScanProgress], None]:
     """Show the stages of a scan on a bar, with images a second."""
     stage = ""
 
-    def on_step(step: Step) -> None:
+    def on_progress(progress: ScanProgress) -> None:
         nonlocal stage
-        if step.stage != stage:
-            stage = step.stage
+        if progress.stage != stage:
+            stage = progress.stage
             bar.restart()
-            if stage == "scanning" and step.done:
-                bar.print(f"resuming after {step.done:,} of {step.of:,} images")
-        skipped = f", {step.skipped:,} skipped" if step.skipped else ""
-        bar.update(step.done, step.of, f"{stage}{skipped}", "images")
+            if stage == "scanning" and progress.done:
+                bar.print(f"resuming after {progress.done:,} of {progress.total:,} images")
+        skipped = f", {progress.skipped:,} skipped" if progress.skipped else ""
+        bar.update(progress.done, progress.total, f"{stage}{skipped}", "images")
 
-    return on_step
+    return on_progress

@@ -18,36 +18,46 @@ if TYPE_CHECKING:
 def top(
     atlas: opt.AtlasFolder,
     address: Annotated[
-        str, typer.Argument(metavar="ADDRESS", help="A unit: PATH:CHANNEL, for example conv1:3.")
+        str,
+        typer.Argument(metavar="ADDRESS", help="Address of a unit: PATH:CHANNEL, e.g. conv1:3."),
     ],
-    by: Annotated[str, typer.Option(help="mean or peak of the map.")] = "mean",
-    bottom: Annotated[bool, typer.Option("--bottom", help="The lowest instead.")] = False,
-    first: opt.First = None,
+    by: Annotated[
+        str,
+        typer.Option(metavar="SCORE", help="Score to rank images by: mean or peak of the map."),
+    ] = "mean",
+    bottom: Annotated[
+        bool, typer.Option("--bottom", help="List the lowest instead of the highest.")
+    ] = False,
+    first: Annotated[
+        int | None,
+        typer.Option("-n", "--first", min=1, help="Number of images (default: all listed)."),
+    ] = None,
     columns: opt.Columns = None,
     cmap: Annotated[
-        str, typer.Option(metavar="CMAP", help="Of the maps: magma, viridis or gray.")
+        str,
+        typer.Option(metavar="CMAP", help="Color map of the feature maps: magma, viridis or gray."),
     ] = "magma",
     theme: opt.Theme = "light",
     output: opt.Output = None,
     as_json: opt.Json = False,
     show: opt.Show = False,
 ) -> None:
-    """The images that a unit responds to most: crops, its map over them, whole images."""
+    """Show the images that a unit responds to most: crops, feature maps, whole images."""
     from convscope._atlas import Unit, open_atlas
     from convscope._layers import file_name
 
     unit = open_atlas(atlas)[address]
     if not isinstance(unit, Unit):
-        raise UsageError(f"{address!r} is a layer. Name a channel of it: '{address}:0'")
-    found = (unit.bottom if bottom else unit.top)(by, first)  # type: ignore[arg-type]
+        raise UsageError(f"{address!r} is a layer. Give a channel of it: '{address}:0'")
+    exemplars = (unit.bottom if bottom else unit.top)(by, first)  # type: ignore[arg-type]
     if as_json:
         print(
             json.dumps(
                 {
                     "unit": unit.address,
-                    "list": found.name,
-                    "ties": found.ties,
-                    "exemplars": [_as_json(one) for one in found],
+                    "list": exemplars.name,
+                    "ties": exemplars.ties,
+                    "exemplars": [_as_json(one) for one in exemplars],
                 },
                 indent=1,
                 ensure_ascii=False,
@@ -57,10 +67,11 @@ def top(
     options: dict[str, Any] = {"columns": columns, "cmap": cmap, "theme": theme}
     sheet = unit.sheet(by, bottom=bottom, first=first, **options)  # type: ignore[arg-type]
     end = "bottom" if bottom else "top"
-    target = output or Path(f"{file_name(unit.address)}.{end}.{by}.png")
+    name = f"{file_name(unit.address)}.{end}.{by}.png"
+    target = output or Path(name)
     if not target.suffix:
-        target = target / f"{file_name(unit.address)}.{end}.{by}.png"
-    typer.echo(repr(found))
+        target = target / name
+    typer.echo(repr(exemplars))
     typer.echo(sheet.save(target))
     if show:
         typer.launch(str(target))

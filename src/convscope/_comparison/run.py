@@ -12,7 +12,7 @@ from convscope._data import Dataset
 from convscope._errors import UsageError
 from convscope._images import IMAGE_SUFFIXES, decode, is_picture
 from convscope._layers import Layer
-from convscope._loading import ImageLoader, Progress, feed
+from convscope._loading import ImageLoader, Progress, open_images
 from convscope._models import Model, load
 
 
@@ -42,7 +42,7 @@ def compare(
             f"{other.input.channels}: they cannot look at the same picture. Compare networks that "
             "take the same"
         )
-    source = feed(one, _listed(images), first=first, size=size)
+    source = open_images(one, _listed(images), first=first, size=size)
     left = watch(one, source, _chosen(one, layers), progress)
     right = watch(other, source, _chosen(other, layers), progress)
     alike = alignment(left, right)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from convscope._errors import UsageError
 from convscope._layers import Layer
-from convscope._loading import ImageLoader, Progress, labels_for, outputs_of
+from convscope._loading import ImageLoader, Progress, class_count, match_labels
 from convscope._models import Model, probabilities
 from convscope._models.outputs import output_layer
 
@@ -59,7 +59,7 @@ def observe(feed: ImageLoader, layers: Sequence[Layer], progress: Progress) -> O
         found = model.activations(batch, [*paths, head])
         score = found[head].flatten(1)
         if labels is None:
-            labels = labels_for(model, feed.dataset, outputs_of(score, model), "a diagnosis")
+            labels = match_labels(model, feed.dataset, class_count(score, model), "a diagnosis")
         for path in paths:
             flat = found[path].reshape(*found[path].shape[:2], -1).mean(2)
             rows[path].append(flat.cpu().double().numpy())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from convscope._diagnosis.figures import LEAST, Calibration, Telling, calibration, telling
 from convscope._diagnosis.groups import Group, groups
 from convscope._diagnosis.observed import Observed, observe
-from convscope._loading import ImageLoader, Progress, feed
+from convscope._loading import ImageLoader, Progress, open_images
 from convscope._models import load
 
 FEW = 5  # pictures: a class of fewer is not ranked among others
@@ -148,7 +148,7 @@ def examine(
     """
     loaded = load(model)
     chosen = loaded.layers.representative() if layers is None else loaded.layers.select(layers)
-    source = feed(loaded, images, first=first, size=size)
+    source = open_images(loaded, images, first=first, size=size)
     seen = observe(source, [layer for layer in chosen if layer.shape], progress)
     outputs = seen.chances.shape[1]
     confusion = np.zeros((outputs, outputs), np.int64)

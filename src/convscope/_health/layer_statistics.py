@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope._atlas import Atlas, LayerAtlas
-from convscope._atlas.bins import HIGH, LOW
+from convscope._atlas.histogram_bins import HIGH, LOW
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]

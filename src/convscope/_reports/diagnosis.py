@@ -121,7 +121,7 @@ def _item(found: Diagnosis, row: int) -> Item:
 
 
 def _picture(found: Diagnosis, row: int) -> Image.Image:
-    return found.feed.shown(int(found.seen.indices[row]))
+    return found.feed.display_image(int(found.seen.indices[row]))
 
 
 def _page(report: DiagnosisReport) -> Page:

@@ -1,8 +1,8 @@
-"""What a scan is going to do: which layers, which images in which batches, and what is kept."""
+"""What a scan is going to do: which layers, which images in which batches, and what it keeps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from math import prod
@@ -15,23 +15,27 @@ from convscope._data import Dataset
 from convscope._errors import ImageError, UsageError
 from convscope._models import Model
 from convscope._models.neighbors import perhaps_relu
-from convscope._scan.layer import Kept
-from convscope._scan.readings import mixed
+from convscope._scan.layer_batch_stats import hash_indices
+from convscope._scan.summaries import NO_LIMIT, SummarySettings
 
-_MOST_IN_A_BATCH = 64
-_SHARDS = 128  # about so many, of a power of two images each
-_TRIED = 64  # images, for one that can be read
-_LEAST_IN_A_SHARD, _MOST_IN_A_SHARD = 256, 8192
+_MAX_BATCH = 64
+_SHARDS = 128  # about this many, each a power of two of images
+_MIN_SHARD, _MAX_SHARD = 256, 8192
+_MAX_TRIED = 64  # images, to find one that can be read
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All that decides what a shard contains; equal plans give equal bytes.
+class ScanPlan:
+    """Everything that determines the contents of a shard: equal plans give equal bytes.
 
-    - ``layers``: paths, in order of execution, and ``channels`` of each.
-    - ``images``: how many the listing has; ``shard``: how many of them in a row are one shard;
-      ``batch``: how many of those enter the network together.
-    - ``size``: height and width at which the network sees them.
+    Attributes:
+        layers: Paths, in order of execution.
+        channels: The number of channels of each layer.
+        images: The number of images of the dataset.
+        size: Height and width of the network's input.
+        batch: The number of images that enter the network together.
+        shard: The number of consecutive images in a shard.
+        summary: What is kept of every layer.
     """
 
     layers: tuple[str, ...]
@@ -40,30 +44,31 @@ class Plan:
     size: tuple[int, int]
     batch: int
     shard: int
-    kept: Kept
+    summary: SummarySettings
 
     @property
     def shards(self) -> int:
+        """The number of shards."""
         return -(-self.images // self.shard)
 
     def batches(self, shard: int) -> Iterator[NDArray[np.int64]]:
-        """Listing indices, a batch at a time."""
+        """Indices into the dataset, a batch at a time."""
         end = min((shard + 1) * self.shard, self.images)
         for start in range(shard * self.shard, end, self.batch):
             yield np.arange(start, min(start + self.batch, end), dtype=np.int64)
 
-    def smaller(self) -> Plan:
-        """The same with half the images in a batch."""
+    def with_half_batch(self) -> ScanPlan:
+        """The same plan with half the images in a batch."""
         return replace(self, batch=self.batch // 2)
 
     def settings(self) -> dict[str, Any]:
-        """What the manifest says, and a scan that goes on must agree with."""
-        kept = asdict(self.kept)
-        kept.pop("limit")
-        labeled = kept.pop("labeled")
+        """The manifest's settings, with which a resumed scan must agree."""
+        summary = asdict(self.summary)
+        summary.pop("sample_limit")
+        labeled = summary.pop("labeled")
         return {
             "layers": list(self.layers),
-            **kept,
+            **summary,
             "size": list(self.size),
             "batch": self.batch,
             "shard": self.shard,
@@ -74,61 +79,59 @@ class Plan:
 def make_plan(
     model: Model,
     dataset: Dataset,
-    layers: Any,
+    layers: str | Sequence[str] | None,
     size: int | tuple[int, int] | None,
-    kept: Kept,
+    summary: SummarySettings,
     batch: int | None,
     shard: int | None,
-) -> Plan:
-    """The plan for these wishes; what is ``None`` is chosen."""
-    for name, value in (
-        ("top", kept.top),
-        ("sample", kept.sample),
-        ("batch", batch),
-        ("shard", shard),
-    ):
+) -> ScanPlan:
+    """Plan a scan; what is ``None`` is chosen."""
+    numbers = {"top": summary.top, "sample": summary.sample, "batch": batch, "shard": shard}
+    for name, value in numbers.items():
         if value is not None and value < 1:
-            raise UsageError(f"{name}={value} is too few. Nearest: 1")
-    sides = _sides(model, dataset, size)
-    chosen = [layer for layer in model.layers.select(layers or _usual(model)) if layer.shape]
-    if not chosen:
-        raise UsageError(f"None of the layers {layers!r} of {model.name} gives a tensor of floats")
-    spread = _sized(model, sides)
-    batch = batch or fitting_batch(model, spread)
-    return Plan(
-        layers=tuple(layer.path for layer in chosen),
-        channels=tuple(layer.channels for layer in chosen),
+            raise UsageError(f"{name}={value} is too small. Nearest: 1")
+    height, width = _input_size(model, dataset, size)
+    selected = model.layers.select(layers or _default_layers(model))
+    selected = [layer for layer in selected if layer.shape]
+    if not selected:
+        raise UsageError(f"None of the layers {layers!r} of {model.name} returns a float tensor")
+    batch = batch or fitting_batch(model, _pixel_ratio(model, (height, width)))
+    return ScanPlan(
+        layers=tuple(layer.path for layer in selected),
+        channels=tuple(layer.channels for layer in selected),
         images=len(dataset),
-        size=(int(sides[0]), int(sides[1])),
+        size=(int(height), int(width)),
         batch=batch,
         shard=shard or _fitting_shard(len(dataset), batch),
-        kept=replace(
-            kept,
+        summary=replace(
+            summary,
             labeled=dataset.labels is not None,
-            limit=_sample_limit(kept, len(dataset)),
+            sample_limit=_sample_limit(summary, len(dataset)),
         ),
     )
 
 
-def _sides(model: Model, dataset: Dataset, size: int | tuple[int, int] | None) -> tuple[int, int]:
-    """The size at which all images are seen: of numbers, that of the first that can be read."""
+def _input_size(
+    model: Model, dataset: Dataset, size: int | tuple[int, int] | None
+) -> tuple[int, int]:
+    """The one input size for all images; of float arrays, that of the first that can be read."""
     if dataset.numbers:
-        for index in range(min(len(dataset), _TRIED)):
+        for index in range(min(len(dataset), _MAX_TRIED)):
             with suppress(ImageError):
                 return model.prepare(dataset.image(index), size=size).size
     sides = (size, size) if isinstance(size, int) else size or model.input.size
     if sides is None:
         raise UsageError(
-            f"{model.name} takes pictures of any size, and those of a dataset differ. Say at which "
-            "size they are to be seen: --size 224 (size=224)"
+            f"{model.name} takes images of any size, but a scan needs one size for all images. "
+            "Give it: --size 224 (size=224)"
         )
     return sides
 
 
-def _usual(model: Model) -> Any:
-    """Every convolution; where there is none, some layers through the depth.
+def _default_layers(model: Model) -> list[str]:
+    """Every convolution; where there is none, some layers throughout the depth.
 
-    Of networks that normalize, the ReLUs too: only behind them it shows whether a channel is on.
+    Of networks with normalization the ReLUs too: only behind them a channel is active or inactive.
     """
     leaves = [layer for layer in model.layers if not layer.container]
     normalized = any("norm" in layer.families for layer in leaves)
@@ -140,31 +143,31 @@ def _usual(model: Model) -> Any:
     return chosen or [layer.path for layer in model.layers.representative(12)]
 
 
-def _sized(model: Model, sides: tuple[int, int]) -> float:
-    """How many times more pixels the images have than those the layers' shapes were traced with."""
-    known = model.input.size or sides
-    return sides[0] * sides[1] / (known[0] * known[1])
+def _pixel_ratio(model: Model, size: tuple[int, int]) -> float:
+    """Pixels of the input, relative to the size at which the layers' shapes were traced."""
+    traced = model.input.size or size
+    return size[0] * size[1] / (traced[0] * traced[1])
 
 
-def fitting_batch(model: Model, times: float) -> int:
-    """The power of two of images whose two largest layers fit where the model lives."""
+def fitting_batch(model: Model, pixel_ratio: float) -> int:
+    """The largest power of two of images whose two largest layers fit in the device's memory."""
     sizes = sorted(prod(layer.shape) for layer in model.layers if layer.shape)
-    each = 4 * sum(sizes[-2:]) * times
-    most = max(1.0, model.room() / max(each, 1))
-    limit = _MOST_IN_A_BATCH * (4 if model.room() > 1 << 30 else 1)
-    return int(min(limit, 2 ** int(np.log2(most))))
+    bytes_per_image = 4 * sum(sizes[-2:]) * pixel_ratio
+    fitting = max(1.0, model.room() / max(bytes_per_image, 1))
+    limit = _MAX_BATCH * (4 if model.room() > 1 << 30 else 1)
+    return int(min(limit, 2 ** int(np.log2(fitting))))
 
 
 def _fitting_shard(images: int, batch: int) -> int:
-    wanted = 2 ** int(np.ceil(np.log2(max(1, images / _SHARDS))))
-    inside = min(max(wanted, _LEAST_IN_A_SHARD), _MOST_IN_A_SHARD)
-    return int(-(-inside // batch) * batch)
+    size = 2 ** int(np.ceil(np.log2(max(1, images / _SHARDS))))
+    size = min(max(size, _MIN_SHARD), _MAX_SHARD)
+    return int(-(-size // batch) * batch)
 
 
-def _sample_limit(kept: Kept, images: int) -> int:
-    """Mixed-up indices from here on are not sampled, unless an eighth of it is unreadable."""
-    candidates = kept.sample + kept.sample // 8 + 8
+def _sample_limit(summary: SummarySettings, images: int) -> int:
+    """A hash below which the sample is complete unless an eighth of it cannot be read."""
+    candidates = summary.sample + summary.sample // 8 + 8
     if candidates >= images:
-        return 2**64 - 1
-    draws = mixed(np.arange(images), kept.seed)
-    return int(np.partition(draws, candidates)[candidates])
+        return NO_LIMIT
+    hashes = hash_indices(np.arange(images), summary.seed)
+    return int(np.partition(hashes, candidates)[candidates])

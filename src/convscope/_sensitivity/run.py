@@ -14,7 +14,7 @@ from convscope._data import Shapes
 from convscope._errors import UsageError, closest
 from convscope._images import Preprocess
 from convscope._layers import Layer
-from convscope._loading import ImageLoader, Progress, feed
+from convscope._loading import ImageLoader, Progress, open_images
 from convscope._models import UNKNOWN_PREPROCESS, Batch, load
 from convscope._sensitivity.changes import CHANGES, Change
 from convscope._sensitivity.curves import Tuning, tune
@@ -61,8 +61,8 @@ def sensitivity(
     if loaded.input.depth:
         raise UsageError(f"{loaded.name} takes volumes; sensitivity changes pictures")
     kinds = _kinds(changes, loaded.input.channels)
-    source = feed(loaded, images, first=first, size=size)
-    source.most = 16
+    source = open_images(loaded, images, first=first, size=size)
+    source.batch_size = 16
     return _Measured(source, named, kinds, pool).run(progress)
 
 
