@@ -1,9 +1,9 @@
-"""What a scan costs beside the bare forward passes over the same batches (random weights).
+"""The cost of a scan relative to the bare forward passes over the same batches (random weights).
 
 python benchmarks/scan.py [--rounds 5] [--only toy|vgg16|resnet50|memory]
 
-The data are in memory already: what is measured is the network and the summaries, not decoding.
-Beside convscope: hooks with naive statistics; what other tools do is in ``rankers.py``.
+The data are in memory: this measures the network and the summaries, not decoding. For comparison:
+hooks with naive statistics; other tools are in ``rankers.py``.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ from torch import Tensor, nn
 
 import convscope as cs
 from convscope._models import Batch
-from convscope._scan.layer import Kept, LayerSummary
-from convscope._scan.readings import read
-from convscope._scan.summaries import Extremes
+from convscope._scan.layer_batch_stats import compute_batch_stats
+from convscope._scan.summaries import ExtremeImages, LayerSummary, SummarySettings
 
 CLASSES = 10
 PEERS = ("by hand", "semanticlens", "zennit-crp")
-# name: its network, the side of its images, images at once, the budgets of lists and of everything
+# name: network, input side, batch, budget of the lists, budget of every summary
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, int, float, float]] = {}
 
 
@@ -65,16 +64,18 @@ def batches(
     return [(images, one.to(device)) for images, one in zip(indices, values, strict=True)]
 
 
-class Scanned:
-    """Summaries of all convolutions, fed batch by batch as a scan feeds them."""
+class Summarizing:
+    """Summaries of all convolutions, updated batch by batch as a scan does."""
 
     def __init__(self, model: cs.Model, everything: bool) -> None:
         self.model, self.everything = model, everything
         self.layers = model.layers.select("kind=conv")
         self.paths = [layer.path for layer in self.layers]
-        kept = Kept(sample=512, labeled=True, limit=2**60)
+        settings = SummarySettings(sample=512, labeled=True, sample_limit=2**60)
         self.summaries: dict[str, Any] = {
-            la.path: LayerSummary(kept, la.channels) if everything else Extremes(9, la.channels)
+            la.path: LayerSummary(settings, la.channels)
+            if everything
+            else ExtremeImages(9, la.channels)
             for la in self.layers
         }
 
@@ -87,24 +88,24 @@ class Scanned:
                     path: str, maps: Tensor, images: Any = images, labels: Any = labels
                 ) -> None:
                     rest = (labels,) if self.everything else ()
-                    self.summaries[path].update(read(images, maps), *rest)
+                    self.summaries[path].update(compute_batch_stats(images, maps), *rest)
 
                 batch = Batch(values, None, ("",) * len(values), False)
                 self.model.stream(batch, self.paths, consume)
 
-    def crowd(self, count: int = 512) -> None:
-        """As the lists stand after so many more images: scores like those seen are drawn.
+    def fill_lists(self, count: int = 512) -> None:
+        """Bring the lists to their state after ``count`` more images, with random scores.
 
-        They are known while the lists are not full: after eight images at most.
+        The scores are drawn like those listed so far, after eight images at most.
         """
         draw = np.random.default_rng(0)
         images = np.arange(5_000, 5_000 + count)
         for summary in self.summaries.values():
-            extremes = summary._parts["extremes"] if self.everything else summary
-            seen = extremes.ranking.state()["score"]
+            extremes = summary._summaries["extremes"] if self.everything else summary
+            seen = extremes.lists.state()["score"]
             middle, spread = np.nanmean(seen, 0), np.nanstd(seen, 0)
             drawn = draw.standard_normal((count, len(middle)), np.float32) * spread + middle
-            extremes.ranking.update(
+            extremes.lists.update(
                 images, drawn, lambda rows, columns: np.zeros(len(rows), np.int32)
             )
 
@@ -116,7 +117,7 @@ def bare(module: nn.Module, data: list[tuple[np.ndarray, Tensor]]) -> None:
 
 
 def naive(module: nn.Module, data: list[tuple[np.ndarray, Tensor]]) -> None:
-    """Hooks as they are written first: Σx, Σx², how many above zero, the maximum, its place."""
+    """Hooks as one writes them first: Σx, Σx², values above zero, the maximum and its position."""
     totals: dict[nn.Module, Any] = {}
 
     def hook(layer: nn.Module, _inputs: Any, maps: Tensor) -> None:
@@ -141,11 +142,11 @@ class Contest:
         self.model = cs.load(self.module, preprocess=cs.Preprocess(size=(side, side)))
         # Lists fill up in the first images and change ever more rarely after: both are measured.
         fill = batches(8 if name == "toy" else 8 // batch, batch, side, device)
-        self.lists, self.everything = (Scanned(self.model, all_) for all_ in (False, True))
+        self.lists, self.everything = (Summarizing(self.model, all_) for all_ in (False, True))
         for scanned in (self.lists, self.everything):
             scanned.run(fill)
             if name != "toy":  # which has now seen 512
-                scanned.crowd()
+                scanned.fill_lists()
         later = batches(2, batch, side, device)
         self.data = [(images + 10_000, values) for images, values in later]
         paths = self.lists.layers
@@ -165,7 +166,7 @@ class Contest:
         }
 
     def first(self) -> None:
-        Scanned(self.model, True).run(self.data)
+        Summarizing(self.model, True).run(self.data)
 
 
 NETWORKS.update(
@@ -176,7 +177,7 @@ NETWORKS.update(
 
 
 def pairs(peer: str, setting: Setting) -> list[Pair]:
-    """Everything that a scan keeps, beside what the peer keeps, of the same images."""
+    """A scan with every summary and what the peer does with the same images."""
     from rankers import RANKERS
 
     if peer == "zennit-crp":  # ten times as long as the others
@@ -202,17 +203,19 @@ def budgets(setting: Setting) -> Iterator[Budget]:
         runs = contest.runs()
         names = ("bare forward", "lists with positions", "every summary")
         first = "every summary, the very first batches"
-        wanted = {key: runs[key] for key in (*names, first)}
-        found = compare(wanted, min(setting.rounds, 5), setting.device)
+        chosen = {key: runs[key] for key in (*names, first)}
+        found = compare(chosen, min(setting.rounds, 5), setting.device)
         bare, begun = found.pop("bare forward"), found.pop(first)
         for (what, seconds), allowed in zip(found.items(), (lists, everything), strict=True):
-            said = f"the very first batches {begun / bare:.2f} ×" if what == "every summary" else ""
+            remark = (
+                f"the very first batches {begun / bare:.2f} ×" if what == "every summary" else ""
+            )
             work = f"scan, {what}: {contest.title}"
-            yield Budget(work, seconds / bare, allowed, "× bare", remark=said)
+            yield Budget(work, seconds / bare, allowed, "× bare", remark=remark)
     if setting.device == "cpu":
         small, large = (peak(count) for count in (100, 1000))
         yield Budget(
-            "memory of a scan beside passing the images forward, 1,000 images",
+            "memory of a scan above that of forward passes, 1,000 images",
             large,
             100,
             "MB",
@@ -233,13 +236,13 @@ folder = tempfile.mkdtemp()
 if scanning:
     cs.scan(model, data, folder + "/atlas", batch=32)
 else:
-    from convscope._scan.loading import load_batches
+    from convscope._loading import prefetch_batches
     import numpy as np
     model.layers
     indices = [np.arange(k, min(k + 32, count)) for k in range(0, count, 32)]
     with torch.no_grad():
-        for loaded in load_batches(model, data, (64, 64), indices):
-            model.module(loaded.values)
+        for batch in prefetch_batches(model, data, (64, 64), indices):
+            model.module(batch.values)
 shutil.rmtree(folder)
 # Not getrusage: what that says of a process includes its parent's peak (Linux).
 print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024)
@@ -247,7 +250,7 @@ print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) /
 
 
 def peak(count: int) -> int:
-    """How many MB more a whole process takes at its peak for scanning than for passing forward."""
+    """Peak memory of a process that scans, in MB above one that only passes the images forward."""
     peaks = [
         subprocess.run(
             [sys.executable, "-c", _PEAK, str(Path(__file__).parent), str(count), what],
@@ -273,7 +276,7 @@ def main() -> None:
             table(title, compare(contest.runs(), options.rounds), "bare forward")
     if options.only in ("", "memory"):
         for count in (500, 5000):
-            print(f"memory, toy at 64², {count:>5} images: {peak(count)} MB more than bare")
+            print(f"memory, toy at 64², {count:>5} images: {peak(count)} MB above bare")
 
 
 if __name__ == "__main__":

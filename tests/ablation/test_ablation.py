@@ -134,7 +134,7 @@ def test_errors_are_one_line(model: Any, tmp_path: Path) -> None:
     with pytest.raises(
         DatasetError,
         match=r"Classes do not match: .* has 'bleu' \(1 of 3 classes\)"
-        r", which Colors does not know. Close: 'blue'",
+        r", which Colors does not have. Close: 'blue'",
     ):
         cs.ablate(model, wrong, "pick:0")
     with pytest.raises(UnknownLayer, match="No channel 7 in 'pick' of Colors"):
@@ -153,7 +153,7 @@ def test_damaged_pictures_are_counted_and_left_out(model: Any, tmp_path: Path) -
         picture.save(tmp_path / CLASSES[label] / f"{k}.png")
     (tmp_path / "red" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
     found = cs.ablate(model, tmp_path, "pick:1")
-    assert found.pictures.startswith("9 pictures of ")
+    assert found.pictures.startswith("9 images of ")
     assert "(1 damaged, left out)" in found.pictures
     assert found.counts.tolist() == [3, 3, 3]
 

@@ -47,15 +47,15 @@ def scan(*words: str) -> int:
 def test_scan_and_look(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "photos" / "ant" / "junk.png").write_bytes(b"junk")
     assert scan() == 0
-    told = capsys.readouterr()
-    assert told.out.splitlines() == [
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [
         "atlas: 10 units in 2 layers, over 12 images of photos",
         "Next: convscope report atlas   or: convscope top atlas '2:0'",
     ]
-    assert "1 image could not be read and is named in the manifest" in told.err
+    assert "1 image could not be read and is named in the manifest" in captured.err
     assert run("top", "atlas", "2:3", "--by", "peak") == 0
-    told = capsys.readouterr()
-    assert told.out.startswith("2:3: highest peak\n  1 ")
+    captured = capsys.readouterr()
+    assert captured.out.startswith("2:3: highest peak\n  1 ")
     picture = Image.open(folder / "2%3A3.top.peak.png")
     assert picture.text["Title"] == "2:3: highest peak"  # type: ignore[attr-defined]
     assert "model net.py:make" in picture.text["Description"]  # type: ignore[attr-defined]
@@ -68,20 +68,20 @@ def test_json_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
     manifest = json.loads(capsys.readouterr().out)
     assert (manifest["state"]["images"], manifest["settings"]["top"]) == (12, 3)
     assert run("top", "atlas", "2:0", "--json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert [one["rank"] for one in found["exemplars"]] == [0, 1, 2]
-    assert len(found["exemplars"][0]["crop"]) == 4
+    listed = json.loads(capsys.readouterr().out)
+    assert [one["rank"] for one in listed["exemplars"]] == [0, 1, 2]
+    assert len(listed["exemplars"][0]["crop"]) == 4
 
 
 def test_what_is_wrong_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("top", "photos", "2:0") == 1
-    assert "'photos' is no atlas: it has no manifest.json" in capsys.readouterr().err
+    assert "'photos' is not an atlas: it has no manifest.json" in capsys.readouterr().err
     assert scan("-l", "2") == 0
     assert scan("-l", "2", "--top", "4") == 1
     assert "holds another scan: top 9, not 4" in capsys.readouterr().err
     assert run("top", "atlas", "2") == 1
     assert capsys.readouterr().err.strip() == (
-        "convscope: '2' is a layer. Name a channel of it: '2:0'"
+        "convscope: '2' is a layer. Give a channel of it: '2:0'"
     )
     assert run("top", "atlas", "2:9") == 1
     assert "No channel 9 in '2'" in capsys.readouterr().err
@@ -95,4 +95,4 @@ def test_ctrl_c_says_that_nothing_is_lost(
 
     monkeypatch.setattr("convscope._scan.scan", interrupted)
     assert scan() == 130
-    assert "the same command goes on from here" in capsys.readouterr().err
+    assert "run the same command again to resume" in capsys.readouterr().err

@@ -36,7 +36,7 @@ def test_ablate_lists_what_it_costs(folder: Path, tmp_path: Path) -> None:
     output = _run(
         "ablate", str(folder), "stage2/add:1", "stage2/add:2", "--each", "-o", str(target)
     )
-    assert "6 pictures of" in output
+    assert "6 images of" in output
     assert "stage2/add:1: accuracy" in output
     assert target.stat().st_size
     found = json.loads(_run("ablate", str(folder), "stage2/add:1", "--json", "-o", str(target)))

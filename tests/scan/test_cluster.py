@@ -63,13 +63,13 @@ def test_a_worker_killed_in_the_middle_changes_nothing(
         cs.scan(model, data, tmp_path / "local", **options)
         killed = []
 
-        def kill_one(step: Any) -> None:
-            if step.stage == "scanning" and step.new and not killed:
+        def kill_one(progress: Any) -> None:
+            if progress.stage == "scanning" and progress.new and not killed:
                 for pid in _workers():
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
 
-        cs.scan(model, data, tmp_path / "ray", engine="ray", on_step=kill_one, **options)
+        cs.scan(model, data, tmp_path / "ray", engine="ray", on_progress=kill_one, **options)
         assert killed
         assert summary(tmp_path / "ray") == summary(tmp_path / "local")
     finally:

@@ -9,15 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from convscope._scan.layer import Kept, LayerSummary
-from convscope._scan.readings import mixed, read
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from convscope._atlas.histogram_bins import BINS, HIGH, LOW, ZERO, bin_of, percentiles
-from convscope._scan.summaries import LISTS, Classes, Extremes, Histogram, Moments, Sample
+from convscope._scan.layer_batch_stats import compute_batch_stats, hash_indices
+from convscope._scan.summaries import (
+    LISTS,
+    ClassMeans,
+    ExtremeImages,
+    Histogram,
+    LayerSummary,
+    RandomSample,
+    SummarySettings,
+    ValueStatistics,
+)
 
 # Few different values, so that ties are everywhere; −0 must tie with 0.
 TIED = st.sampled_from([-2.0, -1.0, -0.0, 0.0, 0.5, 1.0, 3.0])
@@ -41,20 +49,22 @@ def scans(draw: Any, values: Any = TIED) -> tuple[NDArray[np.float32], list[list
     return maps, [pieces[:split], pieces[split:]]
 
 
-def fed(make: Any, maps: NDArray[np.float32], batches: Sequence[list[int]]) -> Any:
+def summarized(make: Any, maps: NDArray[np.float32], batches: Sequence[list[int]]) -> Any:
     summary = make()
     for batch in batches:
         if batch:
-            summary.update(read(np.array(batch, np.int64), torch.from_numpy(maps[batch])))
+            summary.update(
+                compute_batch_stats(np.array(batch, np.int64), torch.from_numpy(maps[batch]))
+            )
     return summary
 
 
 def in_any_split(make: Any, scan: Any) -> list[dict[str, NDArray[Any]]]:
-    """The state after one pass, and after two shards merged in either order, through ``of``."""
+    """The state after one pass, and after two shards merged in either order."""
     maps, (first, second) = scan
-    whole = fed(make, maps, [list(range(len(maps)))])
-    a, b = fed(make, maps, first), fed(make, maps, second)
-    c, d = fed(make, maps, first), fed(make, maps, second)
+    whole = summarized(make, maps, [list(range(len(maps)))])
+    a, b = summarized(make, maps, first), summarized(make, maps, second)
+    c, d = summarized(make, maps, first), summarized(make, maps, second)
     a.merge(b)
     d.merge(c)
     return [whole.state(), a.state(), d.state()]
@@ -99,7 +109,7 @@ def brute_lists(maps: NDArray[np.float32], k: int) -> dict[str, NDArray[Any]]:
 
 @given(scans(), st.integers(1, 5))
 def test_lists_are_those_of_a_full_sort(scan: Any, k: int) -> None:
-    states = in_any_split(lambda: Extremes(k, scan[0].shape[1]), scan)
+    states = in_any_split(lambda: ExtremeImages(k, scan[0].shape[1]), scan)
     same(states)
     for name, expected in brute_lists(scan[0], k).items():
         np.testing.assert_array_equal(states[0][name], expected, name)
@@ -107,7 +117,7 @@ def test_lists_are_those_of_a_full_sort(scan: Any, k: int) -> None:
 
 @given(scans(ODD), st.integers(1, 5))
 def test_lists_leave_out_nan_and_keep_infinity(scan: Any, k: int) -> None:
-    states = in_any_split(lambda: Extremes(k, scan[0].shape[1]), scan)
+    states = in_any_split(lambda: ExtremeImages(k, scan[0].shape[1]), scan)
     same(states)
     for name, expected in brute_lists(scan[0], k).items():
         np.testing.assert_array_equal(states[0][name], expected, name)
@@ -115,13 +125,17 @@ def test_lists_leave_out_nan_and_keep_infinity(scan: Any, k: int) -> None:
 
 @given(scans(), st.integers(1, 4))
 def test_lists_come_back_from_their_state(scan: Any, k: int) -> None:
-    extremes = fed(lambda: Extremes(k, scan[0].shape[1]), scan[0], [list(range(len(scan[0])))])
-    same([extremes.state(), Extremes.of(extremes.state()).state()])
+    extremes = summarized(
+        lambda: ExtremeImages(k, scan[0].shape[1]), scan[0], [list(range(len(scan[0])))]
+    )
+    same([extremes.state(), ExtremeImages.from_state(extremes.state()).state()])
 
 
 def test_every_score_of_a_dead_channel_ties_and_the_first_images_are_listed() -> None:
     maps = np.zeros((40, 1, 2, 2), np.float32)
-    state = fed(lambda: Extremes(3, 1), maps, [list(range(20)), list(range(20, 40))]).state()
+    state = summarized(
+        lambda: ExtremeImages(3, 1), maps, [list(range(20)), list(range(20, 40))]
+    ).state()
     for name in LISTS:
         assert state[f"{name}.image"][:, 0].tolist() == [0, 1, 2]
         assert state[f"{name}.ties"].tolist() == [40]
@@ -130,7 +144,7 @@ def test_every_score_of_a_dead_channel_ties_and_the_first_images_are_listed() ->
 @given(scans())
 def test_moments_are_those_of_all_values(scan: Any) -> None:
     maps = scan[0]
-    states = in_any_split(lambda: Moments(maps.shape[1]), scan)
+    states = in_any_split(lambda: ValueStatistics(maps.shape[1]), scan)
     same(states, ["count", "nan", "active", "minimum", "maximum", "mean.count"])
     values = maps.astype(np.float64).transpose(1, 0, 2, 3).reshape(maps.shape[1], -1)
     means = maps.astype(np.float64).mean((2, 3))
@@ -148,7 +162,7 @@ def test_moments_are_those_of_all_values(scan: Any) -> None:
 @given(scans(ODD))
 def test_moments_count_nan_apart(scan: Any) -> None:
     maps = scan[0]
-    states = in_any_split(lambda: Moments(maps.shape[1]), scan)
+    states = in_any_split(lambda: ValueStatistics(maps.shape[1]), scan)
     same(states, ["count", "nan", "active", "minimum", "maximum", "mean.count"])
     values = maps.astype(np.float64).transpose(1, 0, 2, 3).reshape(maps.shape[1], -1)
     state = states[0]
@@ -167,7 +181,7 @@ def test_moments_count_nan_apart(scan: Any) -> None:
 @given(scans(ODD))
 @example((np.full((1, 1, 1, 1), 2e-41, np.float32), [[], [[0]]]))  # its first bits are all 0
 def test_histograms_count_each_value_in_its_bin(scan: Any) -> None:
-    maps = scan[0][:, :, :2, :4]  # eight positions at most: all are probed
+    maps = scan[0][:, :, :2, :4]  # eight positions at most: all are sampled
     maps = np.ascontiguousarray(maps)
     states = in_any_split(lambda: Histogram(maps.shape[1]), (maps, scan[1]))
     same(states)
@@ -198,13 +212,13 @@ def test_bins_rise_and_cover_everything() -> None:
     assert bin_of(np.float32([np.nan])).tolist() == [BINS]
 
 
-def test_large_maps_are_probed_at_different_places_all_over() -> None:
-    """Each pixel holds its own place: over many images every place is probed about as often."""
+def test_large_maps_are_sampled_at_different_positions_all_over() -> None:
+    """Each pixel holds its own index: over many images each position is sampled about as often."""
     maps = np.tile(np.arange(1, 401, dtype=np.float32).reshape(1, 1, 20, 20), (2000, 1, 1, 1))
-    reading = read(np.arange(2000), torch.from_numpy(maps))
-    probed = reading.probed()
-    assert probed.shape == (2000, 1, 8)
-    counts = np.bincount(probed.astype(int).ravel(), minlength=401)[1:]
+    stats = compute_batch_stats(np.arange(2000), torch.from_numpy(maps))
+    sampled = stats.sampled_values()
+    assert sampled.shape == (2000, 1, 8)
+    counts = np.bincount(sampled.astype(int).ravel(), minlength=401)[1:]
     assert counts.sum() == 16000
     assert counts.min() > 15  # 40 on average
     assert counts.max() < 80
@@ -235,14 +249,14 @@ def test_class_means_are_those_of_each_class(scan: Any, seed: int) -> None:
     maps, (first, second) = scan
     labels = np.random.default_rng(seed).integers(0, 3, len(maps)) * 5
 
-    def feed(batches: Any) -> Classes:
-        made = Classes(maps.shape[1])
+    def summarize(batches: Any) -> ClassMeans:
+        made = ClassMeans(maps.shape[1])
         for batch in filter(None, batches):
-            reading = read(np.array(batch, np.int64), torch.from_numpy(maps[batch]))
-            made.update(reading, labels[batch])
+            stats = compute_batch_stats(np.array(batch, np.int64), torch.from_numpy(maps[batch]))
+            made.update(stats, labels[batch])
         return made
 
-    merged, other = feed(second), feed(first)
+    merged, other = summarize(second), summarize(first)
     merged.merge(other)
     state = merged.state()
     assert state["class"].tolist() == sorted(set(labels.tolist()))
@@ -259,9 +273,9 @@ def test_class_means_are_those_of_each_class(scan: Any, seed: int) -> None:
 @given(scans(), st.integers(1, 14), st.integers(0, 3))
 def test_the_sample_is_the_same_however_it_was_drawn(scan: Any, size: int, seed: int) -> None:
     maps = scan[0]
-    states = in_any_split(lambda: Sample(size, seed, maps.shape[1]), scan)
+    states = in_any_split(lambda: RandomSample(size, seed, maps.shape[1]), scan)
     same(states)
-    order = np.argsort(mixed(np.arange(len(maps)), seed))[:size]
+    order = np.argsort(hash_indices(np.arange(len(maps)), seed))[:size]
     np.testing.assert_array_equal(states[0]["sample.image"], order)
     flat = maps.reshape(*maps.shape[:2], -1)[order]
     np.testing.assert_array_equal(states[0]["sample.peak"], flat.max(2))
@@ -274,27 +288,29 @@ def test_the_sample_is_the_same_however_it_was_drawn(scan: Any, size: int, seed:
 @settings(max_examples=30)
 @given(scans(ODD), st.booleans())
 def test_a_layer_s_summary_comes_back_from_its_state(scan: Any, labeled: bool) -> None:
-    kept = Kept(top=2, sample=4, pooled=True, labeled=labeled)
-    summary = LayerSummary(kept, scan[0].shape[1])
+    summary_settings = SummarySettings(top=2, sample=4, pooled=True, labeled=labeled)
+    summary = LayerSummary(summary_settings, scan[0].shape[1])
     images = np.arange(len(scan[0]))
-    summary.update(read(images, torch.from_numpy(scan[0])), images % 2 if labeled else None)
-    same([summary.state(), LayerSummary.of(kept, summary.state()).state()])
-    empty = LayerSummary(kept, scan[0].shape[1])
+    summary.update(
+        compute_batch_stats(images, torch.from_numpy(scan[0])), images % 2 if labeled else None
+    )
+    same([summary.state(), LayerSummary.from_state(summary_settings, summary.state()).state()])
+    empty = LayerSummary(summary_settings, scan[0].shape[1])
     empty.merge(summary)
     same([summary.state(), empty.state()])
 
 
 def test_a_limit_only_spares_the_shards_their_own_samples() -> None:
     maps = np.random.default_rng(0).normal(0, 1, (300, 2, 3, 3)).astype(np.float32)
-    draws = mixed(np.arange(300), 0)
-    kept = Kept(sample=10)
-    limited = replace(kept, limit=int(np.sort(draws)[20]))
+    draws = hash_indices(np.arange(300), 0)
+    summary_settings = SummarySettings(sample=10)
+    limited = replace(summary_settings, sample_limit=int(np.sort(draws)[20]))
     for batch, rows in ((np.arange(300), 10), (np.arange(30), 10)):
-        reading = read(batch, torch.from_numpy(maps[batch]))
+        stats = compute_batch_stats(batch, torch.from_numpy(maps[batch]))
         states = []
-        for chosen in (kept, limited):
+        for chosen in (summary_settings, limited):
             summary = LayerSummary(chosen, 2)
-            summary.update(reading, None)
+            summary.update(stats, None)
             states.append(summary.state()["sample.image"])
         if len(batch) == 300:
             np.testing.assert_array_equal(*states)
@@ -305,12 +321,12 @@ def test_a_limit_only_spares_the_shards_their_own_samples() -> None:
 @pytest.mark.parametrize("shape", [(5, 3), (5, 3, 7), (5, 3, 2, 4, 3)])
 def test_features_lines_and_volumes_have_positions_too(shape: tuple[int, ...]) -> None:
     values = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    reading = read(np.arange(5), values)
+    stats = compute_batch_stats(np.arange(5), values)
     flat = values.reshape(5, 3, -1)
-    assert reading.positions == flat.shape[2]
-    np.testing.assert_array_equal(reading.peak, flat.amax(2))
+    assert stats.positions == flat.shape[2]
+    np.testing.assert_array_equal(stats.peak, flat.amax(2))
     rows, channels = np.divmod(np.arange(15), 3)
-    np.testing.assert_array_equal(reading.where(rows, channels), flat.argmax(2).flatten())
+    np.testing.assert_array_equal(stats.extreme_positions(rows, channels), flat.argmax(2).flatten())
 
 
 def test_means_are_rounded_once() -> None:
@@ -318,4 +334,4 @@ def test_means_are_rounded_once() -> None:
     values = torch.full((1, 1, 100, 100), 1e-3)
     values[0, 0, 0, 0] = 1e5
     exact = np.float32(values.double().mean().item())
-    assert read(np.arange(1), values).mean[0, 0] == exact
+    assert compute_batch_stats(np.arange(1), values).mean[0, 0] == exact

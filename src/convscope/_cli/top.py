@@ -19,7 +19,7 @@ def top(
     atlas: opt.AtlasFolder,
     address: Annotated[
         str,
-        typer.Argument(metavar="ADDRESS", help="Address of a unit: PATH:CHANNEL, e.g. conv1:3."),
+        typer.Argument(metavar="ADDRESS", help="Address of a unit: PATH:CHANNEL, such as conv1:3."),
     ],
     by: Annotated[
         str,

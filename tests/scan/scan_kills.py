@@ -27,7 +27,7 @@ def _start(folder: Path, data: str) -> subprocess.Popen[bytes]:
 
 
 def scan_alone(folder: Path, data: str) -> float:
-    """An eval_frozen scan; the seconds it took once torch was there."""
+    """A scan that nothing disturbs; the seconds it took once torch was there."""
     process = _start(folder, data)
     assert process.stdout is not None
     process.stdout.readline()
@@ -45,9 +45,9 @@ def killed_until_done(folder: Path, data: str, kills: int, seed: int) -> int:
         process = _start(folder, data)
         assert process.stdout is not None
         process.stdout.readline()
-        parts, wanted = -1, draw.randint(0, 9)
-        while parts < wanted and process.poll() is None:
-            parts = len(list(folder.glob("part-*"))) if folder.exists() else 0
+        finished, target = -1, draw.randint(0, 9)
+        while finished < target and process.poll() is None:
+            finished = len(list(folder.glob("part-*"))) if folder.exists() else 0
             if (folder / "summary.safetensors").exists():
                 break
             time.sleep(0.002)
