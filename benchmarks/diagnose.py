@@ -1,4 +1,4 @@
-"""What a diagnosis costs beside decoding the same pictures and passing them through the network.
+"""The time of a diagnosis, against decoding the same images and their forward pass.
 
 python benchmarks/diagnose.py FOLDER [--model demo] [--first 3000]
 """
@@ -19,7 +19,7 @@ BATCH = 64
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("data", help="labeled pictures, of the network's own classes")
+    parser.add_argument("data", help="labeled images of the network's own classes")
     parser.add_argument("--model", default="demo")
     parser.add_argument("--first", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -27,7 +27,7 @@ def main() -> None:
     torch.set_num_threads(1)
     model, whole = cs.load(options.model), cs.open_dataset(options.data)
     chosen = np.linspace(0, len(whole) - 1, min(options.first, len(whole))).astype(np.int64)
-    data = Subset(whole, chosen, "part")
+    data = Subset(whole, chosen, "sample")
     network = model.module.eval()  # type: ignore[attr-defined]
 
     def bare() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
         options.rounds,
     )
     table(
-        f"{options.model}, {len(data):,} pictures, one thread", medians, "decoding and bare forward"
+        f"{options.model}, {len(data):,} images, one thread", medians, "decoding and bare forward"
     )
     print("  budget × 1.5, attributions apart")
 

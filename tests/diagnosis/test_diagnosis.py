@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 import convscope as cs
-from convscope._diagnosis import Diagnosis, examine
-from convscope._diagnosis.figures import _welch, calibration, telling
-from convscope._diagnosis.observed import Observed
+from convscope._diagnosis import Diagnosis, Predictions, diagnose_classifier
+from convscope._diagnosis.errors import _welch, differing_channels
+from convscope._diagnosis.predictions import calibrate
 from convscope._errors import DatasetError
 
 CLASSES = ["red", "green", "blue"]
@@ -47,10 +47,10 @@ class Labeled(list[Any]):
     classes = CLASSES
 
 
-def _picture(random: np.random.Generator, color: int, corner: bool) -> Image.Image:
+def _image(random: np.random.Generator, color: int, corner: bool) -> Image.Image:
     pixels = random.integers(0, 60, (16, 16, 3), dtype=np.uint8)
     pixels[..., color] = random.integers(150, 230, (16, 16))
-    if corner:  # gray, and too dim to change the answer
+    if corner:  # gray, and too dim to change the prediction
         pixels[:4, :4] = 150
         pixels[4:, :, color] = 250
     return Image.fromarray(pixels)
@@ -58,7 +58,7 @@ def _picture(random: np.random.Generator, color: int, corner: bool) -> Image.Ima
 
 @pytest.fixture(scope="module")
 def mislabeled() -> Labeled:
-    """Red pictures with a gray corner are called green; a few others are wrong at random."""
+    """Red images with a gray corner are labeled green; a few others are wrong at random."""
     random, found = np.random.default_rng(8), Labeled()
     for k in range(240):
         color = k % 3
@@ -66,95 +66,98 @@ def mislabeled() -> Labeled:
         label = 1 if corner else color
         if not corner and k % 24 == 7:
             label = int((color + random.integers(1, 3)) % 3)
-        found.append((_picture(random, color, corner), label))
+        found.append((_image(random, color, corner), label))
     return found
 
 
 @pytest.fixture(scope="module")
 def diagnosis(mislabeled: Labeled) -> Diagnosis:
     model = cs.load(Seeing().eval(), preprocess=cs.Preprocess(size=(16, 16)), classes=CLASSES)
-    return examine(model, mislabeled, "conv")
+    return diagnose_classifier(model, mislabeled, "conv")
 
 
 def test_the_mislabeled_subgroup_is_found(diagnosis: Diagnosis) -> None:
     planted = {k for k in range(240) if k % 3 == 0 and k % 4 == 0}
     group = diagnosis.groups[0]
-    members = set(diagnosis.seen.indices[group.members].tolist())
+    members = set(diagnosis.predictions.indices[group.members].tolist())
     assert len(members & planted) / len(planted | members) > 0.9
-    assert (CLASSES[group.label], CLASSES[group.answer]) == ("green", "red")
-    assert group.rate > 0.9
+    assert (CLASSES[group.label], CLASSES[group.prediction]) == ("green", "red")
+    assert group.error_rate > 0.9
     assert group.channels[0].address == "conv:3"  # the corner sets it apart
-    assert group.channels[0].effect > 3
+    assert group.channels[0].effect_size > 3
     said = diagnosis.suggestions()[0]
-    assert said.startswith(f"Check the labels of {len(members)} pictures called green")
+    assert said.startswith(f"Check the labels of {len(members)} images labeled green")
 
 
 def test_the_channel_that_goes_with_errors_is_named(diagnosis: Diagnosis) -> None:
-    """Among pictures called green, the red tells the wrong ones."""
-    listed = {one.address: one for one in diagnosis.telling[1]}
-    assert listed["conv:0"].effect > 2
-    assert all(one.chance < 0.05 for one in listed.values())
+    """Among images labeled green, the red channel distinguishes the wrong ones."""
+    listed = {one.address: one for one in diagnosis.channel_differences[1]}
+    assert listed["conv:0"].effect_size > 2
+    assert all(one.p_value < 0.05 for one in listed.values())
 
 
 def test_confusion_and_accuracy_are_counted(diagnosis: Diagnosis, mislabeled: Labeled) -> None:
-    model = diagnosis.feed.model
+    model = diagnosis.loader.model
     truth = np.zeros((3, 3), int)
-    for picture, label in mislabeled:
-        truth[label, CLASSES.index(model.predict(picture, top=1)[0][0])] += 1
+    for image, label in mislabeled:
+        truth[label, CLASSES.index(model.predict(image, top=1)[0][0])] += 1
     np.testing.assert_array_equal(diagnosis.confusion, truth)
     assert diagnosis.accuracy == pytest.approx(np.trace(truth) / truth.sum())
     np.testing.assert_allclose(diagnosis.recall, np.diag(truth) / truth.sum(1))
     np.testing.assert_allclose(diagnosis.precision, np.diag(truth) / truth.sum(0))
-    worst = diagnosis.worst(5)
-    assert all(diagnosis.seen.wrong[row] for row in worst)
-    sure = diagnosis.seen.confidence[worst]
+    np.testing.assert_allclose(
+        diagnosis.f1, 2 * np.diag(truth) / (truth.sum(0) + truth.sum(1)), rtol=1e-12
+    )
+    worst = diagnosis.most_confident_errors(5)
+    assert all(diagnosis.predictions.wrong[row] for row in worst)
+    sure = diagnosis.predictions.confidence[worst]
     assert (np.diff(sure) <= 0).all()
-    assert diagnosis.pairs()[0][:2] == (1, 0)
+    assert diagnosis.confusions()[0][:2] == (1, 0)
 
 
 # The numbers, computed another way
 
 
-def _observed(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> Observed:
-    chances = np.exp(scores - scores.max(1, keepdims=True))
-    chances /= chances.sum(1, keepdims=True)
-    return Observed(np.arange(len(labels)), labels, scores, chances, {}, "")
+def _predictions(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Predictions:
+    probabilities = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities /= probabilities.sum(1, keepdims=True)
+    return Predictions(np.arange(len(labels)), labels, probabilities, {}, "")
 
 
 def test_the_temperature_that_was_planted_is_found() -> None:
-    """Labels drawn from softmax(scores / 2.5): dividing by 2.5 makes the network honest."""
+    """Labels drawn from softmax(logits / 2.5): T = 2.5 makes the network calibrated."""
     random = np.random.default_rng(0)
-    scores = random.normal(0, 6, (6000, 4))
-    honest = np.exp(scores / 2.5)
+    logits = random.normal(0, 6, (6000, 4))
+    honest = np.exp(logits / 2.5)
     honest /= honest.sum(1, keepdims=True)
     labels = np.array([random.choice(4, p=row) for row in honest])
-    found = calibration(_observed(scores, labels))
+    found = calibrate(_predictions(logits, labels))
     assert found.temperature == pytest.approx(2.5, rel=0.08)
-    assert found.after < 0.025 < 0.1 < found.error
+    assert found.scaled_error < 0.025 < 0.1 < found.error
 
 
 def test_the_calibration_error_is_that_of_its_definition() -> None:
     random = np.random.default_rng(1)
-    seen = _observed(random.normal(0, 2, (500, 3)), random.integers(0, 3, 500))
-    found = calibration(seen)
+    predictions = _predictions(random.normal(0, 2, (500, 3)), random.integers(0, 3, 500))
+    found = calibrate(predictions)
     error = 0.0
     for low, high in zip(found.edges, found.edges[1:], strict=False):
-        inside = (seen.confidence > low) & (seen.confidence <= high)
+        inside = (predictions.confidence > low) & (predictions.confidence <= high)
         if inside.any():
-            gap = abs(seen.confidence[inside].mean() - (~seen.wrong[inside]).mean())
+            gap = abs(predictions.confidence[inside].mean() - (~predictions.wrong[inside]).mean())
             error += inside.mean() * gap
     assert found.error == pytest.approx(error)
     assert found.counts.sum() == 500
 
 
-def test_chances_are_those_of_welchs_test() -> None:
+def test_p_values_are_those_of_welchs_test() -> None:
     stats = pytest.importorskip("scipy.stats")
     random = np.random.default_rng(2)
     a = random.normal(0, 1, (12, 6)) + np.linspace(0, 2, 6)
     b = random.normal(0, 2, (40, 6))
-    effects, chances = _welch(a, b)
+    effects, p_values = _welch(a, b)
     truth = stats.ttest_ind(a, b, equal_var=False).pvalue
-    np.testing.assert_allclose(np.log10(chances), np.log10(truth), atol=0.05)
+    np.testing.assert_allclose(np.log10(p_values), np.log10(truth), atol=0.05)
     pooled = np.sqrt((11 * a.var(0, ddof=1) + 39 * b.var(0, ddof=1)) / 50)
     expected = (a.mean(0) - b.mean(0)) / pooled * (1 - 3 / (4 * 50 - 1))
     np.testing.assert_allclose(effects, expected)
@@ -166,7 +169,7 @@ def test_nothing_is_named_where_nothing_differs() -> None:
     for _ in range(40):
         values = {"a": random.normal(size=(80, 60)), "b": random.normal(size=(80, 40))}
         inside = random.permutation(80) < 25
-        named += bool(telling(values, inside, ~inside, 100))
+        named += bool(differing_channels(values, inside, ~inside, 100))
     assert named <= 6
 
 
@@ -178,26 +181,26 @@ def test_the_page_holds_it_all(mislabeled: Labeled, tmp_path: Path) -> None:
     made = cs.diagnose(model, mislabeled, "conv", explain=2)
     text = made.save(tmp_path / "page.html").read_text(encoding="utf-8")
     for part in (
-        "What could be done",
+        "Suggestions",
         "Check the labels",
-        "Which classes are confused",
-        "Is it as sure as it should be?",
-        "The most confident errors",
-        "What the errors have in common",
-        "green taken for red",
+        "Confusion matrix",
+        "Temperature scaling (Guo et al., 2017) with T =",
+        "Most confident errors",
+        "Failure groups",
+        "green predicted as red",
         "Reliability diagram",
         "conv:3",
     ):
         assert part in text
     assert "http" not in text.replace("http://www.w3.org", "").replace("http-equiv", "")
     assert made.to_dict()["groups"][0]["label"] == "green"
-    assert len(made.explained) == 2 or "captum" in made.without
+    assert len(made.attributions) == 2 or "captum" in made.attribution_note
 
 
 def test_errors_are_one_line(mislabeled: Labeled) -> None:
     model = cs.load(Seeing().eval(), preprocess=cs.Preprocess(size=(16, 16)), classes=CLASSES)
     with pytest.raises(DatasetError, match="is not labeled, and a diagnosis needs labels"):
-        cs.diagnose(model, [picture for picture, _ in mislabeled[:4]])
+        cs.diagnose(model, [image for image, _ in mislabeled[:4]])
     other = Labeled(mislabeled[:6])
     other.classes = ["red", "green", "violet"]
     with pytest.raises(DatasetError, match="Classes do not match"):
@@ -207,6 +210,6 @@ def test_errors_are_one_line(mislabeled: Labeled) -> None:
 def test_a_network_without_errors_says_so() -> None:
     random = np.random.default_rng(5)
     model = cs.load(Seeing().eval(), preprocess=cs.Preprocess(size=(16, 16)), classes=CLASSES)
-    made = cs.diagnose(model, Labeled((_picture(random, k % 3, False), k % 3) for k in range(12)))
+    made = cs.diagnose(model, Labeled((_image(random, k % 3, False), k % 3) for k in range(12)))
     assert made.diagnosis.suggestions()[0].startswith("There are no errors to learn from")
     assert "There are none." in made.page.html()

@@ -19,7 +19,7 @@ def diagnose(
     layers: opt.Layers = None,
     first: FirstImages = None,
     explain: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Show where it looked, for N errors.")
+        int, typer.Option(min=0, metavar="N", help="Number of errors to explain with Grad-CAM.")
     ] = 6,
     size: opt.Size = None,
     weights: opt.Weights = None,
@@ -27,17 +27,20 @@ def diagnose(
     classes: opt.Classes = None,
     input_shape: opt.InputShape = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The page.")
+        Path, typer.Option("--output", "-o", metavar="FILE", help="HTML file to write.")
     ] = Path("diagnosis.html"),
     as_json: opt.Json = False,
     show: opt.Show = False,
 ) -> None:
-    """Where a classifier fails: accuracy, calibration, confusions, groups of errors. One page."""
+    """Diagnose a classifier: accuracy, calibration, confusions, failure groups.
+
+    Predicts labeled images in one pass, and writes one self-contained HTML page.
+    """
     from convscope._reports.diagnosis import diagnose as run
 
     loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
     with ProgressBar(quiet=as_json) as bar:
-        made = run(
+        report = run(
             loaded,
             dataset,
             layers,
@@ -47,11 +50,11 @@ def diagnose(
             progress=bar.update,
             on_step=bar.describe,
         )
-    path = made.save(output)
+    path = report.save(output)
     if as_json:
-        print(json.dumps(made.to_dict(), indent=1, ensure_ascii=False))
+        print(json.dumps(report.to_dict(), indent=1, ensure_ascii=False))
         return
-    for sentence in made.sentences():
+    for sentence in report.sentences():
         typer.echo(sentence)
     typer.echo(path)
     if show:

@@ -1,7 +1,16 @@
 """Diagnosis: where a classifier fails, and what its errors have in common."""
 
-from convscope._diagnosis.figures import Calibration, Telling
-from convscope._diagnosis.groups import MIXED, Group
-from convscope._diagnosis.result import FEW, Diagnosis, examine
+from convscope._diagnosis.diagnosis import MIN_CLASS_IMAGES, Diagnosis, diagnose_classifier
+from convscope._diagnosis.errors import MIN_PURITY, ChannelDifference, FailureGroup
+from convscope._diagnosis.predictions import Calibration, Predictions
 
-__all__ = ["FEW", "MIXED", "Calibration", "Diagnosis", "Group", "Telling", "examine"]
+__all__ = [
+    "MIN_CLASS_IMAGES",
+    "MIN_PURITY",
+    "Calibration",
+    "ChannelDifference",
+    "Diagnosis",
+    "FailureGroup",
+    "Predictions",
+    "diagnose_classifier",
+]

@@ -1,4 +1,4 @@
-"""A check-up: the diagnosis of a classifier, its errors explained, as a page."""
+"""The diagnosis of a classifier as a page, its most confident errors explained."""
 
 from __future__ import annotations
 
@@ -10,58 +10,82 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from convscope._attribution.attribute import attribute
-from convscope._data import Item
-from convscope._diagnosis import FEW, MIXED, Diagnosis, Group, Telling, examine
+from convscope._diagnosis import (
+    MIN_CLASS_IMAGES,
+    MIN_PURITY,
+    ChannelDifference,
+    Diagnosis,
+    FailureGroup,
+    diagnose_classifier,
+)
 from convscope._errors import ConvscopeError
-from convscope._loading import Progress
-from convscope._models import load
+from convscope._loading import ImagesLike, Progress
+from convscope._models import ModelLike, load
 from convscope._reports import charts
 from convscope._reports.markup import (
     Html,
     figure,
     format_text,
-    image_tag,
     join,
     paragraphs,
     table,
     tag,
+    thumbnail_tag,
 )
 from convscope._reports.page import Page, PageSection
 
-_WORST, _EXPLAINED, _MEMBERS, _SIDE = 24, 6, 18, 112
-_CLASSES = 40  # a larger confusion matrix cannot be read
+_MAX_ERRORS, _EXPLAINED, _MAX_MEMBERS, _MAX_CONFUSIONS = 24, 6, 18, 12
+_MAX_CLASSES = 40  # a larger confusion matrix cannot be read
 
 
 @dataclass(frozen=True, eq=False)
 class DiagnosisReport:
-    """Where a classifier fails: ``diagnosis`` holds the numbers, ``page`` the report.
+    """A report on where a classifier fails; ``.save("diagnosis.html")`` writes its page.
 
-    - ``explained``: by row of a wrong picture, where the network looked for its answer
+    Attributes:
+        diagnosis: The measures.
+        attributions: Grad-CAM maps as images, by row of a wrong prediction.
+        attribution_note: Why there are none, or fewer; empty where nothing went wrong.
     """
 
     diagnosis: Diagnosis
-    explained: dict[int, Image.Image]
-    without: str
+    attributions: dict[int, Image.Image]
+    attribution_note: str
 
     def sentences(self) -> list[str]:
-        """What was found, in a few sentences."""
+        """Return the main results and suggestions.
+
+        Returns:
+            Sentences, in which layers and units stand in backquotes.
+        """
         return [*self.diagnosis.sentences(), *self.diagnosis.suggestions()]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but pictures, for JSON."""
+        """Return everything but the images, for JSON.
+
+        Returns:
+            A dictionary of texts, numbers, lists and dictionaries.
+        """
         return self.diagnosis.to_dict()
 
     def save(self, path: str | Path) -> Path:
-        """Write the page: one HTML file that needs nothing else."""
+        """Write the page, one self-contained HTML file.
+
+        Args:
+            path: The file to write.
+
+        Returns:
+            The path.
+        """
         return self.page.save(path)
 
     @cached_property
     def page(self) -> Page:
-        """The page."""
+        """The report as a page."""
         return _page(self)
 
     def _repr_html_(self) -> str:
@@ -69,292 +93,292 @@ class DiagnosisReport:
 
 
 def diagnose(
-    model: Any,
-    images: Any,
+    model: ModelLike,
+    images: ImagesLike,
     layers: str | Iterable[str] | None = None,
     *,
     first: int | None = None,
     size: int | tuple[int, int] | None = None,
     explain: int = _EXPLAINED,
     progress: Progress = lambda done, of: None,
-    on_step: Callable[[str], None] = lambda what: None,
+    on_step: Callable[[str], None] = lambda step: None,
 ) -> DiagnosisReport:
-    """Where does a classifier fail? Accuracy, calibration, confusions, and groups of errors.
+    """Diagnose where a classifier fails: accuracy, calibration, confusions, groups of errors.
 
-    - ``images``: a labeled dataset, anything ``open_dataset`` takes; of data with a test part,
-      that. ``first``: so many pictures, spread evenly over it.
-    - ``layers``: whose channels are compared; by default a few through the depth.
-    - ``explain``: for so many of the most confidently wrong pictures, where the network looked
-      (Grad-CAM, through captum; left out, and said so, where that is not installed).
+    The images are predicted in one pass. Calibration and temperature scaling follow Guo et al.
+    (ICML 2017), the groups of errors Domino (Eyuboglu et al., ICLR 2022), and channels are compared
+    by Hedges' g (Hedges, 1981) and Welch's t-test.
 
-    One pass over the pictures. Raises ``DatasetError`` for unlabeled data and for classes that do
-    not match.
+    Args:
+        model: A model, or anything ``load`` takes.
+        images: A labeled dataset, or anything ``open_dataset`` takes; where it has a test split,
+            that split is used.
+        layers: The layers whose channels are compared; by default a few through the depth.
+        first: Number of images, spread evenly over the dataset; by default all.
+        size: Input size in pixels, where it is not the model's own.
+        explain: Number of the most confident errors to explain with Grad-CAM (Selvaraju et al.,
+            ICCV 2017). Needs captum; without it they are left out with a note.
+        progress: Called with the number of images done and the number in all.
+        on_step: Called with the name of each later step.
+
+    Returns:
+        The report: ``.diagnosis``, ``.sentences()``, and ``.save("diagnosis.html")`` for its page.
+
+    Raises:
+        DatasetError: The data are not labeled, or their classes do not match the model's.
+        UsageError: The model is not a classifier.
     """
     loaded = load(model)
-    found = examine(loaded, images, layers, first=first, size=size, progress=progress)
-    explained: dict[int, Image.Image] = {}
-    without = "" if importlib.util.find_spec("captum") else "Where it looked needs captum."
-    for row in found.worst(explain) if not without else ():
+    diagnosis = diagnose_classifier(
+        loaded, images, layers, first=first, size=size, progress=progress
+    )
+    attributions: dict[int, Image.Image] = {}
+    note = "" if importlib.util.find_spec("captum") else "Attribution maps need captum."
+    for row in diagnosis.most_confident_errors(explain) if not note else ():
         on_step("explaining errors")
         try:
-            explained[row] = _explained(found, row, size)
+            attributions[row] = _gradcam(diagnosis, row, size)
         except ConvscopeError as error:
-            without = str(error)
+            note = str(error)
             break
-    return DiagnosisReport(found, explained, without)
+    return DiagnosisReport(diagnosis, attributions, note)
 
 
-def _explained(found: Diagnosis, row: int, size: Any) -> Image.Image:
-    one = attribute(
-        found.feed.model,
-        _item(found, row),
-        int(found.seen.answers[row]),
+def _gradcam(diagnosis: Diagnosis, row: int, size: Any) -> Image.Image:
+    predictions, loader = diagnosis.predictions, diagnosis.loader
+    attribution = attribute(
+        loader.model,
+        loader.dataset.image(int(predictions.indices[row])),
+        int(predictions.predicted[row]),
         method="gradcam",
         size=size,
     )
-    (_, tile), *_ = [section.tiles for section in one.sheet().sections]
+    (_, tile), *_ = [section.tiles for section in attribution.sheet().sections]
     return Image.fromarray(tile.pixels)
 
 
-def _item(found: Diagnosis, row: int) -> Item:
-    return found.feed.dataset.image(int(found.seen.indices[row]))
-
-
-def _picture(found: Diagnosis, row: int) -> Image.Image:
-    return found.feed.display_image(int(found.seen.indices[row]))
-
-
 def _page(report: DiagnosisReport) -> Page:
-    found = report.diagnosis
-    model = found.feed.model
-    sections = [_suggestions(found), _classes(found), _calibration(found), _worst(report)]
-    sections += [_groups(found)] if found.groups else []
-    sections += [_channels(found)] if found.telling else []
-    damaged = f"{len(found.feed.damaged)} could not be read" if found.feed.damaged else ""
-    untrained = model.untrained_note()
-    facts = [
-        ("model", f"`{model.title}`"),
-        ("pictures", found.feed.describe()),
-        ("preprocessing", model.input.preprocess.describe()),
-        ("layers compared", ", ".join(f"`{path}`" for path in found.seen.pooled)),
-        *([("damaged", damaged)] if damaged else []),
-        *([("untrained", untrained)] if untrained else []),
+    diagnosis = report.diagnosis
+    sections = [
+        _suggestions(diagnosis),
+        _classes(diagnosis),
+        _calibration(diagnosis),
+        _errors(report),
+        *([_groups(diagnosis)] if diagnosis.groups else []),
+        *([_channels(diagnosis)] if diagnosis.channel_differences else []),
     ]
-    errors = int(found.seen.wrong.sum())
+    name = diagnosis.loader.model.name.split(",")[0]
     return Page(
-        title=f"{found.accuracy:.1%} right, {errors:,} wrong: where {model.name.split(',')[0]} "
-        "fails",
+        title=f"{name}: {diagnosis.accuracy:.1%} accuracy, {diagnosis.errors:,} errors",
         kicker="convscope · diagnosis",
-        lead=found.sentences(),
-        facts=facts,
+        lead=diagnosis.sentences(),
+        facts=_facts(diagnosis),
         sections=sections,
-        footer="Made by `convscope diagnose`, in one pass over the pictures.",
+        footer="Made by `convscope diagnose`, in one pass over the images.",
     )
 
 
-def _suggestions(found: Diagnosis) -> PageSection:
-    said = found.suggestions()
-    items = tag("ol", [tag("li", format_text(text)) for text in said])
-    nothing = paragraphs("Nothing in these figures asks for a remedy of its own.")
-    return PageSection("do", "What could be done", items if said else nothing, "What to do")
+def _facts(diagnosis: Diagnosis) -> list[tuple[str, str]]:
+    model, loader = diagnosis.loader.model, diagnosis.loader
+    facts = [
+        ("Model", f"`{model.title}`"),
+        ("Images", loader.describe()),
+        ("Preprocessing", model.input.preprocess.describe()),
+        ("Layers compared", ", ".join(f"`{path}`" for path in diagnosis.predictions.pooled)),
+    ]
+    if loader.damaged:
+        facts.append(("Damaged", f"{len(loader.damaged)} could not be read"))
+    untrained = model.untrained_note()
+    if untrained:
+        facts.append(("Warning", untrained))
+    return facts
 
 
-def _classes(found: Diagnosis) -> PageSection:
-    used = np.flatnonzero(found.confusion.sum(1) + found.confusion.sum(0))
-    names = [found.classes[k] for k in used]
-    shares = found.confusion[np.ix_(used, used)] / np.maximum(
-        found.confusion[np.ix_(used, used)].sum(1, keepdims=True), 1
-    )
+def _suggestions(diagnosis: Diagnosis) -> PageSection:
+    texts = diagnosis.suggestions()
+    content = tag("ol", [tag("li", format_text(text)) for text in texts])
+    if not texts:
+        content = paragraphs("Nothing in these results calls for a remedy.")
+    return PageSection("suggestions", "Suggestions", content)
+
+
+def _classes(diagnosis: Diagnosis) -> PageSection:
+    used = np.flatnonzero(diagnosis.confusion.sum(1) + diagnosis.confusion.sum(0))
     content: list[Html] = []
-    if len(used) <= _CLASSES:
+    if len(used) <= _MAX_CLASSES:
+        counts = diagnosis.confusion[np.ix_(used, used)]
+        shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        names = [diagnosis.classes[k] for k in used]
         chart = charts.heat_map(shares, names, "Confusion matrix", low=0.0, high=1.0)
-        content.append(
-            figure(
-                chart,
-                "Rows: what pictures are; columns: what they are taken for; "
-                "color: the share of the row.",
-            )
-        )
-    content += [*_confusions(found), _ranked(found, used)]
-    return PageSection("classes", "Which classes are confused", join(content), "Classes")
+        caption = "Rows: labels. Columns: predictions. Color: share of the images of the label."
+        content.append(figure(chart, caption))
+    content += [*_confusions(diagnosis), _class_table(diagnosis, used)]
+    return PageSection("classes", "Confusion matrix and classes", join(content), "Classes")
 
 
-def _confusions(found: Diagnosis) -> list[Html]:
-    errors = max(int(found.seen.wrong.sum()), 1)
-    pairs = [
-        (f"{found.classes[a]} → {found.classes[b]}", n, f"{n / errors:.0%}")
-        for a, b, n in found.pairs()[:12]
-    ]
-    heads = ("confusion", "pictures", "of all errors")
-    return [table(heads, pairs, "The commonest confusions", numeric=(1, 2))] if pairs else []
-
-
-def _ranked(found: Diagnosis, used: NDArray[np.int64]) -> Html:
-    enough = [int(k) for k in used if found.confusion[k].sum() >= FEW]
-    order = sorted(enough, key=lambda k: np.nan_to_num(found.recall[k], nan=2))[:_CLASSES]
+def _confusions(diagnosis: Diagnosis) -> list[Html]:
     rows = [
-        (
-            found.classes[k],
-            int(found.confusion[k].sum()),
-            _percent(found.recall[k]),
-            _percent(found.precision[k]),
-        )
-        for k in order
+        (diagnosis.classes[a], diagnosis.classes[b], n, f"{n / diagnosis.errors:.0%}")
+        for a, b, n in diagnosis.confusions()[:_MAX_CONFUSIONS]
     ]
-    if not rows:
-        return paragraphs(f"No class has {FEW} pictures here, so none is ranked.")
-    heads = ("class", "pictures", "recognized", "answers that are right")
-    return table(heads, rows, "Classes, the worst recognized first", numeric=(1, 2, 3))
+    columns = ("label", "predicted as", "images", "of all errors")
+    return [table(columns, rows, "Most frequent confusions", numeric=(2, 3))] if rows else []
 
 
-def _calibration(found: Diagnosis) -> PageSection:
-    of = found.calibration
-    full = of.counts > 0
-    chart = charts.lines(
-        [("accuracy", of.confidence[full], of.accuracy[full]), ("as it should be", [0, 1], [0, 1])],
-        "Reliability diagram",
-        x="confidence",
-        y="accuracy",
-        low=0.0,
+def _class_table(diagnosis: Diagnosis, used: NDArray[np.int64]) -> Html:
+    totals = diagnosis.confusion.sum(1)
+    ranked = [int(k) for k in used if totals[k] >= MIN_CLASS_IMAGES]
+    if not ranked:
+        return paragraphs(f"No class has {MIN_CLASS_IMAGES} images here, so none is ranked.")
+    measures = (diagnosis.recall, diagnosis.precision, diagnosis.f1)
+    rows = [
+        (diagnosis.classes[k], int(totals[k]), *(_percent(values[k]) for values in measures))
+        for k in sorted(ranked, key=lambda k: diagnosis.recall[k])[:_MAX_CLASSES]
+    ]
+    columns = ("class", "images", "recall", "precision", "F1")
+    return table(columns, rows, "Classes, those of lowest recall first", numeric=(1, 2, 3, 4))
+
+
+def _calibration(diagnosis: Diagnosis) -> PageSection:
+    found = diagnosis.calibration
+    filled = found.counts > 0
+    curves: list[tuple[str, ArrayLike, ArrayLike]] = [
+        ("accuracy", found.confidence[filled], found.accuracy[filled]),
+        ("perfect calibration", [0, 1], [0, 1]),
+    ]
+    diagram = charts.lines(curves, "Reliability diagram", x="confidence", y="accuracy", low=0.0)
+    histogram = charts.histogram(
+        found.edges, found.counts, "Confidence histogram", x="confidence", y="images"
     )
-    counts = charts.histogram(of.edges, of.counts, "How sure it is", x="confidence", y="pictures")
-    said = paragraphs(
-        f"Expected calibration error {of.error:.3f}, over {len(of.counts)} bins of confidence. "
-        f"Dividing the scores by {of.temperature:.2f} would make it {of.after:.3f} on these "
-        "pictures."
+    text = paragraphs(
+        f"Expected calibration error {found.error:.3f}, over {len(found.counts)} bins of "
+        f"confidence. Temperature scaling (Guo et al., 2017) with T = {found.temperature:.2f} "
+        f"reduces it to {found.scaled_error:.3f} on these images."
     )
-    both = tag(
+    figures = tag(
         "div",
         figure(
-            chart,
-            "Of the answers given with some confidence, how many are "
-            "right. Below the line it is too sure of itself.",
+            diagram,
+            "Reliability diagram: accuracy of the predictions in each bin of confidence. Below the "
+            "diagonal the model is overconfident.",
         ),
-        figure(counts, "How many answers are given with which confidence."),
+        figure(histogram, "Number of predictions in each bin of confidence."),
     )
-    return PageSection(
-        "calibration", "Is it as sure as it should be?", join([said, both]), "Calibration"
-    )
+    return PageSection("calibration", "Calibration", join([text, figures]))
 
 
-def _worst(report: DiagnosisReport) -> PageSection:
-    found = report.diagnosis
-    rows = found.worst(_WORST)
+def _errors(report: DiagnosisReport) -> PageSection:
+    diagnosis, title = report.diagnosis, "Most confident errors"
+    rows = diagnosis.most_confident_errors(_MAX_ERRORS)
     if not rows:
-        return PageSection(
-            "worst", "The most confident errors", paragraphs("There are none."), "Errors"
-        )
-    content = [
-        _pictures(
-            found,
-            rows,
-            "The most confidently wrong, each with what it is and what it is taken for.",
-        )
-    ]
-    if report.explained:
+        return PageSection("errors", title, paragraphs("There are none."), "Errors")
+    caption = "The wrong predictions with the highest confidence: label and predicted class."
+    content = [_image_row(diagnosis, rows, caption)]
+    if report.attributions:
         items = [
             tag(
                 "li",
-                _image(_picture(found, row), "the picture"),
-                _image(image, "where it looked"),
-                _below(found, row),
+                thumbnail_tag(_image(diagnosis, row), "input image"),
+                thumbnail_tag(image, "Grad-CAM"),
+                _labels(diagnosis, row),
             )
-            for row, image in report.explained.items()
+            for row, image in report.attributions.items()
         ]
-        content.append(
-            figure(
-                tag("ul", items, class_="crops"),
-                "Where it looked for its answer (Grad-CAM): red speaks for what it "
-                "is taken for, blue against it.",
-            )
-        )
-    if report.without:
-        content.append(paragraphs(report.without))
-    return PageSection("worst", "The most confident errors", join(content), "Errors")
+        caption = "Grad-CAM for the predicted class: red is evidence for it, blue against it."
+        content.append(figure(tag("ul", items, class_="crops"), caption))
+    if report.attribution_note:
+        content.append(paragraphs(report.attribution_note))
+    return PageSection("errors", title, join(content), "Errors")
 
 
-def _groups(found: Diagnosis) -> PageSection:
-    content = [
-        paragraphs(
-            "Errors that look alike to the network (in "
-            f"`{found.seen.features}`), are called alike and answered alike. The share of errors "
-            "is that among the pictures of the same class that lie as near; of any class, where "
-            "the errors are of many kinds."
-        )
-    ]
-    for number, group in enumerate(found.groups, 1):
-        content.append(_group(found, number, group))
-    return PageSection("groups", "What the errors have in common", join(content), "Groups")
+def _groups(diagnosis: Diagnosis) -> PageSection:
+    text = paragraphs(
+        "Clusters of errors with similar features (mean activations of "
+        f"`{diagnosis.predictions.feature_layer}`), labels and predictions. The error rate is that "
+        "of the images of the same class whose features are as near to the center of the cluster; "
+        "of all images, where the errors are mixed."
+    )
+    groups = [_group(diagnosis, k, group) for k, group in enumerate(diagnosis.groups, 1)]
+    return PageSection("groups", "Failure groups", join([text, groups]))
 
 
-def _group(found: Diagnosis, number: int, group: Group) -> Html:
-    heading = f"Group {number}: {len(group.members)} errors of many kinds"
-    if group.pure > MIXED:
+def _group(diagnosis: Diagnosis, number: int, group: FailureGroup) -> Html:
+    heading = f"Group {number}: {len(group.members)} mixed errors"
+    if group.purity > MIN_PURITY:
         heading = (
-            f"Group {number}: {found.classes[group.label]} taken for "
-            f"{found.classes[group.answer]} ({group.pure:.0%} of {len(group.members)} errors)"
+            f"Group {number}: {diagnosis.classes[group.label]} predicted as "
+            f"{diagnosis.classes[group.prediction]} "
+            f"({group.purity:.0%} of {len(group.members)} errors)"
         )
-    said = f"{group.rate:.0%} of what lies there is wrong; mean confidence {group.confidence:.0%}."
-    rows = group.members[:_MEMBERS].tolist()
-    parts = [tag("h3", heading), paragraphs(said), _pictures(found, rows, "Nearest to the middle.")]
+    text = f"Error rate {group.error_rate:.0%}; mean confidence {group.confidence:.0%}."
+    rows = group.members[:_MAX_MEMBERS].tolist()
+    content = [
+        tag("h3", heading),
+        paragraphs(text),
+        _image_row(diagnosis, rows, "The images nearest to the center."),
+    ]
     if group.channels:
-        parts.append(_told(group.channels, "Channels that set the group apart from all others"))
-    return join(parts)
+        caption = "Channels that distinguish the group from all other images"
+        content.append(_difference_table(group.channels, caption))
+    return join(content)
 
 
-def _channels(found: Diagnosis) -> PageSection:
+def _channels(diagnosis: Diagnosis) -> PageSection:
     tables = [
-        _told(listed, f"{found.classes[label]}: missed against recognized")
-        for label, listed in found.telling.items()
+        _difference_table(
+            differences,
+            f"{diagnosis.classes[label]}: misclassified against correctly classified",
+        )
+        for label, differences in diagnosis.channel_differences.items()
     ]
-    said = paragraphs(
-        "Channels whose mean activation differs between the pictures of a class that are missed "
-        "and those that are recognized: Hedges' g, and the probability of as large a difference by "
-        "chance, multiplied by the number of comparisons (Bonferroni)."
+    text = paragraphs(
+        "Channels whose mean activation differs between the misclassified and the correctly "
+        "classified images of a class: effect size (Hedges' g), and p-value (Welch's t-test) "
+        "multiplied by the number of comparisons (Bonferroni)."
     )
-    return PageSection(
-        "channels", "Which channels go with errors", join([said, *tables]), "Channels"
-    )
+    title = "Channels associated with errors"
+    return PageSection("channels", title, join([text, *tables]), "Channels")
 
 
-def _told(listed: Sequence[Telling], caption: str) -> Html:
+def _difference_table(differences: Sequence[ChannelDifference], caption: str) -> Html:
     rows = [
-        (tag("code", one.address), f"{one.effect:+.2f}".replace("-", "−"), _chance(one.chance))
-        for one in listed
+        (
+            tag("code", one.address),
+            f"{one.effect_size:+.2f}".replace("-", "−"),
+            "< 0.001" if one.p_value < 0.001 else f"{one.p_value:.3f}",
+        )
+        for one in differences
     ]
-    return table(("unit", "effect", "chance"), rows, caption, numeric=(1, 2))
+    return table(("unit", "effect size", "p-value"), rows, caption, numeric=(1, 2))
 
 
-def _chance(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+def _image(diagnosis: Diagnosis, row: int) -> Image.Image:
+    return diagnosis.loader.display_image(int(diagnosis.predictions.indices[row])).convert("RGB")
 
 
-def _pictures(found: Diagnosis, rows: Sequence[int], caption: str) -> Html:
-    items = [
-        tag("li", _image(_picture(found, row), _said(found, row)), _below(found, row))
-        for row in rows
-    ]
+def _image_row(diagnosis: Diagnosis, rows: Sequence[int], caption: str) -> Html:
+    items = []
+    for row in rows:
+        label, prediction = _names(diagnosis, row)
+        text = f"{label}, predicted as {prediction}"
+        image = thumbnail_tag(_image(diagnosis, row), text)
+        items.append(tag("li", image, _labels(diagnosis, row)))
     return figure(tag("ul", items, class_="crops"), caption)
 
 
-def _said(found: Diagnosis, row: int) -> str:
-    label, answer = found.seen.labels[row], found.seen.answers[row]
-    return f"{found.classes[label]} → {found.classes[answer]} {found.seen.confidence[row]:.0%}"
+def _names(diagnosis: Diagnosis, row: int) -> tuple[str, str]:
+    """The label, and the predicted class with its confidence."""
+    predictions = diagnosis.predictions
+    label, predicted = (
+        diagnosis.classes[values[row]] for values in (predictions.labels, predictions.predicted)
+    )
+    return label, f"{predicted} {predictions.confidence[row]:.0%}"
 
 
-def _below(found: Diagnosis, row: int) -> list[Html]:
-    """The same in two short lines."""
-    label, answer = (found.classes[k[row]] for k in (found.seen.labels, found.seen.answers))
-    sure = f"→ {answer} {found.seen.confidence[row]:.0%}"
-    return [tag("small", label), tag("small", sure, title=sure)]
-
-
-def _image(image: Image.Image, words: str) -> Html:
-    small = max(image.size) < _SIDE // 2
-    shown = image.convert("RGB")
-    if not small:
-        shown.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    return image_tag(shown, words, title=words, class_="pixels" if small else None)
+def _labels(diagnosis: Diagnosis, row: int) -> list[Html]:
+    """Label and prediction as two short lines."""
+    label, prediction = _names(diagnosis, row)
+    return [tag("small", label), tag("small", f"→ {prediction}", title=prediction)]
 
 
 def _percent(value: float) -> str:

@@ -6,19 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from convscope._atlas import Atlas, Exemplar
 from convscope._health import ClassStatistics, Finding, LayerStatistics
 from convscope._plot.text import number
 from convscope._reports import charts
-from convscope._reports.markup import EMPTY, Html, figure, image_tag, join, tag
+from convscope._reports.markup import EMPTY, Html, figure, join, tag, thumbnail_tag
 from convscope._similarity import spectrum
 
 _BINS = 32
 _MIN_FILLED_BINS = 4
-_CROP_SIDE = 128  # of a crop, in pixels of the file
-_ENLARGED_BELOW = 48  # smaller crops are enlarged without smoothing
 _MAX_BARS = 12
 _MAX_DOTS = 1500
 _EXEMPLARS = 6
@@ -172,11 +169,7 @@ def exemplars(atlas: Atlas, address: str) -> Html:
 def _crop(exemplar: Exemplar) -> Html:
     image = exemplar.crop() or exemplar.thumbnail()
     assert image is not None
-    small = max(image.size) < _ENLARGED_BELOW
-    if not small:
-        image.thumbnail((_CROP_SIDE, _CROP_SIDE), Image.Resampling.LANCZOS)
     score = number(exemplar.score)
     text = ", ".join(filter(None, [exemplar.id, exemplar.label, f"activation {score}"]))
-    shown = image_tag(image, text, title=text, class_="pixels" if small else None)
     label = tag("small", exemplar.label) if exemplar.label else None
-    return tag("li", shown, tag("small", score), label)
+    return tag("li", thumbnail_tag(image, text), tag("small", score), label)

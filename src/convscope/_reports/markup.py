@@ -103,6 +103,19 @@ def themed_image(light: str, dark: str, alt: str, size: tuple[int, int]) -> Html
     )
 
 
+_THUMBNAIL_SIDE = 128  # pixels
+_ENLARGED_BELOW = 48  # smaller images are enlarged without smoothing
+
+
+def thumbnail_tag(image: Image.Image, text: str) -> Html:
+    """Return an ``<img>`` of at most 128 pixels, with ``text`` as its alternative and title."""
+    small = max(image.size) < _ENLARGED_BELOW
+    if not small:
+        image = image.copy()
+        image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+    return image_tag(image, text, title=text, class_="pixels" if small else None)
+
+
 def paragraphs(*texts: str, class_: str | None = None) -> Html:
     """Return each non-empty text as a paragraph."""
     return join([tag("p", format_text(text), class_=class_) for text in texts if text])
