@@ -145,7 +145,9 @@ def test_a_map_that_ignores_the_weights_is_found_out() -> None:
     assert one.randomization.stages == ("conv randomized",)
     assert one.randomization.correlations == pytest.approx((1.0,))
     assert not one.randomization.depends_on_parameters
-    assert "hardly depends on the parameters: rank correlation 1.00" in one.sentence(result.score)
+    assert "hardly depends on the parameters: rank correlation ρ = 1.00" in one.sentence(
+        result.score
+    )
 
 
 def _spearman(first: NDArray[Any], second: NDArray[Any]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -31,18 +30,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_ablate_lists_what_it_costs(folder: Path, tmp_path: Path) -> None:
-    target = tmp_path / "cost.png"
-    output = _run(
-        "ablate", str(folder), "stage2/add:1", "stage2/add:2", "--each", "-o", str(target)
-    )
-    assert "6 images of" in output
-    assert "stage2/add:1: accuracy" in output
-    assert target.stat().st_size
-    found = json.loads(_run("ablate", str(folder), "stage2/add:1", "--json", "-o", str(target)))
-    assert len(found["losses"]) == 1
-
-
 def test_sensitivity_writes_a_folder(folder: Path, tmp_path: Path) -> None:
     output = _run(
         "sensitivity",
@@ -64,8 +51,6 @@ def test_sensitivity_writes_a_folder(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["ablate", "{unlabeled}", "stem.conv:1"], "is not labeled, and ablation needs labels"),
-        (["ablate", "shapes,count=4", "stem.conv:1"], "Classes do not match: 'shapes,count=4"),
         (["sensitivity", "{unlabeled}", "--change", "blurr"], "No change 'blurr'. Close: 'blur'"),
     ],
 )

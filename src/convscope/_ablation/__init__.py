@@ -1,6 +1,5 @@
-"""Ablation: what a network loses without some of its channels."""
+"""Ablation: the accuracy drop of a classifier when some of its channels are set to a constant."""
 
-from convscope._ablation.result import Ablation, Loss
-from convscope._ablation.run import ablate
+from convscope._ablation.ablate import ablate
 
-__all__ = ["Ablation", "Loss", "ablate"]
+__all__ = ["ablate"]

@@ -70,7 +70,8 @@ class AttributionMap:
             verdict = "depends" if self.randomization.depends_on_parameters else "hardly depends"
             parts.append(
                 f"{verdict} on the parameters: rank correlation "
-                f"{self.randomization.correlations[-1]:.2f} with {self.randomization.stages[-1]}"
+                f"{_correlation(self.randomization.correlations[-1])} with "
+                f"{self.randomization.stages[-1]}"
             )
         return "; ".join(parts)
 
@@ -153,9 +154,7 @@ class AttributionResult:
         return Sheet(title, tuple(lines), tuple(sections), cmap="signed", theme=theme, noun="map")
 
     def _deletion_note(self, one: AttributionMap) -> str:
-        return (
-            f"{number(self.score)} → {number(one.deletion.top)} without its top {DELETED_SHARE:.0%}"
-        )
+        return f"deletion {number(self.score)} → {number(one.deletion.top)}"
 
     def _channel_section(self, channels: ChannelAttributions) -> Section:
         tiles = [
@@ -188,10 +187,10 @@ class AttributionResult:
         for one in self.maps:
             if one.randomization:
                 test = one.randomization
-                rows = zip(test.maps, test.stages, test.correlations, strict=True)
+                notes = map(_correlation, test.correlations)
                 tiles = [
                     self._tile(one.output, "trained", ""),
-                    *(self._tile(output, stage, f"ρ {value:.2f}") for output, stage, value in rows),
+                    *map(self._tile, test.maps, test.stages, notes),
                 ]
                 heading = f"{one.title}, parameter randomization test"
                 sections.append(Section(heading, tuple(tiles), len(tiles)))
@@ -254,6 +253,10 @@ class AttributionResult:
 
     def __repr__(self) -> str:
         return f"AttributionResult({self.sentence()})"
+
+
+def _correlation(value: float) -> str:
+    return f"ρ = {value:.2f}".replace("-", "−")
 
 
 def _map_to_dict(one: AttributionMap) -> dict[str, Any]:

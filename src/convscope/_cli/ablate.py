@@ -17,21 +17,30 @@ def ablate(
     dataset: Data,
     units: Annotated[
         list[str],
-        typer.Argument(metavar="UNIT...", help="Units (PATH:CHANNEL), or layers: all channels."),
+        typer.Argument(
+            metavar="UNIT...", help="Units (PATH:CHANNEL), or paths of layers: all channels."
+        ),
     ],
     model: opt.ModelName = "demo",
-    each: Annotated[bool, typer.Option("--each", help="Every unit by itself.")] = False,
+    each: Annotated[
+        bool, typer.Option("--each", help="Ablate every unit by itself, not all together.")
+    ] = False,
     duplicates: Annotated[
         float | None,
         typer.Option(
             min=0.0,
             max=1.0,
             metavar="R",
-            help="Find channels that follow another one with this correlation (0.95), silence "
-            "them, and compute them from that one.",
+            help="Find channels whose correlation with another one is at least R (0.95, say); "
+            "compare ablating them with reconstructing them from it.",
         ),
     ] = None,
-    fill: Annotated[str, typer.Option(help="What silenced channels hold: zero or mean.")] = "zero",
+    fill: Annotated[
+        str,
+        typer.Option(
+            metavar="zero|mean", help="Value of ablated channels: 0, or their mean over the images."
+        ),
+    ] = "zero",
     first: FirstImages = None,
     theme: opt.Theme = "light",
     size: opt.Size = None,
@@ -42,13 +51,13 @@ def ablate(
     output: FigureFile = None,
     as_json: opt.Json = False,
 ) -> None:
-    """What it costs to do without some channels: accuracy, overall and for each class."""
+    """Ablate channels, and measure the accuracy drop, overall and for each class."""
     from convscope._ablation import ablate as run
     from convscope._layers import file_name
 
     loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
     with ProgressBar(quiet=as_json) as bar:
-        found = run(
+        result = run(
             loaded,
             dataset,
             units,
@@ -60,13 +69,13 @@ def ablate(
             progress=bar.update,
         )
     written = None
-    if found.losses:
+    if result.effects:
         name = file_name(units[0]) + (".duplicates" if duplicates is not None else ".ablated")
-        written = found.save(output or Path(f"{name}.png"), theme=theme)  # type: ignore[arg-type]
+        written = result.save(output or Path(f"{name}.png"), theme=theme)  # type: ignore[arg-type]
     if as_json:
-        print(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
+        print(json.dumps(result.to_dict(), indent=1, ensure_ascii=False))
         return
-    typer.echo(f"{found.pictures}: intact accuracy {found.intact.accuracy:.2%}")
-    for loss in found.worst[:10]:
-        typer.echo(f"  {found.sentence(loss)}")
-    typer.echo(written or found.note)
+    typer.echo(f"{result.images}: intact accuracy {result.intact.accuracy:.2%}")
+    for effect in result.ranked[:10]:
+        typer.echo(f"  {result.sentence(effect)}")
+    typer.echo(written or result.note)
