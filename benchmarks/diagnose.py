@@ -12,7 +12,7 @@ import torch
 from timing import compare, table
 
 import convscope as cs
-from convscope._data.base import Subset
+from convscope._data import Subset
 
 BATCH = 64
 

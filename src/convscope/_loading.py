@@ -136,7 +136,7 @@ class PreparedBatch:
 
 def default_workers(dataset: Dataset) -> int:
     """The number of decoding threads: the available cores, at most 8; one for a caller's code."""
-    if not dataset.parallel:
+    if not dataset.thread_safe:
         return 1
     if hasattr(os, "sched_getaffinity"):
         return min(_MAX_WORKERS, len(os.sched_getaffinity(0)))

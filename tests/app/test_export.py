@@ -237,7 +237,7 @@ def test_what_cannot_be_served_is_said(capsys: pytest.CaptureFixture[str], tmp_p
     for words, said in (
         (["-m", "demo", "-m", "demo", "-m", "demo"], "the app compares two: -m A -m B"),
         (["--data", str(tmp_path / "nothing")], "nothing"),
-        ([str(tmp_path)], "is no atlas"),
+        ([str(tmp_path)], "is not an atlas"),
     ):
         with pytest.raises(SystemExit) as stop:
             main(["serve", *words])

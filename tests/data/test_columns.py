@@ -67,20 +67,24 @@ def test_rows_of_a_list() -> None:
 
 def test_rows_of_floats_are_numbers() -> None:
     data = open_dataset([{"x": np.zeros((6, 4, 4), np.float32)}] * 2)
-    assert data.numbers
+    assert data.preprocessed
     assert data.labels is None
 
 
-def test_a_dataset_of_several_parts_asks_which(hugging: Any) -> None:
+def test_of_a_dataset_of_several_splits_one_has_to_be_chosen(hugging: Any) -> None:
     datasets = pytest.importorskip("datasets")
-    with pytest.raises(DatasetError, match=r"has the parts train, test. Choose one: split=train"):
+    with pytest.raises(DatasetError, match=r"has the splits train, test. Choose one: split=train"):
         open_dataset(datasets.DatasetDict({"train": hugging, "test": hugging}))
 
 
 @pytest.mark.parametrize(
-    ("asked", "kind", "said"),
+    ("spec", "kind", "text"),
     [
-        ("huggingface:{}/saved,label=labl", UsageError, "No column 'labl'. Close: 'label'. There"),
+        (
+            "huggingface:{}/saved,label=labl",
+            UsageError,
+            "No column 'labl'. Close: 'label'. Columns",
+        ),
         ("huggingface:{}/saved,where=x", UsageError, "/saved does not take 'where'. It takes: "),
         ("huggingface:{}/nothing", DatasetError, "/nothing cannot be opened: "),
     ],
@@ -88,19 +92,19 @@ def test_a_dataset_of_several_parts_asks_which(hugging: Any) -> None:
 def test_errors(
     hugging: Any,
     tmp_path: Path,
-    asked: str,
+    spec: str,
     kind: type[ConvscopeError],
-    said: str,
+    text: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     hugging.save_to_disk(str(tmp_path / "saved"))
     with pytest.raises(kind) as raised:
-        open_dataset(asked.format(tmp_path))
-    assert said in str(raised.value)
+        open_dataset(spec.format(tmp_path))
+    assert text in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
 def test_rows_without_pictures() -> None:
-    with pytest.raises(DatasetError, match=r"No column holds pictures. There are: a, b. Name one"):
+    with pytest.raises(DatasetError, match=r"No column holds images. Columns: a, b. Name one"):
         open_dataset([{"a": 1, "b": "cat.jpg"}])

@@ -78,7 +78,7 @@ def test_labels_of_one_part_only(tmp_path: Path) -> None:
 
 def test_one_part_only(tmp_path: Path) -> None:
     write(tmp_path, train_images=IMAGES, train_labels=LABELS)
-    assert refused(tmp_path, "test") == f"'{tmp_path}' has no test part; it has only 'train'"
+    assert refused(tmp_path, "test") == f"'{tmp_path}' has no test split; it has only 'train'"
     train, test = split_dataset(tmp_path)
     assert (len(train), len(test)) == (4, 1)
 
@@ -132,11 +132,11 @@ def test_labels_that_do_not_belong_to_the_images(tmp_path: Path) -> None:
     assert "has 3 labels for the 5 images of train-images-idx3-ubyte" in refused(tmp_path)
 
 
-def test_parts_of_different_sizes_and_no_images(tmp_path: Path) -> None:
+def test_splits_of_different_sizes_and_no_images(tmp_path: Path) -> None:
     write(tmp_path / "a", train_images=IMAGES, t10k_images=IMAGES[:, :2])
-    assert "holds IDX images of 5×4×3, 5×2×3: no images of one size" in refused(tmp_path / "a")
+    assert "holds IDX images of 5×4×3, 5×2×3: not images of one size" in refused(tmp_path / "a")
     write(tmp_path / "b", train_images=IMAGES[:0])
-    assert "no images of one size" in refused(tmp_path / "b")
+    assert "not images of one size" in refused(tmp_path / "b")
 
 
 def test_mnist(real_data: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convscope._data import Shapes, open_dataset, split_dataset
-from convscope._data.shapes import CLASSES, TEXTURES, Factors, draw
+from convscope._data.shapes import CLASSES, TEXTURES, ShapeFactors, draw
 from convscope._errors import UsageError
 
 
@@ -145,7 +145,7 @@ def test_any_size(size: int, index: int) -> None:
 
 
 def test_factors_of_one_s_own_can_be_drawn() -> None:
-    picture = draw(Factors("circle", 0.0, "solid", 0.25, 0.0, 0.5, 0.5, 0.2), 40)
+    picture = draw(ShapeFactors("circle", 0.0, "solid", 0.25, 0.0, 0.5, 0.5, 0.2), 40)
     red = [round(255 * c) for c in colorsys.hsv_to_rgb(0, 0.85, 1)]
     assert list(picture.getpixel((20, 20))) == red
     assert picture.getpixel((0, 0)) == (51, 51, 51)
@@ -166,7 +166,7 @@ def test_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("spec", ["shapes,count=50,size=16", Shapes(50, 16)])
-def test_the_test_part_is_a_fresh_draw(spec: object) -> None:
+def test_the_test_split_has_new_shapes(spec: object) -> None:
     train, test = split_dataset(spec)
     assert (len(train), len(test)) == (50, 50)
     assert (train.name, test.name) == (
@@ -181,7 +181,7 @@ def test_the_test_part_is_a_fresh_draw(spec: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "text"),
     [
         ("shapes,cuont=5", "shapes does not take 'cuont=5'. Close: 'count'. Write: shapes,count="),
         ("shapes,count=many", "shapes does not take 'count=many'. Write: shapes,count=1000"),
@@ -192,9 +192,9 @@ def test_the_test_part_is_a_fresh_draw(spec: object) -> None:
         ("shapes,size=4", "shapes needs count ≥ 1, size ≥ 8"),
     ],
 )
-def test_errors(spec: str, said: str) -> None:
+def test_errors(spec: str, text: str) -> None:
     with pytest.raises(UsageError) as raised:
         open_dataset(spec)
-    assert str(raised.value).startswith(said)
+    assert str(raised.value).startswith(text)
     with pytest.raises(UsageError, match="seed ≥ 0"):
         Shapes(seed=-1)

@@ -104,7 +104,10 @@ def test_a_report_loads_no_framework(atlas: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["report", "nowhere"], "'nowhere' is no folder. Make one: convscope scan DATASET -o"),
+        (
+            ["report", "nowhere"],
+            "'nowhere' is not a folder. Make an atlas: convscope scan DATASET -o",
+        ),
         (
             ["report", "ATLAS", "-o", "page.pdf"],
             "A report is an HTML page, not 'page.pdf'. Try 'page.html'",
@@ -123,5 +126,5 @@ def test_errors_say_what_to_do(
 
 
 def test_no_atlas_is_an_error_in_python_too(tmp_path: Path) -> None:
-    with pytest.raises(AtlasError, match="is no atlas"):
+    with pytest.raises(AtlasError, match="is not an atlas"):
         cs.report(tmp_path)

@@ -12,71 +12,76 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from convscope._data.base import Dataset, Subset
+from convscope._data.dataset import Dataset, Subset
 from convscope._errors import DatasetError, one_line
 
 _STEMS = {"train": "train", "test": "t10k"}
 _FOLDERS = ("", "raw", "MNIST/raw")  # the last as torchvision leaves it
 
 
-def idx_folder(root: Path) -> Path | None:
+def find_idx_folder(root: Path) -> Path | None:
     """``root`` or the folder below it that holds IDX images."""
     folders = (root / folder for folder in _FOLDERS)
-    return next((f for f in folders if any(_file(f, s, "images") for s in _STEMS.values())), None)
+    return next((folder for folder in folders if _splits_in(folder)), None)
 
 
-def _file(folder: Path, stem: str, kind: str) -> Path | None:
-    ending = {"images": "idx3-ubyte", "labels": "idx1-ubyte"}[kind]
-    names = (f"{stem}-{kind}{mark}{ending}{zipped}" for mark in "-." for zipped in ("", ".gz"))
+def _splits_in(folder: Path) -> list[str]:
+    """The splits of which the folder has images."""
+    return [split for split, stem in _STEMS.items() if _find_file(folder, stem, "images")]
+
+
+def _find_file(folder: Path, stem: str, kind: str) -> Path | None:
+    suffix = {"images": "idx3-ubyte", "labels": "idx1-ubyte"}[kind]
+    names = (f"{stem}-{kind}{mark}{suffix}{zipped}" for mark in "-." for zipped in ("", ".gz"))
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-class Idx(Dataset):
-    """A folder of IDX files, gzipped or not: ``train-…``, ``t10k-…``, with labels or without."""
+class IdxDataset(Dataset):
+    """A folder of IDX files, gzipped or not: ``train-…``, ``t10k-…``, labels optional."""
 
     def __init__(self, root: Path, folder: Path) -> None:
         self.name = str(root)
-        blocks = [
-            _Block(folder, split) for split, stem in _STEMS.items() if _file(folder, stem, "images")
-        ]
-        sizes = {block.images.shape[1:] for block in blocks}
-        if len(sizes) > 1 or not sum(len(block.images) for block in blocks):
-            found = ", ".join("×".join(map(str, block.images.shape)) for block in blocks)
-            raise DatasetError(f"{self.name!r} holds IDX images of {found}: no images of one size")
-        self._images = np.concatenate([block.images for block in blocks])
-        self.ids = [id for block in blocks for id in block.ids]
-        self._parts = [block.split for block in blocks for _ in block.ids]
-        known = [block.labels for block in blocks if block.labels is not None]
+        splits = [_IdxSplit(folder, name) for name in _splits_in(folder)]
+        sizes = {split.images.shape[1:] for split in splits}
+        if len(sizes) > 1 or not sum(len(split.images) for split in splits):
+            shapes = ", ".join("×".join(map(str, split.images.shape)) for split in splits)
+            raise DatasetError(
+                f"{self.name!r} holds IDX images of {shapes}: not images of one size"
+            )
+        self._images = np.concatenate([split.images for split in splits])
+        self.ids = [id for split in splits for id in split.ids]
+        self._split_names = np.array([split.name for split in splits for _ in split.ids])
+        self._split_labels = {split.name: split.labels for split in splits}
+        known = [split.labels for split in splits if split.labels is not None]
         highest = max((int(labels.max(initial=0)) for labels in known), default=-1)
         self._classes = tuple(str(k) for k in range(highest + 1))
-        self._labels = {b.split: b.labels for b in blocks if b.labels is not None}
-        if len(known) == len(blocks):
+        if len(known) == len(splits):
             self.classes, self.labels = self._classes, np.concatenate(known)
 
     def image(self, index: int) -> Image.Image:
         return Image.fromarray(self._images[index])
 
-    def contents(self) -> bytes:
+    def content_summary(self) -> bytes:
         return str(zlib.crc32(self._images.tobytes())).encode()
 
     def split(self, name: str) -> Dataset | None:
-        chosen = np.flatnonzero(np.array(self._parts) == name)
+        chosen = np.flatnonzero(self._split_names == name)
         if not len(chosen):
             return None
         split = Subset(self, chosen, f"{self.name} ({name})")
-        split.labels = self._labels.get(name)
+        split.labels = self._split_labels[name]
         split.classes = () if split.labels is None else self._classes
         return split
 
 
-class _Block:
+class _IdxSplit:
     """The images of one split, and their labels where there are any."""
 
-    def __init__(self, folder: Path, split: str) -> None:
-        stem = _STEMS[split]
-        images, labels = _file(folder, stem, "images"), _file(folder, stem, "labels")
+    def __init__(self, folder: Path, name: str) -> None:
+        stem = _STEMS[name]
+        images, labels = _find_file(folder, stem, "images"), _find_file(folder, stem, "labels")
         assert images is not None  # the caller looked
-        self.split = split
+        self.name = name
         self.images = read_idx(images, dimensions=3)
         self.ids = [f"{stem}/{i}" for i in range(len(self.images))]
         self.labels = None if labels is None else read_idx(labels, dimensions=1).astype(np.int64)

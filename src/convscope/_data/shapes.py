@@ -1,4 +1,4 @@
-"""Procedural shapes: pictures whose every factor of variation is known."""
+"""Drawn shapes: images whose every factor of variation is known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from convscope._data.base import Dataset
+from convscope._data.dataset import Dataset
 from convscope._errors import UsageError
 
 CLASSES = ("circle", "square", "triangle", "star")
@@ -18,16 +18,18 @@ _OVERSAMPLING = 4  # drawn larger and reduced, so that edges are anti-aliased
 
 
 @dataclass(frozen=True)
-class Factors:
-    """What one picture shows.
+class ShapeFactors:
+    """The factors of variation of one image.
 
-    - ``shape``: one of ``CLASSES``.
-    - ``hue``: the shape's color on the color circle, 0 to 1.
-    - ``texture``: one of ``TEXTURES``.
-    - ``size``: the radius of the circumscribed circle, as a fraction of the picture's side.
-    - ``rotation``: counter-clockwise, in degrees.
-    - ``x``, ``y``: the center, as fractions of the picture's side.
-    - ``background``: the gray of the ground, 0 (black) to 1 (white).
+    Attributes:
+        shape: One of ``CLASSES``.
+        hue: The shape's color on the color circle, 0 to 1.
+        texture: One of ``TEXTURES``.
+        size: The radius of the circumscribed circle, as a fraction of the image's side.
+        rotation: Counter-clockwise, in degrees.
+        x: The center, as a fraction of the image's width.
+        y: The center, as a fraction of the image's height, from the top.
+        background: The gray level of the background, 0 (black) to 1 (white).
     """
 
     shape: str
@@ -41,10 +43,18 @@ class Factors:
 
 
 class Shapes(Dataset):
-    """``count`` colored shapes of ``size`` × ``size`` pixels, drawn from ``seed``.
+    """Random colored shapes, one in each image.
 
-    Picture ``i`` depends on ``seed`` and ``i`` alone, so a longer dataset begins with a shorter
-    one. ``factors(i)`` tells what was drawn.
+    Image ``i`` depends on ``seed`` and ``i`` alone, so a longer dataset begins with a shorter one.
+    ``factors(i)`` gives the factors of variation.
+
+    Args:
+        count: The number of images.
+        size: The side of the images, in pixels.
+        seed: Which random shapes.
+
+    Raises:
+        UsageError: A number is out of range.
     """
 
     def __init__(self, count: int = 1000, size: int = 64, seed: int = 0) -> None:
@@ -54,18 +64,18 @@ class Shapes(Dataset):
                 "For example: shapes,count=1000,size=64,seed=0"
             )
         self.name = f"shapes,count={count},size={size},seed={seed}"
-        self._is_part = False
+        self._is_split = False
         self.size = size
         self.seed = seed
         self.ids = [str(i) for i in range(count)]
         self.classes = CLASSES
         self.labels = np.arange(count, dtype=np.int64) % len(CLASSES)
 
-    def factors(self, index: int) -> Factors:
-        """The factors of picture ``index``; classes take turns, all else is drawn at random."""
+    def factors(self, index: int) -> ShapeFactors:
+        """The factors of image ``index``: classes alternate, all else is random."""
         random = np.random.default_rng([self.seed, index])
         radius = random.uniform(0.15, 0.35)
-        return Factors(
+        return ShapeFactors(
             shape=CLASSES[index % len(CLASSES)],
             hue=random.uniform(),
             texture=TEXTURES[random.integers(len(TEXTURES))],
@@ -77,25 +87,25 @@ class Shapes(Dataset):
         )
 
     def split(self, name: str) -> Dataset | None:
-        """``"train"`` is this dataset; ``"test"`` is as many fresh draws, by another seed."""
-        if self._is_part:
+        """``"train"`` is this dataset; ``"test"`` has as many new shapes, from another seed."""
+        if self._is_split:
             return None
-        drawn = Shapes(len(self), self.size, self.seed + 1_000_003 * (name == "test"))
-        drawn.name += f" ({name})"
-        drawn._is_part = True
-        return drawn
+        split = Shapes(len(self), self.size, self.seed + 1_000_003 * (name == "test"))
+        split.name += f" ({name})"
+        split._is_split = True
+        return split
 
     def image(self, index: int) -> Image.Image:
         return draw(self.factors(index), self.size)
 
-    def contents(self) -> bytes:
+    def content_summary(self) -> bytes:
         return f"{self.size} {self.seed}".encode()
 
 
-def draw(factors: Factors, size: int) -> Image.Image:
-    """The picture of ``factors``, RGB, ``size`` × ``size`` pixels."""
+def draw(factors: ShapeFactors, size: int) -> Image.Image:
+    """Draw the image with these factors: RGB, ``size`` × ``size`` pixels."""
     side = size * _OVERSAMPLING
-    ground = Image.new("RGB", (side, side), (round(255 * factors.background),) * 3)
+    image = Image.new("RGB", (side, side), (round(255 * factors.background),) * 3)
     mask = Image.new("L", (side, side), 0)
     pen = ImageDraw.Draw(mask)
     center, radius = (factors.x * side, factors.y * side), factors.size * side
@@ -103,8 +113,8 @@ def draw(factors: Factors, size: int) -> Image.Image:
         pen.ellipse([c + reach for reach in (-radius, radius) for c in center], fill=255)
     else:
         pen.polygon(_outline(factors.shape, center, radius, factors.rotation), fill=255)
-    ground.paste(_paint(factors, side), mask=mask)
-    return ground.resize((size, size), Image.Resampling.BOX)
+    image.paste(_paint(factors, side), mask=mask)
+    return image.resize((size, size), Image.Resampling.BOX)
 
 
 def _outline(
@@ -120,8 +130,8 @@ def _outline(
     return points
 
 
-def _paint(factors: Factors, side: int) -> Image.Image:
-    """A sheet of the shape's color, with its texture in a darker tone of the same hue."""
+def _paint(factors: ShapeFactors, side: int) -> Image.Image:
+    """An image of the shape's color, with its texture in a darker tone of the same hue."""
     bright, dark = (
         np.array([round(255 * c) for c in colorsys.hsv_to_rgb(factors.hue, 0.85, value)], np.uint8)
         for value in (1.0, 0.45)

@@ -87,7 +87,7 @@ def new_manifest(
     described_dataset = {
         "classes": list(dataset.classes),
         "labelled": dataset.labels is not None,
-        "drawn": model.drawing() if dataset.numbers else "",
+        "drawn": model.drawing() if dataset.preprocessed else "",
     }
     return {
         "convscope_atlas": FORMAT,

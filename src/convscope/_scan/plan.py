@@ -115,7 +115,7 @@ def _input_size(
     model: Model, dataset: Dataset, size: int | tuple[int, int] | None
 ) -> tuple[int, int]:
     """The one input size for all images; of float arrays, that of the first that can be read."""
-    if dataset.numbers:
+    if dataset.preprocessed:
         for index in range(min(len(dataset), _MAX_TRIED)):
             with suppress(ImageError):
                 return model.prepare(dataset.image(index), size=size).size

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from convscope._data import Dataset, Shapes, Subset
-from convscope._data.shapes import CLASSES, TEXTURES, Factors, draw
+from convscope._data.shapes import CLASSES, TEXTURES, ShapeFactors, draw
 
 FACTORS: Mapping[str, tuple[str, ...]] = {
     "shape": ("shape",),
@@ -49,7 +49,7 @@ def redrawn(shapes: Shapes, index: int, factor: str) -> Image.Image:
     return draw(_inside(changed), shapes.size)
 
 
-def _inside(factors: Factors) -> Factors:
+def _inside(factors: ShapeFactors) -> ShapeFactors:
     """A shape that has grown stays in the picture."""
     low, high = factors.size, 1 - factors.size
     return replace(factors, x=min(max(factors.x, low), high), y=min(max(factors.y, low), high))

@@ -12,7 +12,7 @@ from convscope._data import open_dataset, split_dataset
 from convscope._errors import ConvscopeError, DatasetError, ImageError, UsageError
 
 
-def told(raised: pytest.ExceptionInfo[ConvscopeError]) -> str:
+def message(raised: pytest.ExceptionInfo[ConvscopeError]) -> str:
     text = str(raised.value)
     assert "\n" not in text
     return text
@@ -87,8 +87,8 @@ def test_labels_that_are_no_classes_are_not_used(labels: list[Any]) -> None:
 def test_floats_are_kept_as_they_are() -> None:
     items = [(torch.full((6, 4, 5), -1.5), 0), (torch.full((6, 4, 5), 7.0), 1)]
     data = open_dataset(items)
-    assert data.numbers
-    assert not open_dataset([Image.new("L", (2, 2))]).numbers
+    assert data.preprocessed
+    assert not open_dataset([Image.new("L", (2, 2))]).preprocessed
     assert data.labels is not None
     np.testing.assert_array_equal(data.image(1), np.full((6, 4, 5), 7, np.float32))
     assert data.fingerprint() != open_dataset([(x + 1, label) for x, label in items]).fingerprint()
@@ -103,14 +103,14 @@ def test_what_the_caller_s_code_raises_is_an_image_error() -> None:
     assert data.labels is None
     with pytest.raises(ImageError) as raised:
         data.image(2)
-    assert told(raised) == "Item 2 of Failing of 6 cannot be read: disk is gone"
+    assert message(raised) == "Item 2 of Failing of 6 cannot be read: disk is gone"
 
 
 @pytest.mark.parametrize("wrong", [None, 3, {"a.png": 1}, iter([])])
 def test_what_is_no_dataset(wrong: object) -> None:
     with pytest.raises(DatasetError) as raised:
         open_dataset(wrong)
-    assert "is not a dataset. Give a path, 'shapes', or a sequence" in told(raised)
+    assert "is not a dataset. Give a path, 'shapes', or a sequence" in message(raised)
 
 
 def test_an_empty_list() -> None:
@@ -157,7 +157,7 @@ def test_torchvision_without_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "kind", "said"),
+    ("spec", "kind", "text"),
     [
         (
             "torchvision:CIFR10,root=x",
@@ -169,7 +169,7 @@ def test_torchvision_without_parts() -> None:
             UsageError,
             "torchvision:MNIST does not take 'rot'. Close: 'root'. It takes: root, train",
         ),
-        ("torchvision:MNIST,root", UsageError, "'root' is no option. Write NAME=VALUE"),
+        ("torchvision:MNIST,root", UsageError, "'root' is not an option. Write NAME=VALUE"),
         (
             "torchvision:CIFAR10,root=/nowhere",
             DatasetError,
@@ -178,10 +178,10 @@ def test_torchvision_without_parts() -> None:
         ("torchvision:CIFAR10", DatasetError, "torchvision:CIFAR10 cannot be opened: "),
     ],
 )
-def test_torchvision_errors(spec: str, kind: type[ConvscopeError], said: str) -> None:
+def test_torchvision_errors(spec: str, kind: type[ConvscopeError], text: str) -> None:
     pytest.importorskip("torchvision")
     with pytest.raises(kind) as raised:
         open_dataset(spec)
-    assert told(raised).startswith(said)
-    if "cannot be opened" in said:
-        assert told(raised).endswith("Give its folder: torchvision:CIFAR10,root=FOLDER")
+    assert message(raised).startswith(text)
+    if "cannot be opened" in text:
+        assert message(raised).endswith("Give its folder: torchvision:CIFAR10,root=FOLDER")

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convscope._data import Subset, files, open_dataset, split_dataset
+from convscope._data import Subset, image_files, open_dataset, split_dataset
 from convscope._errors import ConvscopeError, DatasetError, ImageError, UsageError
 
 
-def told(raised: pytest.ExceptionInfo[ConvscopeError]) -> str:
+def message(raised: pytest.ExceptionInfo[ConvscopeError]) -> str:
     text = str(raised.value)
     assert "\n" not in text
     return text
@@ -89,7 +89,7 @@ def test_sub_folders_are_classes(write: Callable[..., Path], tmp_path: Path) -> 
 
 
 @writers
-def test_train_and_test_are_parts(write: Callable[..., Path], tmp_path: Path) -> None:
+def test_train_and_test_are_splits(write: Callable[..., Path], tmp_path: Path) -> None:
     names = [
         "Train/dog/1.png",
         "Train/cat/2.png",
@@ -102,7 +102,7 @@ def test_train_and_test_are_parts(write: Callable[..., Path], tmp_path: Path) ->
     assert len(whole) == 5
     assert list(train.ids) == ["Train/ant/0.png", "Train/cat/2.png", "Train/dog/1.png"]
     assert list(test.ids) == ["val/cat/4.png", "val/dog/3.png"]
-    # "ant" is only in the training part: a class has one index all the same
+    # "ant" is only in the training split: a class has one index all the same
     assert whole.classes == train.classes == test.classes == ("ant", "cat", "dog")
     assert train.labels is not None
     assert test.labels is not None
@@ -143,13 +143,13 @@ def test_only_a_train_folder(tmp_path: Path) -> None:
     assert open_dataset(tmp_path).classes == ("cat", "dog")
     with pytest.raises(DatasetError) as raised:
         open_dataset(tmp_path, split="test")
-    assert told(raised) == f"'{tmp_path}' has no test part; it has only 'train'"
+    assert message(raised) == f"'{tmp_path}' has no test split; it has only 'train'"
 
 
-def test_a_part_of_data_without_parts_is_all_of_it(tmp_path: Path) -> None:
+def test_a_split_of_data_without_splits_is_all_of_it(tmp_path: Path) -> None:
     write_folder(tmp_path, ["cat/1.png", "dog/1.png"])
     assert len(open_dataset(tmp_path, split="test")) == 2
-    with pytest.raises(UsageError, match=r"No part 'dev'\. A dataset has the parts"):
+    with pytest.raises(UsageError, match=r"No split 'dev'\. Splits: 'train', 'test'"):
         open_dataset(tmp_path, split="dev")
 
 
@@ -178,7 +178,7 @@ def test_a_damaged_picture_is_named_and_the_others_stay(
     data = open_dataset(write(tmp_path / "d", ["cat/a.png", "cat/b.png", "dog/c.png"]))
     with pytest.raises(ImageError) as raised:
         data.image(1)
-    assert told(raised).startswith("'cat/b.png' is not an image")
+    assert message(raised).startswith("'cat/b.png' is not an image")
     assert data.image(2).getpixel((0, 0)) == 2
 
 
@@ -193,7 +193,7 @@ def test_a_damaged_zip_member_is_named_and_the_others_stay(tmp_path: Path) -> No
     data = open_dataset(path)
     with pytest.raises(ImageError) as raised:
         data.image(0)
-    assert told(raised).startswith(f"'a.png' is damaged in {path}: Bad CRC-32")
+    assert message(raised).startswith(f"'a.png' is damaged in {path}: Bad CRC-32")
     assert data.image(1).getpixel((0, 0)) == 2
 
 
@@ -203,7 +203,7 @@ def test_what_is_no_archive(name: str, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DatasetError) as raised:
             open_dataset(tmp_path / name)
-        assert str(tmp_path / name) in told(raised)
+        assert str(tmp_path / name) in message(raised)
 
 
 @pytest.mark.parametrize("ending", [".gz", ".xz", ".bz2"])
@@ -219,7 +219,7 @@ def test_an_archive_that_would_fill_the_memory(
     write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "d", ["a.png", "b.png"])
-    monkeypatch.setattr(files, "MAX_ARCHIVE_BYTES", 100)
+    monkeypatch.setattr(image_files, "MAX_ARCHIVE_BYTES", 100)
     with pytest.raises(DatasetError, match=r"Unpack it, and give the folder"):
         open_dataset(path)
 
@@ -229,14 +229,14 @@ def test_no_image_at_all(write: Callable[..., Path], tmp_path: Path) -> None:
     path = write(tmp_path / "d", ["readme.txt"])
     with pytest.raises(DatasetError) as raised:
         open_dataset(path)
-    assert told(raised).startswith(f"'{path}' holds no image. Read are: .jpg, .jpeg, .png")
+    assert message(raised).startswith(f"'{path}' holds no image. Readable: .jpg, .jpeg, .png")
 
 
 def test_names_that_lead_nowhere(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     with pytest.raises(DatasetError) as raised:
         open_dataset(tmp_path / "fotos")
-    assert told(raised) == (
+    assert message(raised) == (
         f"No dataset '{tmp_path}/fotos'. Close: 'photos'. Give a folder of images, a .zip or .tar, "
         "a folder of IDX files, or 'shapes'"
     )
@@ -245,7 +245,9 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
     (tmp_path / "photos" / "a.png").write_bytes(png(0))
     with pytest.raises(DatasetError) as raised:
         open_dataset(tmp_path / "photos" / "a.png")
-    assert told(raised).endswith(f"is a file, not a dataset. Give its folder: '{tmp_path}/photos'")
+    assert message(raised).endswith(
+        f"is a file, not a dataset. Give its folder: '{tmp_path}/photos'"
+    )
     for wrong in ("a" * 5000, "~no-such-user-here/x"):
         with pytest.raises(DatasetError, match="cannot be opened"):
             open_dataset(wrong)
