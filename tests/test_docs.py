@@ -1,4 +1,4 @@
-"""The documentation: its code runs, and it lags behind nothing."""
+"""The documentation: its code runs, and it is up to date."""
 
 from __future__ import annotations
 

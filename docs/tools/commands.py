@@ -1,4 +1,4 @@
-"""The reference of the command line, read off the commands themselves."""
+"""The reference of the command line, generated from the commands."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _option(verb: Any, option: Any) -> str:
 
 
 def _type(verb: Any, option: Any) -> str:
-    """What stands for the value of an option that does not say."""
+    """The placeholder for the value of an option without a metavar."""
     hint = str(get_type_hints(verb.callback).get(option.name, ""))
     return "N" if "int" in hint else "X" if "float" in hint else "WORD"
 

@@ -1,4 +1,4 @@
-"""mkdocs hook: pictures and printed lines of a page come from the code that the page shows."""
+"""mkdocs hook: the figures and the output on a page come from the code that the page shows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ import pages
 
 ROOT = pages.DOCS.parent
 WORK = ROOT / "build" / "docs"
-PICTURE = re.compile(r"!\[([^\]]*)\]\(([\w./-]+)\)")
+IMAGE = re.compile(r"!\[([^\]]*)\]\(([\w./-]+)\)")
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([\w./-]+\.html)\)")
 FRAME = re.compile(r"<!-- frame: ([\w./-]+) -->")
 MARKERS = {
@@ -38,77 +38,77 @@ THUMBNAIL = 480  # longest side in the gallery, in pixels
 
 
 @dataclass(frozen=True)
-class Made:
+class PageOutput:
     """What a page's code printed, block by block, where it wrote, and a checksum of that code."""
 
     printed: list[str]
     folder: Path
-    mark: str
+    checksum: str
 
 
-_made: dict[str, Made] = {}
+_outputs: dict[str, PageOutput] = {}
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Run the code of every page, and put on the site what the page shows of its outcome."""
+    """Run the code of every page, and publish the files that the page shows."""
     for name in pages.all_pages():
         page = pages.read(name)
         if not pages.blocks(page) or "backend" in pages.front(page):
             continue
-        made = _made[name] = _make(name)
-        shown = {path for _, path in PICTURE.findall(page) + LINK.findall(page)}
+        output = _outputs[name] = _run(name)
+        shown = {path for _, path in IMAGE.findall(page) + LINK.findall(page)}
         for product in sorted(shown | set(FRAME.findall(page))):
-            if (made.folder / product).exists():
+            if (output.folder / product).exists():
                 _publish(files, config, name, product)
-            elif product in FRAME.findall(page):  # pictures and links are mkdocs's to check
-                raise PluginError(f"{name} shows {product}, which no code of it has written")
+            elif product in FRAME.findall(page):  # mkdocs checks images and links
+                raise PluginError(f"{name} shows {product}, which its code has not written")
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Fill in what was printed, and lead to the pictures in both themes."""
+    """Insert what was printed, and link the figures in both themes."""
     name = page.file.src_uri
     for marker, fill in MARKERS.items():
         markdown = re.sub(f"<!-- {marker} -->", fill, markdown)
-    if name not in _made:
+    if name not in _outputs:
         return markdown
     home = Path(name).stem
-    markdown = _with_printed(markdown, _made[name].printed)
-    markdown = PICTURE.sub(lambda found: _both(found, name, home), markdown)
+    markdown = _with_printed(markdown, _outputs[name].printed)
+    markdown = IMAGE.sub(lambda found: _both(found, name, home), markdown)
     markdown = FRAME.sub(
         r'<iframe class="frame" loading="lazy" src="\1" title="\1"></iframe>', markdown
     )
     return LINK.sub(
-        lambda found: f"[{found[1]}]({home}/{found[2]})" if _is_made(name, found[2]) else found[0],
+        lambda found: f"[{found[1]}]({home}/{found[2]})" if _exists(name, found[2]) else found[0],
         markdown,
     )
 
 
-def _make(name: str) -> Made:
-    """Run a page, or take what the last build made of the same text by the same code."""
+def _run(name: str) -> PageOutput:
+    """Run a page's code, or take the output of the last build where nothing has changed."""
     page = pages.read(name)
     start = pages.front(page).get("start")
-    mark = hashlib.sha256()
+    checksum = hashlib.sha256()
     for text in (_source(), *(block.text for block in pages.blocks(page))):
-        mark.update(text.encode())
+        checksum.update(text.encode())
     if start:
-        mark.update(_make(start).mark.encode())
+        checksum.update(_run(start).checksum.encode())
     folder = WORK / Path(name).with_suffix("")
     record = folder.with_suffix(".json")
     if record.exists():
         known = json.loads(record.read_text())
-        if known["mark"] == mark.hexdigest():
-            return Made(known["printed"], folder, known["mark"])
+        if known["checksum"] == checksum.hexdigest():
+            return PageOutput(known["printed"], folder, known["checksum"])
     shutil.rmtree(folder, ignore_errors=True)
     if start:
-        shutil.copytree(_make(start).folder, folder)
+        shutil.copytree(_run(start).folder, folder)
     else:
         pages.stock(folder, page)
     print(f"running {name}", file=sys.stderr, flush=True)
     with _in_both_themes():
         printed = pages.run(page, folder, chosen=_offline)
-    record.write_text(json.dumps({"mark": mark.hexdigest(), "printed": printed}))
-    return Made(printed, folder, mark.hexdigest())
+    record.write_text(json.dumps({"checksum": checksum.hexdigest(), "printed": printed}))
+    return PageOutput(printed, folder, checksum.hexdigest())
 
 
 def _offline(code: str) -> bool:
@@ -117,7 +117,7 @@ def _offline(code: str) -> bool:
 
 @functools.cache
 def _source() -> str:
-    """A checksum of the library and of these tools: other code, other pictures."""
+    """A checksum of the library and of these tools, which the output depends on."""
     found = hashlib.sha256()
     for path in sorted([*(ROOT / "src").rglob("*.py"), Path(pages.__file__)]):
         found.update(path.read_bytes())
@@ -126,7 +126,7 @@ def _source() -> str:
 
 @contextlib.contextmanager
 def _in_both_themes() -> Iterator[None]:
-    """Every sheet that is saved is saved again for the dark theme, in ``dark/`` beside it."""
+    """Save every figure again for the dark theme, in ``dark/`` beside it."""
     from convscope._plot import Sheet
 
     save = Sheet.save
@@ -145,8 +145,8 @@ def _in_both_themes() -> Iterator[None]:
 
 
 def _publish(files: Any, config: Any, name: str, product: str) -> None:
-    """Put a product on the site, in both themes, and small for the gallery."""
-    home, folder = Path(name).with_suffix(""), _made[name].folder
+    """Publish a file, in both themes, and a thumbnail for the gallery."""
+    home, folder = Path(name).with_suffix(""), _outputs[name].folder
     for path in (Path(product), Path(_dark(product))):
         if not (folder / path).exists():
             continue
@@ -169,32 +169,32 @@ def _dark(product: str) -> str:
 
 def _reduce(source: Path, target: Path) -> None:
     target.parent.mkdir(exist_ok=True)
-    with Image.open(source) as picture:
-        small = picture.convert("RGB")
+    with Image.open(source) as image:
+        small = image.convert("RGB")
         small.thumbnail((THUMBNAIL, 4 * THUMBNAIL), Image.Resampling.LANCZOS)
         small.save(target, "WEBP", quality=80)
 
 
-def _is_made(name: str, product: str) -> bool:
-    return (_made[name].folder / product).exists()
+def _exists(name: str, product: str) -> bool:
+    return (_outputs[name].folder / product).exists()
 
 
 def _with_printed(markdown: str, printed: list[str]) -> str:
-    """What a block printed stands below it."""
-    for block, said in reversed(list(zip(pages.blocks(markdown), printed, strict=True))):
-        if said:
-            shown = f'<div class="result" markdown>\n\n```text\n{said}\n```\n\n</div>\n'
+    """Insert what each block printed below it."""
+    for block, text in reversed(list(zip(pages.blocks(markdown), printed, strict=True))):
+        if text:
+            shown = f'<div class="result" markdown>\n\n```text\n{text}\n```\n\n</div>\n'
             markdown = markdown[: block.end] + shown + markdown[block.end :]
     return markdown
 
 
 def _both(found: re.Match[str], name: str, home: str) -> str:
-    """A picture that leads to itself at full size, for each theme where there are two."""
+    """A figure that links to its file, for each theme where there are two."""
     words, product = found[1], found[2]
-    if not _is_made(name, product):
+    if not _exists(name, product):
         return found[0]
     light, dark = f"{home}/{product}", f"{home}/{_dark(product)}"
-    if not _is_made(name, _dark(product)):
+    if not _exists(name, _dark(product)):
         return f"[![{words}]({light})]({light})"
     return (
         f"[![{words}]({light}#only-light)]({light}){{ .light }}"
@@ -203,46 +203,46 @@ def _both(found: re.Match[str], name: str, home: str) -> str:
 
 
 def _gallery() -> str:
-    """Every picture of every page, leading to the code that made it."""
-    cards = []
-    for name in sorted(_made, key=_rank):
+    """Every figure of every page, linked to the code that draws it."""
+    figures = []
+    for name in sorted(_outputs, key=_rank):
         page = pages.read(name)
-        for found in PICTURE.finditer(page):
-            if _is_made(name, found[2]):
+        for found in IMAGE.finditer(page):
+            if _exists(name, found[2]):
                 where = f"{name}#{_section(page, found.start())}"
-                cards.append(
-                    f'<figure markdown="span">{_as_dict(name, found[2], found[1], where)}\n'
+                figures.append(
+                    f'<figure markdown="span">{_thumbnail(name, found[2], found[1], where)}\n'
                     f'<figcaption markdown="span">{found[1]}</figcaption></figure>'
                 )
-    return "\n".join(cards)
+    return "\n".join(figures)
 
 
 def _rank(name: str) -> int:
-    """Tutorials first, then what it shows; the first page repeats what others have."""
+    """Tutorials first, then capabilities; the first page repeats figures of others."""
     return ["tutorials", "see", "how", "reference", "index.md"].index(name.split("/")[0])
 
 
 def _strip(chosen: str) -> str:
-    """Some pictures side by side: ``see/maps.md stage1.png, …``."""
-    cards = []
+    """Some figures side by side: ``see/maps.md stage1.png, …``."""
+    figures = []
     for name, product in (one.split() for one in chosen.split(",")):
-        words = dict(reversed(pair) for pair in PICTURE.findall(pages.read(name)))[product]
-        cards.append(_as_dict(name, product, words, name))
-    return "\n".join(cards)
+        words = dict(reversed(pair) for pair in IMAGE.findall(pages.read(name)))[product]
+        figures.append(_thumbnail(name, product, words, name))
+    return "\n".join(figures)
 
 
-def _as_dict(name: str, product: str, words: str, where: str) -> str:
-    """A small picture that leads to ``where``, in both themes."""
+def _thumbnail(name: str, product: str, words: str, where: str) -> str:
+    """A thumbnail that links to ``where``, in both themes."""
     home, path = Path(name).with_suffix(""), Path(product)
     light = f"{home}/{_small(path)}"
     dark = f"{home}/{_small(Path(_dark(product)))}"
-    if not _is_made(name, _dark(product)):
+    if not _exists(name, _dark(product)):
         return f"[![{words}]({light})]({where})"
     return f"[![{words}]({light}#only-light)![{words}]({dark}#only-dark)]({where})"
 
 
 def _bench() -> str:
-    """The comparison with other tools, where it has been measured."""
+    """The results of the benchmarks, where they have been run."""
     table = BENCH.read_text(encoding="utf-8") if BENCH.exists() else ""
     return re.sub(r"^#", "##", table, flags=re.MULTILINE)
 

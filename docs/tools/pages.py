@@ -1,9 +1,9 @@
 """The code on a page of the documentation, run as a reader would: top to bottom, in one folder.
 
-The site's pictures and printed lines come from here (``hook.py``), and so do the tests
+The site's figures and printed lines come from here (``hook.py``), and so do the tests
 (``tests/test_docs.py``), which run the same code with fewer steps. A page is Markdown. ``python``
 blocks share their names, and one with a title is the file of that name; of ``sh`` blocks the lines
-that begin with ``convscope`` are run. What must be there before, a page says in its first lines:
+that begin with ``convscope`` are run. Front matter states what a page needs:
 
     ---
     start: tutorials/shapes.md     files that another page made
@@ -28,12 +28,12 @@ import numpy as np
 
 DOCS = Path(__file__).parents[1]
 FENCE = re.compile(r"^```(python|sh)(?: title=\"(.+?)\")?\n(.*?)^```$\n?", re.DOTALL | re.MULTILINE)
-# Weights that are fetched from the network: shown, and run by the tests with random ones.
+# Pretrained weights would be downloaded: such code is shown, and tested with random weights.
 FETCHED = re.compile(r"\b(?:torchvision|timm|keras):\w+(?![\w]*,weights=none)")
-# What no build and no test can run: a server that waits, a cluster, somebody's million images.
+# What neither a build nor a test can run: a server, a cluster, a dataset of a million images.
 ELSEWHERE = re.compile(r"^convscope serve|--address|/data/")
-OTHERS = (".", "pip", "make", "ssh", "export", "ray")  # shown, and left to the reader
-PARTS = {"train": 1500, "t10k": 297}  # digits to train on, and to test
+OTHERS = (".", "pip", "make", "ssh", "export", "ray")  # shown only
+SPLITS = {"train": 1500, "t10k": 297}  # digits to train on, and to test
 
 
 @dataclass(frozen=True)
@@ -78,16 +78,16 @@ def run(
     chosen: Callable[[str], bool] = lambda code: True,
     changed: Callable[[str], str] = lambda code: code,
 ) -> list[str]:
-    """Run a page's code in ``folder``; what each block printed.
+    """Run a page's code in ``folder``; returns what each block printed.
 
-    ``chosen`` says of a Python block or a command whether it is run; ``changed`` rewrites it.
+    ``chosen`` tells whether a Python block or a command is run; ``changed`` rewrites it.
     """
     names: dict[str, object] = {"__name__": "__page__"}
     printed = []
     with _inside(folder):
         for block in blocks(page):
-            said = io.StringIO()
-            with contextlib.redirect_stdout(said):
+            output = io.StringIO()
+            with contextlib.redirect_stdout(output):
                 if block.title:
                     Path(block.title).write_text(block.text, encoding="utf-8")
                 elif block.language == "python" and chosen(block.text):
@@ -95,7 +95,7 @@ def run(
                 for command in block.commands if block.language == "sh" else []:
                     if command.startswith("convscope ") and chosen(command):
                         print(_command(changed(command)), end="")
-            printed.append(said.getvalue().strip("\n"))
+            printed.append(output.getvalue().strip("\n"))
     return printed
 
 
@@ -110,7 +110,7 @@ def _execute(code: str, names: dict[str, object]) -> None:
 
 
 def _command(command: str) -> str:
-    """What ``convscope …`` prints; raises what goes wrong."""
+    """Run ``convscope …`` and return what it prints."""
     from typer.testing import CliRunner
 
     from convscope._cli import app
@@ -133,20 +133,20 @@ def _inside(folder: Path) -> Iterator[None]:
 
 
 def stock(folder: Path, page: str, mnist: Path | None = None) -> None:
-    """Lay out what a page finds: photographs of scikit-image's, and digits where it wants some.
+    """Write the files that a page reads: photographs of scikit-image, and digits where needed.
 
     The cat is by Stéfan van der Walt, the coffee by Rachel Michetti (both CC0), the rocket by
     SpaceX (public domain). ``mnist`` is a folder of MNIST's four files, whose first digits are
-    taken; without it, scikit-learn's stand in for them, eight pixels wide, enlarged.
+    used; without it, scikit-learn's 8×8 digits are enlarged.
     """
     from PIL import Image
     from skimage import data
 
     (folder / "photos").mkdir(parents=True)
     for name in ("cat", "coffee", "rocket"):
-        picture = Image.fromarray(getattr(data, name)())
+        photograph = Image.fromarray(getattr(data, name)())
         for path in (folder / f"{name}.jpg", folder / "photos" / f"{name}.jpg"):
-            picture.save(path, quality=92)
+            photograph.save(path, quality=92)
     if "mnist" in page.lower():
         raw = folder / "mnist" / "MNIST" / "raw"  # where torchvision looks for them
         raw.mkdir(parents=True)
@@ -158,7 +158,7 @@ def _unpack(source: Path, target: Path) -> None:
         data = gzip.decompress(path.read_bytes())
         sides = struct.unpack(f">{data[3]}I", data[4 : 4 + 4 * data[3]])
         values = np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(sides)
-        _write_idx(target / path.stem, values[: PARTS[path.name.partition("-")[0]]])
+        _write_idx(target / path.stem, values[: SPLITS[path.name.partition("-")[0]]])
 
 
 def _digits(target: Path) -> None:
@@ -166,15 +166,15 @@ def _digits(target: Path) -> None:
     from PIL import Image
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    small = (found.images * (255 / 16)).astype(np.uint8)
+    digits = load_digits()
+    small = (digits.images * (255 / 16)).astype(np.uint8)
     large = np.zeros((len(small), 28, 28), np.uint8)
-    for one, out in zip(small, large, strict=True):  # MNIST too leaves a border of four pixels
+    for one, out in zip(small, large, strict=True):  # as MNIST's, with a border of 4 pixels
         enlarged = Image.fromarray(one).resize((20, 20), Image.Resampling.BICUBIC)
         out[4:24, 4:24] = np.asarray(enlarged)
-    for name, part in (("train", slice(PARTS["train"])), ("t10k", slice(-PARTS["t10k"], None))):
-        _write_idx(target / f"{name}-images-idx3-ubyte", large[part])
-        _write_idx(target / f"{name}-labels-idx1-ubyte", found.target[part].astype(np.uint8))
+    for name, split in (("train", slice(SPLITS["train"])), ("t10k", slice(-SPLITS["t10k"], None))):
+        _write_idx(target / f"{name}-images-idx3-ubyte", large[split])
+        _write_idx(target / f"{name}-labels-idx1-ubyte", digits.target[split].astype(np.uint8))
 
 
 def _write_idx(path: Path, values: np.ndarray) -> None:
