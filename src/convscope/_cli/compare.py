@@ -15,11 +15,13 @@ from convscope._cli.progress import ProgressBar
 
 def compare(
     images: Annotated[
-        str, typer.Argument(metavar="IMAGE|DATASET", help="A picture, or a dataset.")
+        str, typer.Argument(metavar="IMAGE|DATASET", help="An image file, or a dataset.")
     ],
     models: Annotated[
         list[str],
-        typer.Option("--model", "-m", metavar="MODEL", help="Two networks, -m A -m B, or more."),
+        typer.Option(
+            "--model", "-m", metavar="MODEL", help="Model to compare; give two or more: -m A -m B."
+        ),
     ],
     layers: opt.Layers = None,
     first: FirstImages = None,
@@ -34,26 +36,27 @@ def compare(
             "--output",
             "-o",
             metavar="FILE|DIR",
-            help="The overview, or a folder: maps of the pictures that changed most too.",
+            help="File for the figure, or folder for the figure and the maps of changed images.",
         ),
     ] = Path("comparison"),
     as_json: opt.Json = False,
 ) -> None:
-    """What changed between two networks: answers, layers, channels, maps.
+    """Compare two networks: predictions, layers, channels, maps.
 
-    More than two are checkpoints: a strip of their maps of one picture, and an animation.
+    Three or more are checkpoints of one network: a figure of their maps on one image, and an
+    animation.
     """
     from convscope._comparison import compare as run
     from convscope._errors import UsageError
 
     if len(models) < 2:
-        raise UsageError("One network was named; two are compared: -m A -m B")
+        raise UsageError("Only one model was given. Give two: -m A -m B")
     a, b, *more = [opt.load_model(m, None, preprocess, classes, input_shape) for m in models]
     if more:
-        _strip([a, b, *more], images, layers, opt.parse_size(size), output, theme)
+        _compare_checkpoints([a, b, *more], images, layers, opt.parse_size(size), output, theme)
         return
     with ProgressBar(quiet=as_json) as bar:
-        found = run(
+        result = run(
             a,
             b,
             images,
@@ -62,22 +65,22 @@ def compare(
             size=opt.parse_size(size),
             progress=bar.update,
         )
-    written = found.save(output, theme=theme)  # type: ignore[arg-type]
+    written = result.save(output, theme=theme)  # type: ignore[arg-type]
     if as_json:
-        print(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
+        print(json.dumps(result.to_dict(), indent=1, ensure_ascii=False))
         return
-    for sentence in found.sentences():
+    for sentence in result.sentences():
         typer.echo(sentence)
     for path in written:
         typer.echo(path)
 
 
-def _strip(
-    states: list[Any], image: str, layers: list[str] | None, size: Any, output: Path, theme: Any
+def _compare_checkpoints(
+    models: list[Any], image: str, layers: list[str] | None, size: Any, output: Path, theme: Any
 ) -> None:
     from convscope._comparison import checkpoints
 
-    found = checkpoints(states, image, layers, size=size)
-    typer.echo(found.sentence())
+    result = checkpoints(models, image, layers, size=size)
+    typer.echo(result.sentence())
     for suffix in (".png", ".webp"):
-        typer.echo(found.save(output.with_suffix(suffix), theme=theme))
+        typer.echo(result.save(output.with_suffix(suffix), theme=theme))

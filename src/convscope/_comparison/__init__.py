@@ -1,7 +1,6 @@
-"""Comparison: what changed between two networks."""
+"""Comparison: what changed between two networks, or over the checkpoints of one."""
 
-from convscope._comparison.result import Comparison
-from convscope._comparison.run import compare
-from convscope._comparison.sequence import Checkpoints, checkpoints
+from convscope._comparison.checkpoint_sequence import CheckpointSequence, checkpoints
+from convscope._comparison.comparison import Comparison, compare
 
-__all__ = ["Checkpoints", "Comparison", "checkpoints", "compare"]
+__all__ = ["CheckpointSequence", "Comparison", "checkpoints", "compare"]
