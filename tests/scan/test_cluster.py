@@ -69,7 +69,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing(
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
 
-        cs.scan(model, data, tmp_path / "ray", engine="ray", on_progress=kill_one, **options)
+        cs.scan(model, data, tmp_path / "ray", engine="ray", progress=kill_one, **options)
         assert killed
         assert summary(tmp_path / "ray") == summary(tmp_path / "local")
     finally:

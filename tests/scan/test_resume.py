@@ -29,11 +29,11 @@ def test_interrupted_and_continued_gives_the_same_bytes(
 
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
-            run(model, photos, tmp_path / "again", pooled=True, on_progress=interrupt)
+            run(model, photos, tmp_path / "again", pooled=True, progress=interrupt)
         with pytest.raises(AtlasError, match=r"unfinished: 0 of 5 shards|Run the same command"):
             cs.open_atlas(tmp_path / "again")
     reports: list[Any] = []
-    run(model, photos, tmp_path / "again", pooled=True, on_progress=reports.append)
+    run(model, photos, tmp_path / "again", pooled=True, progress=reports.append)
     assert reports[0].done > 0
     assert summary(tmp_path / "again") == summary(tmp_path / "whole")
     for name in ("pooled/2.npy", "network.safetensors", "listing.safetensors"):
@@ -47,7 +47,7 @@ def test_a_complete_scan_is_opened_not_repeated(
 ) -> None:
     run(model, photos, tmp_path / "atlas")
     reports: list[Any] = []
-    run(model, photos, tmp_path / "atlas", on_progress=reports.append)
+    run(model, photos, tmp_path / "atlas", progress=reports.append)
     assert reports == []
 
 
@@ -64,7 +64,7 @@ def test_thumbnails_are_made_where_only_they_are_missing(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(model, photos, tmp_path / "atlas", on_progress=interrupt)
+        run(model, photos, tmp_path / "atlas", progress=interrupt)
     atlas = run(model, photos, tmp_path / "atlas")
     assert atlas["0:0"].top()[0].crop() is not None
     assert summary(tmp_path / "atlas") == before

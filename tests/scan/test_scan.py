@@ -80,7 +80,7 @@ def test_data_that_vanish_stop_a_scan_and_do_not_empty_it(
             photos.rename(away)
 
     with pytest.raises(DatasetError, match=r"is gone\. Bring it back, then run the same command"):
-        run(model, listed, tmp_path / "atlas", on_progress=unplug, workers=1)
+        run(model, listed, tmp_path / "atlas", progress=unplug, workers=1)
     away.rename(photos)
     assert run(model, photos, tmp_path / "atlas").skipped == []
     assert summary(tmp_path / "atlas") == summary(tmp_path / "whole")
@@ -112,7 +112,7 @@ def test_what_an_atlas_says(model: cs.Model, photos: Path, tmp_path: Path) -> No
     assert "ant/" in repr(atlas["0:0"].top()) or "bee/" in repr(atlas["0:0"].top())
 
 
-def test_crops_are_what_the_position_batches_at(
+def test_crops_are_the_receptive_fields_of_the_positions(
     model: cs.Model, photos: Path, tmp_path: Path
 ) -> None:
     """The crop of a first convolution's peak, put through its kernel, gives the peak."""

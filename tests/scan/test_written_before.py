@@ -72,7 +72,7 @@ def test_an_unfinished_scan_is_resumed(workplace: Path) -> None:
         DATASET,
         out="unfinished",
         layers="conv1",
-        on_progress=lambda progress: new.append(progress.new),
+        progress=lambda progress: new.append(progress.new),
         **SETTINGS,
     )
     assert not any(new)

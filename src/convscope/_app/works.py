@@ -227,7 +227,7 @@ class Survey(Work):
             if teller.preview_due() and now.stage == "scanning" and now.done:
                 teller.preview(_png(_seen_last(data, now.done)))
 
-        found = scan(model, data, folder, on_progress=on_progress)
+        found = scan(model, data, folder, progress=on_progress)
         session.adopt(found)
         skipped = f", {len(found.skipped)} could not be read" if found.skipped else ""
         return {"sentence": f"{found.images:,} pictures were scanned{skipped}"}

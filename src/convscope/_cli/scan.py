@@ -105,7 +105,7 @@ def scan(
                 workers=workers,
                 engine=engine,
                 address=address,
-                on_progress=_scan_progress(bar),
+                progress=_scan_progress(bar),
                 on_note=opt.note,
             )
     except KeyboardInterrupt:

@@ -70,7 +70,7 @@ def scan(
     workers: int | None = None,
     engine: str | Engine = "local",
     address: str | None = None,
-    on_progress: Callable[[ScanProgress], None] | None = None,
+    progress: Callable[[ScanProgress], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Atlas:
     """Find what every channel responds to in a dataset, in one pass, and write it as an atlas.
@@ -95,7 +95,7 @@ def scan(
         workers: The number of decoding threads; by default the available cores, at most 8.
         engine: ``"local"``, or ``"ray"`` for a Ray cluster.
         address: The address of the Ray cluster; by default one is started on this machine.
-        on_progress: Called after each batch.
+        progress: Called after each batch.
         on_note: Called with each message for the user.
 
     Returns:
@@ -115,7 +115,7 @@ def scan(
     if folder.exists() and not folder.is_dir():
         raise AtlasError(f"{str(folder)!r} is a file. Give a folder for the atlas: -o")
     with writer_lock(folder):
-        run = _ScanRun(loaded, data, plan, folder, on_progress, on_note)
+        run = _ScanRun(loaded, data, plan, folder, progress, on_note)
         run.begin(fixed_batch=batch is not None, fixed_shard=shard is not None)
         run.finish(make_engine(engine, address, workers))
     return Atlas(folder)
@@ -130,11 +130,11 @@ class _ScanRun:
         dataset: Dataset,
         plan: ScanPlan,
         folder: Path,
-        on_progress: Callable[[ScanProgress], None] | None,
+        progress: Callable[[ScanProgress], None] | None,
         on_note: Callable[[str], None] | None,
     ) -> None:
         self.model, self.dataset, self.plan, self.folder = model, dataset, plan, folder
-        self._on_progress = on_progress or (lambda progress: None)
+        self._progress = progress or (lambda report: None)
         self._on_note = on_note or (lambda text: None)
         self._done = self._skipped = self._new = 0
         self.manifest: dict[str, Any] = {}
@@ -193,7 +193,7 @@ class _ScanRun:
             self.dataset,
             self.plan,
             self.folder,
-            lambda done, total: self._on_progress(ScanProgress("thumbnails", done, total)),
+            lambda done, total: self._progress(ScanProgress("thumbnails", done, total)),
         )
 
     def _scan_missing(self, engine: Engine) -> bool:
@@ -246,7 +246,7 @@ class _ScanRun:
         self._report("scanning")
 
     def _report(self, stage: str) -> None:
-        self._on_progress(
+        self._progress(
             ScanProgress(stage, self._done, self.plan.images, self._skipped, self._new)
         )
 
