@@ -246,9 +246,7 @@ class _ScanRun:
         self._report("scanning")
 
     def _report(self, stage: str) -> None:
-        self._progress(
-            ScanProgress(stage, self._done, self.plan.images, self._skipped, self._new)
-        )
+        self._progress(ScanProgress(stage, self._done, self.plan.images, self._skipped, self._new))
 
     def _merge(self) -> None:
         """Merge the shards, and complete the manifest."""
