@@ -1,4 +1,4 @@
-"""From a fresh interpreter to the first picture, and how long the commands take.
+"""Time from a fresh interpreter to the first figure, and of the commands.
 
 python benchmarks/cold.py
 """
@@ -27,10 +27,10 @@ LAYER = "features.3"
 OURS = f"""
 import convscope as cs
 model = cs.load("torchvision:squeezenet1_1,weights=none")
-maps = cs.feature_maps(model, "picture.png", layers=["{LAYER}"])
+maps = cs.feature_maps(model, "image.png", layers=["{LAYER}"])
 maps["{LAYER}"].grid(first=9, columns=3).save("out.png")
 """
-# What a tutorial writes, with the one line that each tool changes.
+# The code of a usual tutorial, with the line that differs between tools.
 THEIRS = """
 import torch
 from PIL import Image
@@ -39,7 +39,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 network = squeezenet1_1(weights=None).eval()
-seen = SqueezeNet1_1_Weights.DEFAULT.transforms()(Image.open("picture.png"))[None]
+batch = SqueezeNet1_1_Weights.DEFAULT.transforms()(Image.open("image.png"))[None]
 with torch.no_grad():
     {capture}
 figure, axes = plt.subplots(3, 3)
@@ -49,21 +49,21 @@ for axis, one in zip(axes.flat, maps[0]):
 figure.savefig("out.png")
 """
 CAPTURES = {
-    "a hook by hand": f"""kept = []
-    network.get_submodule("{LAYER}").register_forward_hook(lambda m, i, o: kept.append(o.clone()))
-    network(seen)
-    maps = kept[0]""",
+    "a hook by hand": f"""outputs = []
+    network.get_submodule("{LAYER}").register_forward_hook(lambda *a: outputs.append(a[2].clone()))
+    network(batch)
+    maps = outputs[0]""",
     "torchvision's extractor": f"""from torchvision.models.feature_extraction import \\
         create_feature_extractor
-    maps = create_feature_extractor(network, ["{LAYER}"])(seen)["{LAYER}"]""",
+    maps = create_feature_extractor(network, ["{LAYER}"])(batch)["{LAYER}"]""",
     "captum LayerActivation": f"""from captum.attr import LayerActivation
-    maps = LayerActivation(network, network.get_submodule("{LAYER}")).attribute(seen)""",
+    maps = LayerActivation(network, network.get_submodule("{LAYER}")).attribute(batch)""",
     "TorchLens extract": f"""import torchlens
-    maps = torchlens.extract(network, seen, ["{LAYER}"])["{LAYER}"]""",
+    maps = torchlens.extract(network, batch, ["{LAYER}"])["{LAYER}"]""",
 }
 
 
-def took(command: list[str], folder: Path) -> float:
+def cpu_seconds(command: list[str], folder: Path) -> float:
     """CPU seconds of a process and its children, user and system."""
     before = os.times()
     one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -78,16 +78,16 @@ def took(command: list[str], folder: Path) -> float:
 
 def program(code: str, folder: Path) -> float:
     reached = f"import sys; sys.path.append({str(FOLDER / 'TorchLens')!r})\n"
-    return took([sys.executable, "-W", "ignore", "-c", reached + code], folder)
+    return cpu_seconds([sys.executable, "-W", "ignore", "-c", reached + code], folder)
 
 
 def pairs(_peer: str, setting: Setting) -> list[Pair]:
-    """Each a process of its own, in turn; no program is timed before its files were read once."""
+    """Time each program in a new process, in turns, after a first run that fills file caches."""
     rounds = min(setting.rounds, 3)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
-        Image.fromarray(noise).save(folder / "picture.png")
+        Image.fromarray(noise).save(folder / "image.png")
         codes = {"ours": OURS} | {n: THEIRS.format(capture=c) for n, c in CAPTURES.items()}
         seconds, errors = timed(codes, folder, rounds)
     return [
@@ -117,15 +117,15 @@ def timed(
 def budgets(setting: Setting) -> Iterator[Budget]:
     command = [sys.executable, "-c", "from convscope._cli import main; main()"]
     with tempfile.TemporaryDirectory() as name:
-        helped = wall(partial(took, [*command, "--help"], Path(name)), setting.rounds)
+        helped = wall(partial(cpu_seconds, [*command, "--help"], Path(name)), setting.rounds)
         yield Budget("`convscope --help`", helped, 0.2, "s")
-        whole, first = demonstrated([*command, "demo"], Path(name))
+        whole, first = time_demo([*command, "demo"], Path(name))
         yield Budget("`convscope demo`, everything in it", whole, 180, "s")
-        yield Budget("… first picture after", first, 15, "s")
+        yield Budget("… first figure after", first, 15, "s")
 
 
 def wall(run: Callable[[], object], rounds: int) -> float:
-    """Seconds on the clock, the median of some."""
+    """Median elapsed seconds."""
     taken = []
     for _ in range(rounds + 1):
         start = time.perf_counter()
@@ -134,8 +134,8 @@ def wall(run: Callable[[], object], rounds: int) -> float:
     return median(taken[1:])
 
 
-def demonstrated(command: list[str], folder: Path) -> tuple[float, float]:
-    """Seconds until the demo ended, and until its first picture lay there."""
+def time_demo(command: list[str], folder: Path) -> tuple[float, float]:
+    """Seconds until the demo has ended, and until its first figure is written."""
     start, first = time.perf_counter(), None
     quiet = subprocess.DEVNULL
     all_cores = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}

@@ -1,9 +1,9 @@
-"""The same work by convscope and by the tools that people use today: `make bench` runs this.
+"""convscope beside other tools, task by task; `make bench` runs this.
 
     python benchmarks/side_by_side.py [--gpu] [--only capture,cold] [--rounds 5]
 
-Every pair of tools has a process of its own, one thread, and takes turns in it. Writes
-``benchmarks/results/side-by-side.md`` and ``.json``; what is not measured again is kept.
+Each pair of tools runs in turns in a process of its own, on one thread. Writes
+``benchmarks/results/side-by-side.md`` and ``.json``; results that are not measured again stay.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LONGEST = 420  # seconds of one process
 
 @dataclass(frozen=True)
 class Job:
-    """A process: ``what`` of a module is asked (``pairs``, ``budgets``, …) about a peer."""
+    """A process that runs a function of a module (``pairs``, ``budgets``, …), for a peer."""
 
     module: str
     what: str
@@ -46,7 +46,7 @@ class Job:
 
 
 def jobs(only: set[str], gpu: bool) -> Iterator[Job]:
-    """Everything that is to be measured."""
+    """All jobs to run."""
     for module in PAIRED:
         if not only or module in only:
             for peer in importlib.import_module(module).PEERS:
@@ -63,55 +63,64 @@ def jobs(only: set[str], gpu: bool) -> Iterator[Job]:
         yield Job("size", "sizes")
 
 
-def work(job: Job, rounds: int) -> list[dict[str, Any]]:
-    """In the process: what the job finds."""
+def execute(job: Job, rounds: int) -> list[dict[str, Any]]:
+    """Run a job in this process; returns its rows."""
     import torch
     from timing import Setting
 
     torch.set_num_threads(1)
-    ask = getattr(importlib.import_module(job.module), job.what)
+    function = getattr(importlib.import_module(job.module), job.what)
     setting = Setting(rounds, job.device)
     arguments = {"pairs": (job.peer, setting), "budgets": (setting,), "answers": (job.peer,)}
-    found = ask(*arguments.get(job.what, ()))
-    return [row if isinstance(row, dict) else _plain(row) for row in found]
+    rows = function(*arguments.get(job.what, ()))
+    return [row if isinstance(row, dict) else _as_dict(row) for row in rows]
 
 
-def _plain(row: Any) -> dict[str, Any]:
+def _as_dict(row: Any) -> dict[str, Any]:
     return dataclasses.asdict(row) | ({"met": row.met} if hasattr(row, "met") else {})
 
 
-def ask(job: Job, rounds: int) -> dict[str, Any]:
-    """The rows of a job, or the error that ended its process."""
+def run_job(job: Job, rounds: int) -> dict[str, Any]:
+    """Run a job in a new process; returns its rows, or the error that ended it."""
     given = json.dumps(dataclasses.asdict(job))
-    command = [sys.executable, "-W", "ignore", __file__, "--work", given, "--rounds", str(rounds)]
-    threads = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-    if job.device == "cpu":  # some tools take a GPU wherever there is one
-        threads["CUDA_VISIBLE_DEVICES"] = ""
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        __file__,
+        "--work",
+        arguments,
+        "--rounds",
+        str(rounds),
+    ]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    if job.device == "cpu":  # some tools use a GPU whenever there is one
+        env["CUDA_VISIBLE_DEVICES"] = ""
     start, load = time.monotonic(), round(os.getloadavg()[0], 1)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=threads, timeout=LONGEST)
+        done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=LONGEST)
     except subprocess.TimeoutExpired:
         return {"error": f"longer than {LONGEST} s", "rows": [], "seconds": LONGEST, "load": load}
-    told = {"seconds": round(time.monotonic() - start, 1), "load": load}
+    timing = {"seconds": round(time.monotonic() - start, 1), "load": load}
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        return {"error": lines[-1][:300], "rows": []} | told
-    return {"rows": json.loads(done.stdout.splitlines()[-1])} | told
+        return {"error": lines[-1][:300], "rows": []} | timing
+    return {"rows": json.loads(done.stdout.splitlines()[-1])} | timing
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--gpu", action="store_true", help="also on a GPU")
-    parser.add_argument("--only", default="", help="modules, by commas")
+    parser.add_argument("--gpu", action="store_true", help="also measure on a GPU")
+    parser.add_argument("--only", default="", help="modules to run, separated by commas")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--work", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        print(json.dumps(work(Job(**json.loads(options.work)), options.rounds)))
+        print(json.dumps(execute(Job(**json.loads(options.work)), options.rounds)))
         return
     gpu = options.gpu and has_gpu()
     if options.gpu and not gpu:
-        print("no GPU that torch can use: the rows of --gpu are left out")
+        print("torch finds no GPU: --gpu is ignored")
     measure(list(jobs(set(filter(None, options.only.split(","))), gpu)), options)
 
 
@@ -121,17 +130,20 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def measure(waiting: list[Job], options: argparse.Namespace) -> None:
-    """One after the other; the table is written after each, so Ctrl-C loses only the last."""
+def measure(queue: list[Job], options: argparse.Namespace) -> None:
+    """Run all jobs; the table is written after each, so Ctrl-C loses only the current one."""
     file = RESULT.with_suffix(".json")
-    found = json.loads(file.read_text())["jobs"] if file.exists() else {}
+    results = json.loads(file.read_text())["jobs"] if file.exists() else {}
     if not options.only:
-        found = {}
-    for k, job in enumerate(waiting):
-        found[job.key] = dataclasses.asdict(job) | ask(job, options.rounds)
-        how = found[job.key].get("error") or f"{len(found[job.key]['rows'])} rows"
-        print(f"{k + 1}/{len(waiting)} {job.key}: {how}, {found[job.key]['seconds']} s", flush=True)
-        written.write(found, RESULT)
+        results = {}
+    for k, job in enumerate(queue):
+        result = results[job.key] = dataclasses.asdict(job) | run_job(job, options.rounds)
+        outcome = result.get("error") or f"{len(result['rows'])} rows"
+        print(
+            f"{k + 1}/{len(queue)} {job.key}: {outcome}, {result['seconds']} s",
+            flush=True,
+        )
+        written.write(results, RESULT)
     print(f"wrote {RESULT.relative_to(HERE.parent)}.md and .json")
 
 

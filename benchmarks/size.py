@@ -1,4 +1,4 @@
-"""What installing a tool adds to an environment that has torch and torchvision.
+"""Size of what a tool adds to an environment that has torch and torchvision.
 
 python benchmarks/size.py
 """
@@ -19,7 +19,7 @@ OURS = "convscope"
 
 
 def known(folders: Iterable[str]) -> dict[str, Distribution]:
-    """What is installed in some folders, by name; the first wins."""
+    """Installed distributions by name; the first folder that has one wins."""
     found: dict[str, Distribution] = {}
     for one in distributions(path=list(folders)):
         found.setdefault(plain(one.name), one)
@@ -27,7 +27,7 @@ def known(folders: Iterable[str]) -> dict[str, Distribution]:
 
 
 def needed(names: Iterable[str], here: dict[str, Distribution]) -> set[str]:
-    """Packages and all that they require, extras apart; what is not installed is left out."""
+    """Packages with their requirements, without extras; packages not installed are left out."""
     waiting, found = [plain(name) for name in names], set()
     while waiting:
         name = waiting.pop()
@@ -42,27 +42,27 @@ def needed(names: Iterable[str], here: dict[str, Distribution]) -> set[str]:
 
 
 def bytes_of(one: Distribution) -> int:
-    """On disk; of an editable installation of ours its package."""
+    """Size on disk; of an editable installation of convscope, its package."""
     files = [Path(str(one.locate_file(file))) for file in one.files or ()]
     if plain(one.name) == OURS:
         import convscope
 
         files += Path(convscope.__file__).parent.rglob("*")
-    kept = {file for file in files if file.suffix != ".pyc" and file.is_file()}
-    return sum(file.stat().st_size for file in kept)
+    unique = {file for file in files if file.suffix != ".pyc" and file.is_file()}
+    return sum(file.stat().st_size for file in unique)
 
 
 def added(names: Iterable[str], folders: Iterable[str]) -> dict[str, int]:
-    """The packages and their bytes, largest first."""
+    """The added packages with their sizes in bytes, largest first."""
     here = known(folders)
     new = {one: bytes_of(here[one]) for one in needed(names, here) - needed(GIVEN, here)}
     return dict(sorted(new.items(), key=lambda item: -item[1]))
 
 
 def sizes() -> Iterator[dict[str, Any]]:
-    """Every tool that is here."""
-    asked = {OURS: [OURS]} | {one.name: [w.partition("==")[0] for w in one.wanted] for one in PEERS}
-    for name, wanted in asked.items():
+    """A row for every installed tool."""
+    tools = {OURS: [OURS]} | {one.name: [w.partition("==")[0] for w in one.wanted] for one in PEERS}
+    for name, wanted in tools.items():
         if name in GIVEN:
             continue
         found = added(wanted, [*sys.path, str(FOLDER / name)])

@@ -1,5 +1,7 @@
-"""Ratios on a shared machine: CPU time, the contestants in turn, medians. On a GPU the clock on the
-wall, the device waited for."""
+"""Median CPU times of functions that run in turns, so that ratios hold on a shared machine.
+
+On a GPU, elapsed times with synchronization.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ Run = Callable[[], object]
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how often; ``rounds`` after one warm-up."""
+    """The device, and the number of rounds after one warm-up."""
 
     rounds: int = 7
     device: str = "cpu"
@@ -21,10 +23,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Pair:
-    """The same work by convscope and by a peer, in turn in one process: seconds.
+    """Seconds of the same task by convscope and by a peer, in turns in one process.
 
-    ``bare``: the network alone, where there is one. ``remark``: what the peer does not do, or why
-    it wins. ``error``: one line, where it raised.
+    ``bare``: the network alone. ``remark``: what the peer leaves out. ``error``: its exception.
     """
 
     work: str
@@ -38,7 +39,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Budget:
-    """A row of the design's budgets: at most ``allowed`` (at least, where ``least``)."""
+    """A performance budget: at most ``allowed`` (with ``least``, at least)."""
 
     work: str
     measured: float | None
@@ -57,7 +58,7 @@ class Budget:
 def compare(
     contestants: Mapping[str, Run], rounds: int = 9, device: str = "cpu"
 ) -> dict[str, float]:
-    """Median seconds of each, run in turn for ``rounds`` after one warm-up each."""
+    """Median seconds of each, run in turns for ``rounds`` after one warm-up each."""
     now = clock(device)
     for run in contestants.values():
         run()
@@ -71,17 +72,17 @@ def compare(
 
 
 def clock(device: str) -> Callable[[], float]:
-    """CPU time of this process; on a GPU the wall's, once all that was begun there is done."""
+    """CPU time of this process; on a GPU, elapsed time after synchronization."""
     if device == "cpu":
         return time.process_time
 
-    def waited() -> float:
+    def synchronized() -> float:
         import torch
 
         torch.cuda.synchronize()
         return time.perf_counter()
 
-    return waited
+    return synchronized
 
 
 def beside(
@@ -92,15 +93,15 @@ def beside(
     theirs: Callable[[], Run],
     remark: str = "",
 ) -> Pair:
-    """``ours`` (and perhaps ``bare``) in turn with what ``theirs`` prepares.
+    """Time ``ours`` (and ``bare``, if given) in turns with what ``theirs`` prepares.
 
-    A peer that raises is noted, and ours goes on alone.
+    If a peer raises, the error is recorded and ``ours`` is timed alone.
     """
     runs, error = dict(ours), ""
     try:
         runs["theirs"] = theirs()
         runs["theirs"]()
-    except Exception as raised:  # whatever a peer does not bear
+    except Exception as raised:  # of any kind that a peer raises
         runs.pop("theirs", None)
         error = one_line(raised)
     found = compare(runs, setting.rounds, setting.device)

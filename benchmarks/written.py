@@ -1,4 +1,4 @@
-"""What was measured side by side, as one table."""
+"""The results of the benchmarks as tables."""
 
 from __future__ import annotations
 
@@ -14,41 +14,42 @@ from typing import Any
 import peers
 
 Row = Mapping[str, Any]
-EQUAL = 0.05  # two runs of the same differ by about so much
+EQUAL = 0.05  # relative difference between two runs of the same code
 PACKAGES = ("convscope", "torch", "torchvision", "captum", "numpy", "pillow", "matplotlib")
 _COLD = (
-    "nearly all of it is importing torch and torchvision; ours also runs the network once more to "
-    "list its layers and where they look (0.1 s)"
+    "nearly all of it is importing torch and torchvision; convscope also runs the network once to "
+    "list its layers and receptive fields (0.1 s)"
 )
-# Why a peer is the quicker one, where it is.
+# Why a peer is faster, where it is.
 WHY = {
-    "semanticlens ActMaxCache": "it keeps one list, by peak, in bfloat16; ours keeps four exact "
-    "ones with positions, histograms, moments, a sample and class means",
-    "all kept, then argsort": "it keeps one list, by peak, and all activations in memory",
-    "TorchLens record": "the same work; differences are of recording, some ms a pass",
+    "semanticlens ActMaxCache": "it stores one ranking, by peak, in bfloat16; convscope stores "
+    "four exact ones with positions, histograms, moments, a sample and class means",
+    "all kept, then argsort": "it stores one ranking, by peak, and holds all activations in memory",
+    "TorchLens record": "the same work; recording differs by a few ms per pass",
     "a hook by hand": _COLD,
     "torchvision's extractor": _COLD,
     "captum LayerActivation": _COLD,
 }
 HEAD = """# Side by side
 
-The same work by convscope and by other tools, in turn, in one process a pair, on one thread:
-medians of CPU seconds (of a GPU, seconds on the clock). “× 2.0” is how many times as long the
-other tool takes; within 5 % they count as equal, for two runs of the same differ by as much.
-Networks have random weights unless said otherwise.
+The same task by convscope and by another tool, in turns, in one process for each pair, on one
+thread: medians of CPU seconds (on a GPU, of elapsed seconds). “× 2.0” means that the other tool
+takes twice as long; differences within 5 % count as equal, because two runs of the same code
+differ by as much. Networks have random weights unless stated otherwise.
 """
 
 
 def write(jobs: Mapping[str, Row], path: Path) -> None:
-    """``path`` with .md and .json."""
-    about = circumstances()
+    """Write ``path`` with the endings .md and .json."""
+    about = run_info()
     path.parent.mkdir(exist_ok=True)
     whole = {"about": about, "installed": peers.recorded(), "jobs": jobs}
     path.with_suffix(".json").write_text(json.dumps(whole, indent=1, default=str) + "\n")
     path.with_suffix(".md").write_text("\n".join(lines(jobs, about)) + "\n")
 
 
-def circumstances() -> dict[str, Any]:
+def run_info() -> dict[str, Any]:
+    """Date, machine and versions."""
     names = [*PACKAGES, *(one.wanted[0].partition("==")[0] for one in peers.PEERS)]
     pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
@@ -90,7 +91,7 @@ def lines(jobs: Mapping[str, Row], about: Row) -> Iterator[str]:
     for device, title in (("cpu", "## Speed"), ("cuda", "## Speed on a GPU")):
         yield from speed([job for job in jobs.values() if job["device"] == device], title)
     if not any(job["device"] == "cuda" for job in jobs.values()):
-        yield "\nOn a GPU: nothing measured (`make bench OPTIONS=--gpu`; it has not been run yet)."
+        yield "\nOn a GPU: nothing measured (`make bench OPTIONS=--gpu` has not been run)."
     yield from answers(rows(jobs, "answers"))
     yield from sizes(rows(jobs, "sizes"))
     yield from budgets(rows(jobs, "budgets"))
@@ -98,12 +99,12 @@ def lines(jobs: Mapping[str, Row], about: Row) -> Iterator[str]:
 
 
 def busy(jobs: Mapping[str, Row]) -> Iterator[str]:
-    """That others were at work, where they were: it is not to be held against anybody."""
+    """A note where other processes kept the machine busy."""
     loads = sorted(job.get("load", 0) for job in jobs.values())
     if loads and loads[-1] > (os.cpu_count() or 1):
         yield (
-            f"\nOthers were at work on this machine (load {loads[0]:.0f} to {loads[-1]:.0f}): times"
-            " on the clock are too long, and ratios of work that memory limits too high."
+            f"\nOther processes used this machine (load {loads[0]:.0f} to {loads[-1]:.0f}): elapsed "
+            "times are too long, and ratios of memory-bound work too high."
         )
 
 
@@ -120,19 +121,19 @@ def speed(jobs: Iterable[Row], title: str) -> Iterator[str]:
     found = [row for job in jobs if job["what"] == "pairs" for row in job["rows"]]
     if not found:
         return
-    yield from (f"\n{title}\n", "| work | tool | tool | convscope | convscope is | |")
+    yield from (f"\n{title}\n", "| task | tool | tool | convscope | convscope is | |")
     yield "|---|---|---:|---:|---|---|"
     for row in sorted(found, key=_order(found)):
-        yield f"| {row['work']} | {row['peer']} | {' | '.join(_compared(row))} |"
+        yield f"| {row['work']} | {row['peer']} | {' | '.join(_cells(row))} |"
 
 
 def _order(found: list[Row]) -> Any:
-    """Pairs of one work together, the works as they come."""
+    """Sort pairs by task, in the order of first appearance."""
     works = list(dict.fromkeys(row["work"] for row in found))
     return lambda row: works.index(row["work"])
 
 
-def _compared(row: Row) -> tuple[str, str, str, str]:
+def _cells(row: Row) -> tuple[str, str, str, str]:
     if row["theirs"] is None:
         ours = f"{time_of(row['ours'])}" if row["ours"] else "–"
         return "–", ours, "not compared", row["error"].replace("|", "/")
@@ -144,15 +145,15 @@ def time_of(seconds: float) -> str:
 
 
 def verdict(row: Row) -> str:
-    """Who is quicker, and by how much."""
+    """Whether convscope is faster, and by how much."""
     ratio = row["theirs"] / row["ours"]
     if abs(ratio - 1) <= EQUAL:
         return f"equal (× {ratio:.2f})"
-    return f"**quicker, × {ratio:.1f}**" if ratio > 1 else f"**slower**, × {ratio:.2f}"
+    return f"**faster, × {ratio:.1f}**" if ratio > 1 else f"**slower**, × {ratio:.2f}"
 
 
 def remark(row: Row) -> str:
-    """What the tool leaves out, and why it wins where it does."""
+    """What the tool leaves out, and why it is faster where it is."""
     lost = row["theirs"] < (1 - EQUAL) * row["ours"]
     return ". ".join(filter(None, (row["remark"], WHY.get(row["peer"], "") if lost else "")))
 
@@ -160,14 +161,14 @@ def remark(row: Row) -> str:
 def answers(found: list[Row]) -> Iterator[str]:
     if not found:
         return
-    yield from ("\n## Is the answer right?\n", "| question | tool | right | what came |")
+    yield from ("\n## Correctness\n", "| task | tool | correct | result |")
     yield "|---|---|---|---|"
-    for row in sorted(found, key=_asked(found)):
+    for row in sorted(found, key=_by_question(found)):
         right = "yes" if row["right"] else "**no**"
         yield f"| {row['question']} | {row['tool']} | {right} | {row['said'].replace('|', '/')} |"
 
 
-def _asked(found: list[Row]) -> Any:
+def _by_question(found: list[Row]) -> Any:
     questions = list(dict.fromkeys(row["question"] for row in found))
     return lambda row: questions.index(row["question"])
 
@@ -175,8 +176,8 @@ def _asked(found: list[Row]) -> Any:
 def sizes(found: list[Row]) -> Iterator[str]:
     if not found:
         return
-    yield from ("\n## What an installation adds to torch and torchvision\n",)
-    yield from ("| tool | packages | MB on disk | the largest |", "|---|---:|---:|---|")
+    yield from ("\n## Size of an installation, beyond torch and torchvision\n",)
+    yield from ("| tool | packages | MB on disk | largest packages |", "|---|---:|---:|---|")
     for row in sorted(found, key=lambda one: one["MB"]):
         largest = ", ".join(f"{name} {size}" for name, size in row["largest"].items())
         yield f"| {row['tool']} | {row['packages']} | {row['MB']:.0f} | {largest} |"
@@ -185,7 +186,7 @@ def sizes(found: list[Row]) -> Iterator[str]:
 def budgets(found: list[Row]) -> Iterator[str]:
     if not found:
         return
-    yield from ("\n## The budgets of the design\n", "| work | measured | budget | met | |")
+    yield from ("\n## Performance budgets\n", "| task | measured | budget | met | |")
     yield "|---|---:|---:|---|---|"
     for row in found:
         met = {True: "yes", False: "**no**", None: "–"}[row["met"]]
@@ -209,14 +210,14 @@ def amount(value: float | None, unit: str) -> str:
 
 
 MISSED = {
-    "up to the": "early layers take more time than their share of the multiplications says (large "
-    "maps: memory, not arithmetic); torchvision's extractor, which ends there too, takes the same",
-    "scan, lists": "a scan reduces every map to all of its figures (two sums, two extremes, a "
-    "count): memory, not arithmetic (about 14 % on ResNet-50); the lists add some 8 % after "
-    "512 images, and less the more were seen",
-    "scan, every": "the same reductions, and the lists, which change less the more were seen",
-    "a step of ascent": "the picture itself (a Fourier transform, a turn, a blur, Adam, each there "
-    "and back) costs 5 to 6 ms at 224² whatever the network, and this network only 25",
+    "up to the": "early layers take longer than their share of the FLOPs (large maps are "
+    "memory-bound); torchvision's extractor, which stops there too, takes the same time",
+    "scan, lists": "a scan reduces every map to its statistics (two sums, two extremes, a "
+    "count), which is memory-bound (about 14 % on ResNet-50); the rankings add about 8 % after "
+    "512 images, and less with more images",
+    "scan, every": "the same reductions, and the rankings, which change less with more images",
+    "a step of ascent": "the image itself (Fourier transform, rotation, blur, Adam, each forward "
+    "and backward) costs 5 to 6 ms at 224² for any network, and this network only 25 ms",
 }
 
 
@@ -224,27 +225,27 @@ ON_THE_CLOCK = ("s", "ms")
 
 
 def missed(row: Row) -> str:
-    """By how much a budget is missed, and why."""
+    """By how much a budget is exceeded, and why."""
     if row["met"] is not False:
         return str(row["remark"])
-    why = next((said for start, said in MISSED.items() if row["work"].startswith(start)), "")
+    why = next((reason for start, reason in MISSED.items() if row["work"].startswith(start)), "")
     if row["unit"] in ON_THE_CLOCK and row["load"] > (os.cpu_count() or 1) / 2:
-        why = f"on the clock, and others kept the machine busy (load {row['load']:.1f})"
+        why = f"elapsed time, on a busy machine (load {row['load']:.1f})"
     by = f"misses by {abs(row['measured'] / row['allowed'] - 1):.0%}"
     return ": ".join(filter(None, (by, "; ".join(filter(None, (why, row["remark"]))))))
 
 
 def errors(jobs: Mapping[str, Row]) -> Iterator[str]:
-    """What could not be installed, and what did not run."""
+    """What could not be installed or did not run."""
     noted = peers.recorded()
     failed = [f"- `{key}`: {job['error']}" for key, job in jobs.items() if job.get("error")]
     failed += [
         f"- {name}: {one['error']}" for name, one in noted["peers"].items() if one.get("error")
     ]
     if failed:
-        yield from ("\n## What did not run\n", *failed)
+        yield from ("\n## Failures\n", *failed)
     if noted["others"]:
-        yield from ("\n## Of the same trade, not measured\n",)
+        yield from ("\n## Similar tools, not measured\n",)
         yield from (
             f"- {name} ({peers.OTHERS.get(name, '')}): {_refusal(one)}"
             for name, one in noted["others"].items()

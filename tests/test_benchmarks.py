@@ -1,4 +1,4 @@
-"""The logic of the benchmarks: who may be installed, who wins, what the table says; untimed."""
+"""The logic of the benchmarks, without timing: installation, verdicts, tables."""
 
 from __future__ import annotations
 
@@ -116,17 +116,17 @@ def test_a_budget_is_met_from_below_or_from_above(
 @pytest.mark.parametrize(
     ("theirs", "said"),
     [
-        (2.0, "**quicker, × 2.0**"),
+        (2.0, "**faster, × 2.0**"),
         (1.04, "equal (× 1.04)"),
         (0.96, "equal (× 0.96)"),
         (0.5, "**slower**, × 0.50"),
     ],
 )
-def test_who_wins(benchmark: Any, theirs: float, said: str) -> None:
+def test_verdict(benchmark: Any, theirs: float, said: str) -> None:
     assert benchmark("written").verdict(pair(theirs=theirs)) == said
 
 
-def test_why_we_lose_is_said_only_where_we_do(benchmark: Any) -> None:
+def test_a_reason_is_given_only_where_convscope_is_slower(benchmark: Any) -> None:
     written = benchmark("written")
     name, why = next(iter(written.WHY.items()))
     assert written.remark(pair(peer=name, theirs=0.5, remark="r")) == f"r. {why}"
@@ -142,7 +142,7 @@ def test_every_reason_belongs_to_something_that_is_measured(benchmark: Any) -> N
     assert set(written.WHY) <= known
 
 
-def test_the_table_holds_all_that_was_found(benchmark: Any) -> None:
+def test_the_table_holds_all_results(benchmark: Any) -> None:
     written = benchmark("written")
     budget = {
         "work": "a step of ascent",
@@ -162,9 +162,9 @@ def test_the_table_holds_all_that_was_found(benchmark: Any) -> None:
         "clicks": job("budgets", click, load=9.0),
         "gone": job("pairs", error="longer than 420 s"),
     }
-    text = "\n".join(written.lines(found, written.circumstances()))
+    text = "\n".join(written.lines(found, written.run_info()))
     for line in (
-        "| a picture | other | 2.00 s | 1.00 s | **quicker, × 2.0** |  |",
+        "| a picture | other | 2.00 s | 1.00 s | **faster, × 2.0** |  |",
         "| a picture | broken | – | 1.00 s | not compared | E: a/b |",
         "| q | t | **no** | 0.00 |",
         "| t | 2 | 7 | p 7 |",
@@ -172,19 +172,19 @@ def test_the_table_holds_all_that_was_found(benchmark: Any) -> None:
         "On a GPU: nothing measured",
     ):
         assert line in text
-    assert "misses by 200%: on the clock, and others kept the machine busy (load 9.0)" in text
-    assert "| 1.38 × bare | ≤ 1.15 × bare | **no** | misses by 20%: the picture itself" in text
+    assert "misses by 200%: elapsed time, on a busy machine (load 9.0)" in text
+    assert "| 1.38 × bare | ≤ 1.15 × bare | **no** | misses by 20%: the image itself" in text
 
 
 def test_rows_of_a_gpu_stand_apart(benchmark: Any) -> None:
     written = benchmark("written")
     found = {"gpu": job("pairs", pair(), device="cuda")}
-    text = "\n".join(written.lines(found, written.circumstances()))
+    text = "\n".join(written.lines(found, written.run_info()))
     assert "## Speed on a GPU" in text
     assert "nothing measured" not in text
 
 
-def test_every_job_asks_what_its_module_answers(benchmark: Any) -> None:
+def test_every_job_names_a_function_of_its_module(benchmark: Any) -> None:
     side = benchmark("side_by_side")
     waiting = list(side.jobs(set(), gpu=True))
     assert len({one.key for one in waiting}) == len(waiting)

@@ -11,7 +11,7 @@ from typing import Any
 Row = dict[str, Any]
 IN_PLAIN_WORDS = {
     "not available with the torch backend": "Keras itself refuses to build it on its torch "
-    "backend, for a bug of Keras; with KERAS_BACKEND=jax it is built and looked into",
+    "backend, for a bug of Keras; with KERAS_BACKEND=jax it is built and analyzed",
     "took longer than": "too much arithmetic for this machine within the time allowed; "
     "--again --seconds 600 runs it",
     "of memory": "larger than the memory allowed; --again --megabytes 16000 runs it",
