@@ -83,16 +83,7 @@ def _as_dict(row: Any) -> dict[str, Any]:
 def run_job(job: Job, rounds: int) -> dict[str, Any]:
     """Run a job in a new process; returns its rows, or the error that ended it."""
     given = json.dumps(dataclasses.asdict(job))
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        __file__,
-        "--work",
-        arguments,
-        "--rounds",
-        str(rounds),
-    ]
+    command = [sys.executable, "-W", "ignore", __file__, "--work", given, "--rounds", str(rounds)]
     env = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
     if job.device == "cpu":  # some tools use a GPU whenever there is one
         env["CUDA_VISIBLE_DEVICES"] = ""

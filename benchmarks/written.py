@@ -103,8 +103,8 @@ def busy(jobs: Mapping[str, Row]) -> Iterator[str]:
     loads = sorted(job.get("load", 0) for job in jobs.values())
     if loads and loads[-1] > (os.cpu_count() or 1):
         yield (
-            f"\nOther processes used this machine (load {loads[0]:.0f} to {loads[-1]:.0f}): elapsed "
-            "times are too long, and ratios of memory-bound work too high."
+            f"\nOther processes used this machine (load {loads[0]:.0f} to {loads[-1]:.0f}): "
+            "elapsed times are too long, and ratios of memory-bound work too high."
         )
 
 
