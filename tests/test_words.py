@@ -9,14 +9,20 @@ import ast
 import io
 import re
 import sys
+import tempfile
 import tokenize
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+import convscope as cs
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "convscope"
@@ -205,6 +211,67 @@ def in_help() -> Iterator[Hit]:
             yield from find(text or "", f"convscope {verb} --help")
 
 
+class _Text(HTMLParser):
+    """The text of a page, and what its attributes say of images and links."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self._hidden = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self._hidden = tag in ("script", "style")
+        shown = ("alt", "title", "aria-label", "placeholder")
+        self.words += [value or "" for name, value in attributes if name in shown]
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.words.append(data)
+
+
+def _make_outputs(folder: Path) -> None:
+    """A figure or a page of every kind that is quick to make, on noise."""
+    pixels = np.random.default_rng(0)
+    for name in ("cat", "dog", "frog"):
+        (folder / "images" / name).mkdir(parents=True)
+        for k in range(4):
+            noise = pixels.integers(0, 256, (40, 40, 3), np.uint8)
+            Image.fromarray(noise).save(folder / "images" / name / f"{k}.png")
+    images, layers = str(folder / "images"), ["stem.relu", "stage1/add"]
+    image = folder / "images" / "cat" / "0.png"
+    maps = cs.feature_maps("demo", str(image), layers)
+    for name, sheet in {
+        "grid": maps["stem.relu"].grid(),
+        "signed": maps["stem.relu"].grid(cmap="signed", range="layer"),
+        "overlay": maps["stem.relu"].overlay(first=4),
+        "overview": maps.overview(),
+        "preprocessed": maps.preprocessed(),
+        "filters": cs.filters("demo", "stem.conv").grid(),
+    }.items():
+        sheet.save(folder / f"{name}.png")
+    atlas = cs.scan("demo", images, folder / "atlas", layers)
+    atlas["stage1/add:0"].sheet().save(folder / "unit.png")
+    cs.report(atlas).save(folder / "report.html")
+    cs.maximize("demo", "stage1/add:3", size=32, steps=2).save(folder / "optimized.png")
+    cs.dream("demo", str(image), steps=1, octaves=1).sheet().save(folder / "dream.png")
+    attribution = cs.attribute("demo", str(image), method="gradcam", channels=3)
+    attribution.save(folder / "attribution.png")
+    cs.ablate("demo", images, "stem.relu:0").save(folder / "ablation.png")
+    cs.sensitivity("demo", images, layers, changes="hue", first=4).save(folder / "sensitivity.png")
+    cs.diagnose("demo", images, layers, explain=1).save(folder / "diagnosis.html")
+
+
+def in_outputs(folder: Path) -> Iterator[Hit]:
+    """The text of figures (their metadata repeat it) and of pages."""
+    _make_outputs(folder)
+    for path in sorted(folder.glob("*.png")):
+        with Image.open(path) as image:
+            yield from find("\n".join(map(str, image.info.values())), path.name)
+    for path in sorted(folder.glob("*.html")):
+        yield from find("\n".join(_Text(path.read_text(encoding="utf-8")).words), path.name)
+
+
 def all_hits() -> list[Hit]:
     return sorted(
         {*in_source(), *in_documents(), *in_help()}, key=lambda hit: (hit.file, hit.line, hit.text)
@@ -214,6 +281,12 @@ def all_hits() -> list[Hit]:
 def test_no_dialect_is_left() -> None:
     hits = [hit for hit in all_hits() if hit.file.startswith(FINISHED)]
     assert not hits, "\n" + "\n".join(map(str, hits))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_figures_and_pages_hold_none_either(tmp_path: Path) -> None:
+    hits = list(in_outputs(tmp_path))
+    assert FINISHED == ("src/convscope/_io.py",) or not hits, "\n" + "\n".join(map(str, hits))
 
 
 @pytest.mark.parametrize(
@@ -258,6 +331,9 @@ def _main() -> None:
     else:
         print(*hits, sep="\n")
     print(f"{len(hits)} phrases left")
+    if "--outputs" in sys.argv:
+        with tempfile.TemporaryDirectory() as folder:
+            print(*in_outputs(Path(folder)), sep="\n")
 
 
 if __name__ == "__main__":
