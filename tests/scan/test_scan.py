@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -222,38 +220,6 @@ def test_no_convolution_no_problem(photos: Path, tmp_path: Path) -> None:
     model = cs.load(network, preprocess=cs.Preprocess(size=(10, 10)), input=(3, 10, 10))
     atlas = cs.scan(model, photos, tmp_path / "atlas")
     assert atlas.layers[-1].path == "1"
-
-
-def test_reading_loads_no_framework(model: cs.Model, photos: Path, tmp_path: Path) -> None:
-    run(model, photos, tmp_path / "atlas")
-    code = f"""
-import sys, convscope as cs
-atlas = cs.open_atlas({str(tmp_path / "atlas")!r})
-one = atlas["2:1"].top(by="peak")[0]
-one.crop(), one.map(), one.thumbnail(), atlas["2:1"].percentiles(), atlas["2:1"].sheet().image
-print(one.id, *({{"torch", "keras", "matplotlib", "pandas"}} & set(sys.modules)))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert len(done.stdout.split()) == 1
-
-
-def test_the_table(model: cs.Model, photos: Path, tmp_path: Path) -> None:
-    atlas = run(model, photos, tmp_path / "atlas")
-    found = atlas._columns()
-    assert len(found["unit"]) == sum(layer.channels for layer in atlas.layers)
-    row = list(found["unit"]).index("2:3")
-    assert found["mean"][row] == atlas["2:3"].mean
-    assert found["top_peak_image"][row] == atlas["2:3"].top("peak")[0].id
-
-
-def test_addresses_are_checked(model: cs.Model, photos: Path, tmp_path: Path) -> None:
-    atlas = run(model, photos, tmp_path / "atlas")
-    with pytest.raises(cs.ConvscopeError, match=r"No channel 9 in '0'"):
-        atlas["0:9"]
-    with pytest.raises(cs.ConvscopeError, match=r"No layer '3'"):
-        atlas["3:0"]
-    with pytest.raises(UsageError, match="ranked by 'mean' or 'peak'"):
-        atlas["0:0"].top(by="max")  # type: ignore[arg-type]
 
 
 def test_the_manifest_says_what_was_done(model: cs.Model, photos: Path, tmp_path: Path) -> None:

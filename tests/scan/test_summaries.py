@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from convscope._atlas.histogram_bins import BINS, HIGH, LOW, ZERO, bin_of, percentiles
+from convscope._atlas.histogram_bins import HIGH, LOW, ZERO
 from convscope._scan.layer_batch_stats import compute_batch_stats, hash_indices
 from convscope._scan.summaries import (
     LISTS,
@@ -201,17 +201,6 @@ def test_histograms_count_each_value_in_its_bin(scan: Any) -> None:
         np.testing.assert_array_equal(states[0]["histogram"][c], expected)
 
 
-def test_bins_rise_and_cover_everything() -> None:
-    assert len(LOW) == len(HIGH) == BINS
-    assert (LOW[1:] == HIGH[:-1]).all()
-    assert (LOW[0], HIGH[-1], LOW[ZERO], HIGH[ZERO]) == (-np.inf, np.inf, 0, 0)
-    values = np.float32([-np.inf, -1e30, -1, -1e-6, -0.0, 0, 1e-6, 1, 1.2, 1.3, 1e30, np.inf])
-    found = bin_of(values)
-    assert (np.diff(found) >= 0).all()
-    assert (found[[0, 4, 5, -1]] == [0, ZERO, ZERO, BINS - 1]).all()
-    assert bin_of(np.float32([np.nan])).tolist() == [BINS]
-
-
 def test_large_maps_are_sampled_at_different_positions_all_over() -> None:
     """Each pixel holds its own index: over many images each position is sampled about as often."""
     maps = np.tile(np.arange(1, 401, dtype=np.float32).reshape(1, 1, 20, 20), (2000, 1, 1, 1))
@@ -222,26 +211,6 @@ def test_large_maps_are_sampled_at_different_positions_all_over() -> None:
     assert counts.sum() == 16000
     assert counts.min() > 15  # 40 on average
     assert counts.max() < 80
-
-
-def test_percentiles_are_within_a_bin_of_the_true_ones() -> None:
-    draw = np.random.default_rng(0)
-    values = np.stack(
-        [
-            draw.normal(0, 3, 50_000),
-            np.maximum(draw.normal(-1, 1, 50_000), 0),
-            draw.lognormal(2, 1, 50_000),
-        ]
-    ).astype(np.float32)
-    counts = np.stack([np.bincount(bin_of(row), minlength=BINS) for row in values])
-    wanted = (0.5, 5, 25, 50, 75, 95, 99.5)
-    found = percentiles(counts, wanted, values.min(1), values.max(1))
-    true = np.percentile(values, wanted, axis=1)
-    assert (np.abs(found - true) <= 0.03 + 0.06 * np.abs(true)).all()
-    empty = percentiles(
-        np.zeros((1, BINS), int), (50,), np.float32([np.inf]), np.float32([-np.inf])
-    )
-    assert np.isnan(empty).all()
 
 
 @given(scans(ODD), st.integers(0, 5))
