@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from math import pi
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,10 +16,10 @@ from convscope._atlas import Atlas, open_atlas
 from convscope._atlas import Unit as AtlasUnit
 from convscope._data import Dataset, open_dataset
 from convscope._errors import ConvscopeError, ImageError, UsageError
+from convscope._images.ops import affine, gaussian_blur, jpeg
 from convscope._models import Batch
 from convscope._optvis.climb import Unit, score
 from convscope._optvis.lens import Lens
-from convscope._optvis.transforms import moved
 
 
 def rounded(pictures: Tensor) -> Tensor:
@@ -47,32 +45,9 @@ def kept(lens: Lens, units: Sequence[Unit], pictures: Tensor) -> dict[str, Tenso
 def _moved(angle: float, zoom: float, shift: float) -> Callable[[Tensor], Tensor]:
     def change(pictures: Tensor) -> Tensor:
         one = torch.ones(len(pictures), device=pictures.device)
-        return moved(pictures, angle * one, zoom * one, 2 * shift * one[:, None].expand(-1, 2))
+        return affine(pictures, angle * one, zoom * one, 2 * shift * one[:, None].expand(-1, 2))
 
     return change
-
-
-def _gaussian(pictures: Tensor) -> Tensor:
-    kernel = torch.exp(-(torch.arange(-3.0, 4.0, device=pictures.device) ** 2) / 2)
-    kernel = kernel / kernel.sum()
-    channels = pictures.shape[1]
-    for shape in ((channels, 1, 7, 1), (channels, 1, 1, 7)):
-        pad = (0, 0, 3, 3) if shape[3] == 1 else (3, 3, 0, 0)
-        weight = kernel.view(1, 1, *shape[2:]).expand(shape)
-        pictures = F.conv2d(F.pad(pictures, pad, mode="replicate"), weight, groups=channels)
-    return pictures
-
-
-def _jpeg(pictures: Tensor) -> Tensor:
-    return torch.stack([_one_jpeg(picture) for picture in pictures.cpu()]).to(pictures.device)
-
-
-def _one_jpeg(picture: Tensor) -> Tensor:
-    pixels = (picture.permute(1, 2, 0) * 255).round().byte().numpy()
-    stream = io.BytesIO()
-    Image.fromarray(pixels.squeeze()).save(stream, "jpeg", quality=50)
-    values = np.asarray(Image.open(stream), np.float32).reshape(pixels.shape) / 255
-    return torch.from_numpy(values).permute(2, 0, 1)
 
 
 JPEG = "JPEG 50"
@@ -80,8 +55,8 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     "shift 7 %": _moved(0, 1, 16 / 224),
     "turn 15°": _moved(15 * pi / 180, 1, 0),
     "shrink to 80 %": _moved(0, 0.8, 0),
-    "blur σ 1": _gaussian,
-    JPEG: _jpeg,
+    "blur σ 1": partial(gaussian_blur, sigma=1.0),
+    JPEG: partial(jpeg, quality=50),
 }
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import pi
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from convscope._images.ops import affine, binomial_blur
 
 DRAWS = 4  # random numbers a picture needs for one look
 
@@ -37,7 +37,7 @@ class Transforms:
     def __call__(self, pictures: Tensor, draws: Tensor, noise: Tensor | None, step: int) -> Tensor:
         """One look: ``draws`` ``(N, 4)`` are uniform in 0…1, ``noise`` is normal."""
         if self.blur and step % self.blur == 0:
-            pictures = blurred(pictures)
+            pictures = binomial_blur(pictures)
         if self.moves:
             pictures = self._moved(pictures, 2 * draws - 1)
         return pictures if noise is None else pictures + self.noise * noise
@@ -46,9 +46,9 @@ class Transforms:
         angle, zoom = draws[:, 0] * (self.turn * pi / 180), (draws[:, 1] * self.zoom).exp()
         shift = 2 * self.shift * draws[:, 2:]
         if not self.pad:
-            return moved(pictures, angle, zoom, shift)
+            return affine(pictures, angle, zoom, shift)
         zoom = zoom / (1 + 2 * self.pad)
-        return moved(pictures - 0.5, angle, zoom, shift, beyond="zeros") + 0.5
+        return affine(pictures - 0.5, angle, zoom, shift, padding="zeros") + 0.5
 
     def describe(self) -> str:
         """The same in words; empty where nothing is done."""
@@ -64,37 +64,3 @@ class Transforms:
 
 
 STILL = Transforms(0, 0, 0, 0, 0)
-
-
-def moved(
-    pictures: Tensor, angle: Tensor, zoom: Tensor, shift: Tensor, beyond: str = "reflection"
-) -> Tensor:
-    """Turned (radians), zoomed and shifted (``(N, 2)``: y, x; 2 is a whole side); mirrored edges.
-
-    The same as an affine grid, from two vectors instead of a matrix product a pixel.
-    """
-    height, width = pictures.shape[-2:]
-    y = _centers(height, pictures).view(1, -1, 1)
-    x = _centers(width, pictures).view(1, 1, -1)
-    cos, sin = ((f(angle) / zoom).view(-1, 1, 1) for f in (torch.cos, torch.sin))
-    dy, dx = shift[:, 0].view(-1, 1, 1), shift[:, 1].view(-1, 1, 1)
-    grid = torch.stack(
-        [
-            cos * x + (dx - sin * (height / width) * y),
-            sin * (width / height) * x + (dy + cos * y),
-        ],
-        dim=-1,
-    )
-    return F.grid_sample(pictures, grid, padding_mode=beyond, align_corners=False)
-
-
-def _centers(count: int, like: Tensor) -> Tensor:
-    """Where the middles of so many pixels are, the whole side being −1 to 1."""
-    return (2 * torch.arange(count, device=like.device, dtype=like.dtype) + 1) / count - 1
-
-
-def blurred(pictures: Tensor) -> Tensor:
-    """A binomial 3×3 blur, edges repeated: shifted sums, six times as fast as a convolution."""
-    padded = F.pad(pictures, (1, 1, 1, 1), mode="replicate")
-    rows = padded[:, :, :-2] + padded[:, :, 2:] + 2 * padded[:, :, 1:-1]
-    return (rows[..., :-2] + rows[..., 2:] + 2 * rows[..., 1:-1]) / 16

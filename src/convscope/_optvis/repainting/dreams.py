@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from convscope._errors import UsageError
+from convscope._images.ops import gaussian_blur
 from convscope._models import Model, load
 from convscope._optvis.climb import Step
 from convscope._optvis.evidence import rounded
@@ -193,22 +193,11 @@ def evened(upward: Tensor) -> Tensor:
 
     Plain, it draws hair-fine lines alone; so shapes and colors come along.
     """
-    return _unit(torch.stack([_unit(_blurred(upward, sd)) for sd in _SCALES]).sum(0))
+    return _unit(torch.stack([_unit(gaussian_blur(upward, sd)) for sd in _SCALES]).sum(0))
 
 
 def _unit(values: Tensor) -> Tensor:
     return values / values.abs().mean().clamp_min(1e-20)
-
-
-def _blurred(values: Tensor, sd: float) -> Tensor:
-    if not sd:
-        return values
-    reach, channels = int(3 * sd + 0.5), values.shape[1]
-    kernel = torch.exp(-(torch.arange(-reach, reach + 1.0, device=values.device) ** 2) / 2 / sd**2)
-    kernel = (kernel / kernel.sum()).expand(channels, 1, 1, -1)
-    for pad, weight in (((reach, reach, 0, 0), kernel), ((0, 0, reach, reach), kernel.mT)):
-        values = F.conv2d(F.pad(values, pad, mode="replicate"), weight, groups=channels)
-    return values
 
 
 def _result(
