@@ -50,8 +50,8 @@ def test_it_writes_what_it_says_and_its_page_shows_it(demo: tuple[Path, list[str
         for path in folder.rglob("*.png")
         if "patches" not in path.parts
     }
-    said = {Path(line.split()[0]).name for line in lines if ".png" in line}
-    assert said == {name for name in written if "/" not in name}
+    printed = {Path(line.split()[0]).name for line in lines if ".png" in line}
+    assert printed == {name for name in written if "/" not in name}
     page = Links((folder / "index.html").read_text(encoding="utf-8"))
     shown = {file for file in page.files if not file.startswith(("data:", "#"))}
     assert shown == {*written, "findings.html", "microscope.html"}
@@ -59,8 +59,8 @@ def test_it_writes_what_it_says_and_its_page_shows_it(demo: tuple[Path, list[str
     assert (folder / "microscope.html").stat().st_size < 15_000_000
     assert page.images_without_text == 0
     for name in written:
-        with Image.open(folder / name) as picture:
-            picture.load()
+        with Image.open(folder / name) as image:
+            image.load()
 
 
 def test_it_knows_a_cat(demo: tuple[Path, list[str]]) -> None:
@@ -84,20 +84,20 @@ def test_the_built_in_network_keeps_its_promises() -> None:
 
 
 @pytest.mark.slow
-def test_the_built_in_network_reads_cifar_as_its_card_says(real_data: Path) -> None:
+def test_the_built_in_network_classifies_cifar_as_its_metadata_states(real_data: Path) -> None:
     import json
 
     import torch
 
-    card = json.loads(
+    metadata = json.loads(
         (Path(cs.__file__).parent / "_models" / "builtin" / "demo.json").read_text("utf-8")
     )
     model = cs.load("demo")
     test = cs.open_dataset(real_data / "cifar10-images.tar.xz", split="test")
-    assert len(test) == card["accuracy"]["images"] == 10_000
+    assert len(test) == metadata["accuracy"]["images"] == 10_000
     right = 0
     for start in range(0, len(test), 500):
         logits = model.logits([test.image(i) for i in range(start, start + 500)])
         right += int((logits.argmax(1) == torch.from_numpy(test.labels[start : start + 500])).sum())
-    assert right / len(test) == pytest.approx(card["accuracy"]["test"], abs=2e-3)
+    assert right / len(test) == pytest.approx(metadata["accuracy"]["test"], abs=2e-3)
     assert right / len(test) >= 0.85

@@ -119,7 +119,7 @@ def test_its_code_runs_and_makes_what_the_page_shows(
 ) -> None:
     _needed(name)
     page, folder = pages.read(name), _run(name, tmp_path_factory.mktemp("docs"), finished)
-    if name == README:  # its pictures are those of the repository
+    if name == README:  # its figures are files of the repository
         return
     shown = re.findall(r"!\[[^\]]*\]\(([\w./-]+)\)|\]\((\w+\.html)\)|<!-- frame: (\S+) -->", page)
     for product in filter(None, (one for found in shown for one in found)):

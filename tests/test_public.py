@@ -207,12 +207,12 @@ def lacking(name: str, value: Any) -> Iterator[str]:
             yield f"{name}: no shapes of its arrays"
     if inspect.isclass(value):
         for inner, member, function in _members(value):
-            said = inspect.getdoc(member) or ""
+            documented = inspect.getdoc(member) or ""
             if inner.startswith("__"):
                 continue
-            if not said:
+            if not documented:
                 yield f"{name}.{inner}: no docstring"
-            if ARRAY.search(_signature(function)) and not SHAPE.search(said):
+            if ARRAY.search(_signature(function)) and not SHAPE.search(documented):
                 yield f"{name}.{inner}: no shapes of its arrays"
 
 

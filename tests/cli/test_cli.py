@@ -82,7 +82,7 @@ def test_predict(run: Run, tmp_path: Path) -> None:
     assert "preprocessing: 0…1 (assumed" in run.out
 
 
-def test_maps_writes_one_picture_a_layer_under_its_own_name(run: Run) -> None:
+def test_maps_writes_one_figure_per_layer_under_its_own_name(run: Run) -> None:
     run("maps", "a photo.png", "-l", "0", "-l", "kind=relu", "-n", "2")
     assert run.out.split("\n")[:2] == ["a%20photo.0.png", "a%20photo.1.png"]
     assert all((run.folder / name).stat().st_size for name in run.out.split())
@@ -90,8 +90,8 @@ def test_maps_writes_one_picture_a_layer_under_its_own_name(run: Run) -> None:
 
 def test_maps_to_one_file(run: Run) -> None:
     assert run("maps", "b.png", "-l", "3", "-o", "out/maps.webp").out == "out/maps.webp\n"
-    with Image.open(run.folder / "out/maps.webp") as picture:
-        assert picture.format == "WEBP"
+    with Image.open(run.folder / "out/maps.webp") as image:
+        assert image.format == "WEBP"
 
 
 def test_maps_of_many_go_into_a_folder(run: Run) -> None:
@@ -102,7 +102,7 @@ def test_maps_of_many_go_into_a_folder(run: Run) -> None:
     }
 
 
-def test_pictures_of_one_name_do_not_overwrite_each_other(run: Run) -> None:
+def test_figures_of_one_name_do_not_overwrite_each_other(run: Run) -> None:
     for folder in ("one", "two"):
         (run.folder / folder).mkdir()
         (run.folder / folder / "b.png").write_bytes((run.folder / "b.png").read_bytes())
@@ -138,9 +138,9 @@ def test_filters(run: Run) -> None:
 
 def test_train_then_look(run: Run) -> None:
     run("train", "shapes,count=60,size=16", "-o", "net.safetensors", "--epochs", "1", "--json")
-    card = json.loads(run.out)
-    assert card["classes"] == ["circle", "square", "triangle", "star"]
-    assert card["command"].startswith("convscope ")
+    metadata = json.loads(run.out)
+    assert metadata["classes"] == ["circle", "square", "triangle", "star"]
+    assert metadata["command"].startswith("convscope ")
     run("maps", "b.png", "-m", "net.safetensors", "-l", "conv1", "--cmap", "gray", "--columns", "8")
     assert run.code == 0
 
