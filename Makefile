@@ -1,29 +1,29 @@
-# Two commands do all set-up: `make demo` and `make test`. Needed: Python ≥ 3.11, make, a package registry.
+# `make demo` and `make test` set up all they need. Required: Python ≥ 3.11, make, a package registry.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# The built-in network needs torch alone; tests also need the frameworks that convscope looks into.
+# The demo needs torch alone; the tests also need the other frameworks.
 DEMO = $(VENV)/.demo
 SERVE = $(VENV)/.serve
 DEV = $(VENV)/.dev
 DOCS = $(VENV)/.docs
 export CONVSCOPE_TEST_DATA ?= $(abspath ../shared/data)
-# Threads that wait for each other sleep: where the cores are shared, spinning costs more than the work.
+# Threads sleep while they wait for each other: spinning is slow on a machine with other processes.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: help install demo serve test test-slow test-oldest docs bench check format clean
 
 help:
-	@echo "make demo         look inside the built-in network, offline, into ./convscope-demo/"
-	@echo "make serve        the microscope in the browser, on the built-in network"
-	@echo "make install      convscope with everything it can use, into $(VENV)"
-	@echo "make test         checks and tests (under 10 minutes on 2 cores)"
-	@echo "make test-slow    the long tests"
-	@echo "make test-oldest  the fast tests on the oldest torch and Keras supported"
-	@echo "make bench        convscope beside other tools, measured (OPTIONS=--gpu: on a GPU too)"
-	@echo "make docs         the documentation, into build/site; runs the code of its pages"
-	@echo "make check        ruff, mypy, import-linter"
-	@echo "make format       ruff format"
+	@echo "make demo         write a tour of the built-in network to ./convscope-demo/, offline"
+	@echo "make serve        open the app in the browser, with the built-in network"
+	@echo "make install      install convscope with all optional packages into $(VENV)"
+	@echo "make test         run the checks and the tests (under 10 minutes on 2 cores)"
+	@echo "make test-slow    run the long tests"
+	@echo "make test-oldest  run the fast tests on the oldest supported torch and Keras"
+	@echo "make bench        compare convscope with other tools (OPTIONS=--gpu: on a GPU, too)"
+	@echo "make docs         build the documentation into build/site; runs the code of its pages"
+	@echo "make check        run ruff, mypy and import-linter"
+	@echo "make format       run ruff format"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -53,7 +53,7 @@ demo: $(DEMO)
 serve: $(SERVE)
 	$(BIN)/convscope serve --open
 
-# Warnings are errors. The notice that is switched off is of mkdocs 2, which pyproject excludes.
+# Warnings are errors. The variable turns off a notice about mkdocs 2, which pyproject excludes.
 docs: $(DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
@@ -77,7 +77,7 @@ test-oldest:
 	$(BIN)/python -m pip install --quiet -e '.[all]' --group dev -c requirements-oldest.txt
 	@touch $@
 
-# An environment of its own: each peer lies in a folder of its own in it, and all share one torch.
+# In a separate environment: each peer is installed in its own folder, and all share one torch.
 bench:
 	$(MAKE) VENV=.venv-bench .venv-bench/.bench
 	.venv-bench/bin/python benchmarks/side_by_side.py $(OPTIONS)
