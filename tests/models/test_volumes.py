@@ -178,7 +178,7 @@ def test_a_keras_network_of_volumes_says_what_it_takes() -> None:
         (
             lambda model: cs.sensitivity(model, [np.zeros(SHAPE, np.float32)] * 2),
             UsageError,
-            "Sequential takes volumes; sensitivity changes pictures",
+            "Sequential takes volumes; sensitivity perturbs images",
         ),
         (
             lambda model: cs.dream(model, np.zeros(SHAPE, np.float32)),

@@ -114,7 +114,7 @@ def felt(session: Session, index: int, channel: int) -> Answer:
             "measured": True,
             "on": measured_on(session),
             "sentence": found.sentence(channel),
-            "layer": found.overall(),
+            "layer": found.perturbation_invariance,
         }
     )
 

@@ -196,7 +196,7 @@ class Measurement(Work):
         with _followed(session, model, teller):
             found = reasons.measure(session, model, self.layer)
         session.felt[found.layer.path] = found
-        return {"sentence": f"mean invariance {found.mean:.2f}"}
+        return {"sentence": f"mean invariance {found.mean_invariance:.2f}"}
 
 
 def _followed(session: Session, model: Model, teller: Teller) -> AbstractContextManager[None]:

@@ -18,22 +18,29 @@ def sensitivity(
     dataset: Data,
     model: opt.ModelName = "demo",
     layers: opt.Layers = None,
-    change: Annotated[
+    perturbation: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="NAME",
             help="brightness, contrast, hue, blur, noise, JPEG, rotation, scale, translation, "
-            "occlusion, flip. Repeatable; all by default."
+            "occlusion, flip. Repeatable; all by default.",
         ),
     ] = None,
     unit: Annotated[
         list[str] | None,
-        typer.Option(metavar="ADDRESS", help="Say what this unit follows. Repeatable."),
+        typer.Option(metavar="ADDRESS", help="Unit (PATH:CHANNEL) to summarize. Repeatable."),
     ] = None,
     first: Annotated[
-        int, typer.Option("--first", min=2, metavar="N", help="So many pictures, spread evenly.")
+        int,
+        typer.Option(
+            "--first", min=2, metavar="N", help="Number of images, spread evenly over the dataset."
+        ),
     ] = 64,
     pool: Annotated[
-        str, typer.Option(help="A channel's answer: the mean or the peak of its map.")
+        str,
+        typer.Option(
+            metavar="mean|peak", help="Response of a channel: the mean or the peak of its map."
+        ),
     ] = "mean",
     theme: opt.Theme = "light",
     size: opt.Size = None,
@@ -46,35 +53,36 @@ def sensitivity(
             "--output",
             "-o",
             metavar="FILE|DIR",
-            help="The overview, or a folder: every layer's curves too.",
+            help="Overview to write, or a folder for the figures of every layer too.",
         ),
     ] = Path("sensitivity"),
     as_json: opt.Json = False,
 ) -> None:
-    """What channels and layers are sensitive to: controlled changes, gratings, colors."""
+    """Measure how much perturbations of images change the responses of channels and layers."""
     from convscope._sensitivity import sensitivity as run
 
     loaded = opt.load_model(model, weights, preprocess, None, input_shape)
     with ProgressBar(quiet=as_json) as bar:
-        found = run(
+        result = run(
             loaded,
             dataset,
             layers,
-            changes=change,
+            perturbations=perturbation,
             first=first,
             pool=pool,
             size=opt.parse_size(size),
             progress=bar.update,
         )
-    written = found.save(output, theme=theme)  # type: ignore[arg-type]
+    written = result.save(output, theme=theme)  # type: ignore[arg-type]
     if as_json:
-        print(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
+        print(json.dumps(result.to_dict(), indent=1, ensure_ascii=False))
         return
-    typer.echo(found.sentence())
-    names = list(found.layers[0].invariance)
-    rows = [(la.layer.path, *(f"{la.overall()[n]:.2f}" for n in names)) for la in found.layers]
+    typer.echo(result.sentence())
+    means = {path: one.perturbation_invariance for path, one in result.items()}
+    names = list(result.layers[0].invariance)
+    rows = [(path, *(f"{row[name]:.2f}" for name in names)) for path, row in means.items()]
     print_table(("invariance", *names), rows)
     for address in unit or ():
-        typer.echo(found.unit(address))
+        typer.echo(result.unit_sentence(address))
     for path in written:
         typer.echo(path)

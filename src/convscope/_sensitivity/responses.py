@@ -1,8 +1,8 @@
-"""What channels answer: one number a picture, and how far changes move it."""
+"""Responses of channels: one number per image, and how far perturbations move it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,15 +14,16 @@ from convscope._images import Preprocess
 from convscope._models import Batch, Model
 
 Responses = dict[str, NDArray[np.float64]]
-"""By path: ``(N, C)``, one number for each picture and channel."""
-_AT_ONCE = 32
+"""By path: ``(N, C)``, one number for each image and channel."""
+_IMAGES_PER_PASS = 32
 
 
 @dataclass(frozen=True)
-class Probe:
-    """Shows pictures 0…1 to a model and reads one number a channel.
+class ResponseExtractor:
+    """From images, 0…1, to one number per channel.
 
-    - ``pool``: ``mean`` or ``peak`` over the positions of a map
+    Attributes:
+        pool: ``mean`` or ``peak`` over the positions of a map.
     """
 
     model: Model
@@ -30,31 +31,34 @@ class Probe:
     preprocess: Preprocess
     pool: str = "mean"
 
-    def responses(self, pictures: Tensor) -> Responses:
-        """The channels' answers to ``(N, C, H, W)``, 0…1, rounded to eight bits like a photo."""
-        return self._read(pictures, self._pooled)
+    def responses(self, images: Tensor) -> Responses:
+        """The responses to ``(N, C, H, W)``, 0…1, rounded to eight bits as image files are."""
+        return self._extract(images, _mean if self.pool == "mean" else _peak)
 
-    def central(self, pictures: Tensor) -> Responses:
-        """The highest answer in the middle half of each map, away from the padded border."""
-        return self._read(pictures, _central_peak)
+    def central_peaks(self, images: Tensor) -> Responses:
+        """The highest activation in the middle half of each map, away from the padded border."""
+        return self._extract(images, _central_peak)
 
-    def _read(self, pictures: Tensor, reduce: object) -> Responses:
-        found: dict[str, list[NDArray[np.float64]]] = {path: [] for path in self.paths}
-        for part in torch.split(pictures, _AT_ONCE):
-            for path, maps in self.model.activations(self._batch(part), self.paths).items():
-                assert callable(reduce)
-                found[path].append(reduce(maps).cpu().double().numpy())
-        return {path: np.concatenate(rows) for path, rows in found.items()}
+    def _extract(self, images: Tensor, reduce: Callable[[Tensor], Tensor]) -> Responses:
+        rows: dict[str, list[NDArray[np.float64]]] = {path: [] for path in self.paths}
+        for some in torch.split(images, _IMAGES_PER_PASS):
+            for path, maps in self.model.activations(self._batch(some), self.paths).items():
+                rows[path].append(reduce(maps).cpu().double().numpy())
+        return {path: np.concatenate(found) for path, found in rows.items()}
 
-    def _batch(self, pictures: Tensor) -> Batch:
-        levels = (pictures.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-        values = np.stack([self.preprocess.normalize(picture) for picture in levels])
-        names = tuple(f"picture {k}" for k in range(len(levels)))
+    def _batch(self, images: Tensor) -> Batch:
+        levels = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+        values = np.stack([self.preprocess.normalize(image) for image in levels])
+        names = tuple(f"image {k}" for k in range(len(levels)))
         return Batch(torch.from_numpy(values), None, names, single=False)
 
-    def _pooled(self, maps: Tensor) -> Tensor:
-        flat = maps.reshape(*maps.shape[:2], -1)
-        return flat.mean(2) if self.pool == "mean" else flat.amax(2)
+
+def _mean(maps: Tensor) -> Tensor:
+    return maps.reshape(*maps.shape[:2], -1).mean(2)
+
+
+def _peak(maps: Tensor) -> Tensor:
+    return maps.reshape(*maps.shape[:2], -1).amax(2)
 
 
 def _central_peak(maps: Tensor) -> Tensor:
@@ -62,56 +66,68 @@ def _central_peak(maps: Tensor) -> Tensor:
         height, width = maps.shape[2:]
         top, left = height // 4, width // 4
         maps = maps[:, :, top : max(top + 1, height - top), left : max(left + 1, width - left)]
-    return maps.reshape(*maps.shape[:2], -1).amax(2)
+    return _peak(maps)
 
 
 @dataclass
-class Effect:
-    """How one change moves the channels of one layer, summed up over batches.
+class PerturbationEffect:
+    """How far one perturbation moves the responses of one layer, summed up over batches.
 
-    ``invariance`` is 1 − E[(b − a)²] / 2 Var[a]: 1 where the change never matters, 0 where it
-    matters as much as showing another picture instead (of equal mean and variance, that is the
-    correlation of before and after). −1 at the least; NaN for a channel that never varies.
+    With a the response to an image and b that to the perturbed image, ``invariance`` is
+    1 − E[(b − a)²] / 2 Var[a]: 1 where the perturbation never matters, 0 where it matters as much
+    as showing another image (where a and b have equal mean and variance, it is their correlation).
+    At least −1; NaN for a channel that never varies.
+
+    Attributes:
+        squared_changes: Σ (b − a)², ``(C,)``.
+        changes: Σ (b − a), ``(C,)``.
+        count: Number of images.
     """
 
-    squares: NDArray[np.float64]
-    shifts: NDArray[np.float64]
+    squared_changes: NDArray[np.float64]
+    changes: NDArray[np.float64]
     count: int = 0
 
-    def add(self, before: NDArray[np.float64], after: NDArray[np.float64]) -> None:
-        self.squares += ((after - before) ** 2).sum(0)
-        self.shifts += (after - before).sum(0)
-        self.count += len(before)
+    def add(self, original: NDArray[np.float64], perturbed: NDArray[np.float64]) -> None:
+        """Add a batch of responses, both ``(N, C)``."""
+        change = perturbed - original
+        self.squared_changes += (change**2).sum(0)
+        self.changes += change.sum(0)
+        self.count += len(original)
 
     def invariance(self, variance: NDArray[np.float64]) -> NDArray[np.float64]:
-        """``(C,)``, given the variance of the answers to unchanged pictures."""
+        """``(C,)``, given the variance of the responses to unchanged images."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            found = 1 - self.squares / self.count / (2 * variance)
-        return np.where(np.isnan(variance), np.nan, np.clip(found, -1, 1))
+            invariance = 1 - self.squared_changes / self.count / (2 * variance)
+        return np.where(np.isnan(variance), np.nan, np.clip(invariance, -1, 1))
 
     def shift(self, variance: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The mean answer's move, in standard deviations of the answers to unchanged pictures."""
-        moved: NDArray[np.float64] = self.shifts / self.count / np.sqrt(variance)
-        return moved
+        """Mean change in standard deviations of the responses to unchanged images, ``(C,)``."""
+        shift: NDArray[np.float64] = self.changes / self.count / np.sqrt(variance)
+        return shift
 
 
 @dataclass
-class Unchanged:
-    """The answers to the pictures as they are."""
+class OriginalResponses:
+    """The responses to the unchanged images, collected over batches."""
 
     rows: dict[str, list[NDArray[np.float64]]] = field(default_factory=dict)
 
-    def add(self, found: Responses) -> None:
-        for path, one in found.items():
+    def add(self, responses: Responses) -> None:
+        for path, one in responses.items():
             self.rows.setdefault(path, []).append(one)
 
-    def variances(self) -> Responses:
-        """By path ``(C,)``; NaN for a channel that gives one answer to all pictures."""
-        return dict(self._variances())
+    @property
+    def count(self) -> int:
+        """Number of images."""
+        return sum(map(len, next(iter(self.rows.values()), [])))
 
-    def _variances(self) -> Iterator[tuple[str, NDArray[np.float64]]]:
-        for path, rows in self.rows.items():
-            values = np.concatenate(rows)
-            spread = values.var(0)
-            still = spread <= (1e-6 * np.abs(values).max(0, initial=1e-30)) ** 2
-            yield path, np.where(still | ~np.isfinite(spread), np.nan, spread)
+    def variances(self) -> Responses:
+        """By path ``(C,)``; NaN for a channel that responds equally to all images."""
+        return {path: _variance(np.concatenate(rows)) for path, rows in self.rows.items()}
+
+
+def _variance(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    variance = values.var(0)
+    constant = variance <= (1e-6 * np.abs(values).max(0, initial=1e-30)) ** 2
+    return np.where(constant | ~np.isfinite(variance), np.nan, variance)
