@@ -102,7 +102,7 @@ def test_what_is_no_address(text: str) -> None:
 
 @pytest.mark.parametrize("wrong", [("a", -1), ("a", 1, (0, -1)), ("a", None, (0, 0))])
 def test_an_address_that_could_not_be_written_cannot_be_made(wrong: tuple[object, ...]) -> None:
-    with pytest.raises(UsageError, match="is no address: both count from 0"):
+    with pytest.raises(UsageError, match="is not an address: both count from 0"):
         Address(*wrong)  # type: ignore[arg-type]
 
 
@@ -328,7 +328,7 @@ def test_a_layer_tells_its_shape(layers: Layers) -> None:
 def test_the_table(layers: Layers) -> None:
     title, head, *rows = repr(layers).splitlines()
     assert title == "torchvision:resnet18: 11 layers"
-    assert head.split() == ["path", "kind", "output", "parameters"]
+    assert head.split() == ["layer", "kind", "output", "parameters"]
     assert rows[-1].split() == ["fc", "Linear", "1000", "513,000"]
     assert rows[4].startswith("    layer4.0.conv1  Conv2d")
     assert len({len(row) for row in (head, *rows)}) == 1

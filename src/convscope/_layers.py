@@ -1,4 +1,4 @@
-"""Layers and their addresses.
+"""Layers, their addresses, and the one table of columns in which layers are listed.
 
 ``PATH``, ``PATH:CHANNEL`` and ``PATH:CHANNEL@Y,X`` mean the same on the command line, in Python, in
 file names and in the app.
@@ -9,11 +9,11 @@ from __future__ import annotations
 import html
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import overload
+from typing import NamedTuple, Protocol, overload
 from urllib.parse import quote
 
 from convscope._errors import UnknownLayer, UsageError, closest
@@ -26,16 +26,17 @@ _LIBRARY = re.compile("^(torchvision|timm|keras):")
 class Layer:
     """One result of a network's forward pass.
 
-    - ``path``: the framework's own name; ``#2`` for a second call, ``/relu`` for a function.
-    - ``kind``: the class (``Conv2d``) or the function (``relu``) that computed it.
-    - ``shape``: of the output, without the batch: ``(channels, height, width)``, or
-      ``(features,)``; ``None`` where it is no tensor of floats.
-    - ``parameters``: how many it holds, those of its parts included.
-    - ``families``: wider names that ``kind=`` also answers to, such as ``conv`` or ``pool``.
-    - ``depth``: how many layers it stands inside of.
-    - ``container``: whether it is made of other layers.
-    - ``function``: whether it is the result of a function rather than of a module.
-    - ``apart``: how many tokens it holds besides those of the map: class tokens, registers.
+    Attributes:
+        path: The framework's own name; ``#2`` for a second call, ``/relu`` for a function.
+        kind: The class (``Conv2d``) or the function (``relu``) that computed it.
+        shape: Shape of the output without the batch axis: ``(C, H, W)``, ``(features,)``; ``None``
+            where it is no tensor of floats.
+        parameters: Number of parameters, those of its children included.
+        families: Wider kinds that ``kind=`` also selects, such as ``conv`` or ``pool``.
+        depth: Number of modules it is nested in.
+        container: Whether it is made of other layers.
+        function: Whether it is the result of a function rather than of a module.
+        apart: Number of tokens outside the grid: class tokens, registers.
     """
 
     path: str
@@ -50,7 +51,7 @@ class Layer:
 
     @property
     def channels(self) -> int:
-        """How many channels (or features) it has; 0 where it is no tensor."""
+        """Number of channels (or features); 0 where it is no tensor."""
         return self.shape[0] if self.shape else 0
 
     @property
@@ -58,10 +59,57 @@ class Layer:
         """Whether its output has a height and a width."""
         return self.shape is not None and len(self.shape) == 3
 
+    def to_dict(self) -> dict[str, object]:
+        """Its attributes, for JSON."""
+        return {
+            "path": self.path,
+            "kind": self.kind,
+            "shape": self.shape,
+            "parameters": self.parameters,
+            "families": self.families,
+            "depth": self.depth,
+            "container": self.container,
+            "function": self.function,
+        }
+
     def shape_text(self) -> str:
         """``64×56×56``, ``192×14×14 + 1 token``, or ``–`` where there is no shape."""
-        apart = f" + {self.apart} token{'s' * (self.apart > 1)}" if self.apart else ""
-        return "×".join(map(str, self.shape)) + apart if self.shape else "–"
+        if not self.shape:
+            return "–"
+        count = self.apart
+        tokens = f" + {count} token{'s' * (count > 1)}" if count else ""
+        return "×".join(map(str, self.shape)) + tokens
+
+
+class Field(Protocol):
+    """What a listing needs of a receptive field."""
+
+    def describe(self) -> str:
+        """The field in words."""
+
+
+class Column(NamedTuple):
+    """A column of the table of layers: its title, whether it holds numbers, and its text."""
+
+    title: str
+    numeric: bool
+    text: Callable[[Layer, Field | None], str]
+
+
+COLUMNS = (
+    Column("layer", False, lambda layer, field: layer.path),
+    Column("kind", False, lambda layer, field: layer.kind),
+    Column("output", True, lambda layer, field: layer.shape_text()),
+    Column(
+        "parameters", True, lambda layer, field: f"{layer.parameters:,}" if layer.parameters else ""
+    ),
+    Column("receptive field", False, lambda layer, field: field.describe() if field else ""),
+)
+"""The columns of every table of layers, in order."""
+
+
+def _thousands(count: int) -> str:
+    return f"{count:,}" if count else ""
 
 
 @dataclass(frozen=True)
@@ -76,8 +124,8 @@ class Address:
         negative = min(self.channel or 0, *(self.position or (0,))) < 0
         if negative or (self.position and self.channel is None):
             raise UsageError(
-                f"Channel {self.channel}, position {self.position} of {self.path!r} is no address: "
-                "both count from 0, and a position belongs to a channel"
+                f"Channel {self.channel}, position {self.position} of {self.path!r} is not an "
+                "address: both count from 0, and a position belongs to a channel"
             )
 
     def __str__(self) -> str:
@@ -87,7 +135,13 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """Read an address.
+    """Parse an address.
+
+    Args:
+        text: ``PATH``, ``PATH:CHANNEL`` or ``PATH:CHANNEL@Y,X``.
+
+    Raises:
+        UsageError: Where the text is no address.
 
     >>> parse_address("features.5:12@3,4")
     Address(path='features.5', channel=12, position=(3, 4))
@@ -106,7 +160,7 @@ def parse_address(text: str) -> Address:
 
 
 def file_name(text: str) -> str:
-    """An address as a file name: percent-encoded, so that it can be read back.
+    """Encode an address as a file name, percent-encoded, so that it can be decoded.
 
     >>> file_name("layer1.0/add:12@3,4")
     'layer1.0%2Fadd%3A12@3,4'
@@ -115,7 +169,7 @@ def file_name(text: str) -> str:
 
 
 def figure_name(image: str, what: str, suffix: str) -> str:
-    """The file name of a figure of ``what`` (an address, say) for an image.
+    """Name the file of a figure of ``what`` (an address, say) for an image.
 
     >>> figure_name("cat.jpg", "layer1.0/add", ".png")
     'cat.layer1.0%2Fadd.png'
@@ -126,8 +180,12 @@ def figure_name(image: str, what: str, suffix: str) -> str:
 class Layers(Sequence[Layer]):
     """The layers of a model, in the order in which a forward pass begins them.
 
-    Prints as a table. ``layers["conv1"]`` is the layer of that path; ``layers.select("kind=conv")``
-    is a list. ``model`` is the model's name as the user typed it, for messages.
+    Prints as a table. ``layers["conv1"]`` is the layer with that path;
+    ``layers.select("kind=conv")`` is a list.
+
+    Args:
+        layers: The layers.
+        model: The model's name as the user typed it, for messages.
     """
 
     def __init__(self, layers: Iterable[Layer], model: str) -> None:
@@ -153,44 +211,63 @@ class Layers(Sequence[Layer]):
     def __contains__(self, key: object) -> bool:
         return key in self._by_path or key in self._layers
 
-    def select(self, wanted: str | Iterable[str]) -> list[Layer]:
-        """The layers that ``wanted`` names, in execution order, each once.
+    def select(self, selection: str | Iterable[str]) -> list[Layer]:
+        """Select layers by path, glob or kind.
 
-        Each item is an exact path, else a glob (``block?_conv1``), else ``kind=conv2d`` in any
-        case, where ``kind=conv`` is every convolution. Raises ``UnknownLayer`` for an item that
-        names nothing.
+        Args:
+            selection: One item or several: an exact path, else a glob (``block?_conv1``), else
+                ``kind=conv2d`` in any case, where ``kind=conv`` is every convolution.
+
+        Returns:
+            The layers in execution order, each once.
+
+        Raises:
+            UnknownLayer: Where an item names nothing.
         """
-        items = [wanted] if isinstance(wanted, str) else list(wanted)
+        items = [selection] if isinstance(selection, str) else list(selection)
         if not items:
             raise UsageError("No layer was named. For every convolution: kind=conv")
-        found = {layer.path for item in items for layer in self._matching(item.strip())}
-        return [layer for layer in self._layers if layer.path in found]
+        selected = {layer.path for item in items for layer in self._matching(item.strip())}
+        return [layer for layer in self._layers if layer.path in selected]
 
     def at(self, address: str | Address) -> tuple[Layer, Address]:
-        """The layer of an address, its channel and position checked against the layer's shape."""
-        where = address if isinstance(address, Address) else self._read(address)
-        layer = self[where.path]
-        of = f"in {where.path!r} of {self._short}"
-        if where.channel is not None and where.channel >= layer.channels:
-            has = f"0 to {layer.channels - 1}" if layer.channels else "none"
+        """Find the layer of an address.
+
+        Args:
+            address: An address, or its text.
+
+        Returns:
+            The layer and the parsed address.
+
+        Raises:
+            UnknownLayer: Where there is no such layer, channel or position.
+        """
+        parsed = address if isinstance(address, Address) else self._parse(address)
+        layer = self[parsed.path]
+        place = f"in {parsed.path!r} of {self._short}"
+        if parsed.channel is not None and parsed.channel >= layer.channels:
+            channels = f"0 to {layer.channels - 1}" if layer.channels else "none"
             raise UnknownLayer(
-                f"No channel {where.channel} {of}. Channels: {has}. See: {self._table()}"
+                f"No channel {parsed.channel} {place}. Channels: {channels}. See: {self._listing()}"
             )
-        if where.position:
+        if parsed.position:
             height, width = layer.shape[1:] if layer.shape and layer.is_map else (1, 1)
-            y, x = where.position
+            y, x = parsed.position
             if y >= height or x >= width:
                 raise UnknownLayer(
-                    f"No position {y},{x} {of}: its output is {height}×{width}. Last: "
-                    f"{where.path}:{where.channel}@{height - 1},{width - 1}"
+                    f"No position {y},{x} {place}: its output is {height}×{width}. Last: "
+                    f"{parsed.path}:{parsed.channel}@{height - 1},{width - 1}"
                 )
-        return layer, where
+        return layer, parsed
 
-    def representative(self, most: int = 6) -> list[Layer]:
-        """A few layers that show the depth of the network, from the first to the last.
+    def representative(self, limit: int = 6) -> list[Layer]:
+        """Choose a few layers that show the depth of the network, from the first to the last.
 
         The last convolution of each size; where the size hardly changes, convolutions at equal
         steps; in a transformer, its blocks.
+
+        Args:
+            limit: Largest number of layers.
         """
         maps = [layer for layer in self._layers if layer.is_map]
         candidates = [layer for layer in maps if "conv" in layer.families]
@@ -200,9 +277,9 @@ class Layers(Sequence[Layer]):
         deepest = [layer for layer in candidates if layer in of_size.values()]
         if len(deepest) < 3:
             deepest = candidates
-        return _even_steps(deepest, most) or list(self._layers[-1:])
+        return _even_steps(deepest, limit) or list(self._layers[-1:])
 
-    def _read(self, address: str) -> Address:
+    def _parse(self, address: str) -> Address:
         """Exact paths first: a module may be called ``a:1``."""
         return Address(address) if address in self._by_path else parse_address(address)
 
@@ -226,41 +303,50 @@ class Layers(Sequence[Layer]):
             near = closest(item[5:], kinds) or f" Kinds: {', '.join(kinds[:12])}."
         else:
             near = closest(item, self._by_path) or _same_last_part(item, self._by_path)
-        return UnknownLayer(f"No layer {item!r} in {self._short}.{near} See: {self._table()}")
+        return UnknownLayer(f"No layer {item!r} in {self._short}.{near} See: {self._listing()}")
 
-    def _table(self) -> str:
-        """What prints this table: a command where the model has a name that a shell can give."""
+    def _listing(self) -> str:
+        """What lists the layers: a command where the model has a name that a shell can give."""
         named = self.model == "demo" or any(mark in self.model for mark in ":.")
         return f"convscope layers -m {shlex.quote(self.model)}" if named else "model.layers"
 
     def __repr__(self) -> str:
-        rows = [("path", "kind", "output", "parameters"), *map(_row, self._layers)]
-        widths = [max(len(row[k]) for row in rows) for k in range(4)]
+        columns = COLUMNS[:-1]  # receptive fields take a forward pass
+        rows = [[column.title for column in columns]]
+        for layer in self._layers:
+            path, *rest = (column.text(layer, None) for column in columns)
+            rows.append(["  " * layer.depth + path, *rest])
+        widths = [max(len(row[k]) for row in rows) for k in range(len(columns))]
         lines = [
-            f"{path:<{widths[0]}}  {kind:<{widths[1]}}  {shape:>{widths[2]}}  {count:>{widths[3]}}"
-            for path, kind, shape, count in rows
+            "  ".join(
+                text.rjust(width) if column.numeric else text.ljust(width)
+                for text, width, column in zip(row, widths, columns, strict=True)
+            )
+            for row in rows
         ]
         return "\n".join([f"{self.model}: {len(self)} layers", *lines])
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            f"<tr><td style='text-align:left;padding-left:{layer.depth}em'>"
-            f"<code>{html.escape(layer.path)}</code></td><td style='text-align:left'>"
-            f"{html.escape(layer.kind)}</td><td>{layer.shape_text()}</td>"
-            f"<td>{layer.parameters or ''}</td></tr>"
+        columns = COLUMNS[:-1]
+        head = "".join(f"<th>{column.title}</th>" for column in columns)
+        rows = "".join(
+            f"<tr>{''.join(_cell(column, layer) for column in columns)}</tr>"
             for layer in self._layers
         )
-        head = "<tr><th>path</th><th>kind</th><th>output</th><th>parameters</th></tr>"
-        return f"<table><caption>{html.escape(self.model)}</caption>{head}{cells}</table>"
+        caption = html.escape(self.model)
+        return f"<table><caption>{caption}</caption><tr>{head}</tr>{rows}</table>"
 
 
-def _row(layer: Layer) -> tuple[str, str, str, str]:
-    count = f"{layer.parameters:,}" if layer.parameters else ""
-    return "  " * layer.depth + layer.path, layer.kind, layer.shape_text(), count
+def _cell(column: Column, layer: Layer) -> str:
+    text = html.escape(column.text(layer, None))
+    if column.numeric:
+        return f"<td>{text}</td>"
+    indent = f";padding-left:{layer.depth}em" if column is COLUMNS[0] else ""
+    return f"<td style='text-align:left{indent}'>{text}</td>"
 
 
 def _blocks(maps: Iterable[Layer]) -> list[Layer]:
-    """What a network is built of: the layers of the kind that comes often and holds the most."""
+    """The building blocks: layers of the kind that comes often and holds the most parameters."""
     by_kind: dict[str, list[Layer]] = {}
     for layer in maps:
         if layer.container and layer.kind != "Sequential":
@@ -269,13 +355,13 @@ def _blocks(maps: Iterable[Layer]) -> list[Layer]:
     return max(often, key=lambda layers: sum(la.parameters for la in layers), default=[])
 
 
-def _even_steps(layers: Sequence[Layer], most: int) -> list[Layer]:
-    """At most ``most`` of ``layers`` at equal steps, the last always among them."""
-    if len(layers) <= most:
+def _even_steps(layers: Sequence[Layer], limit: int) -> list[Layer]:
+    """At most ``limit`` of ``layers`` at equal steps, the last always among them."""
+    if len(layers) <= limit:
         return list(layers)
-    if most < 2:
+    if limit < 2:
         return list(layers[-1:])
-    return [layers[round(k * (len(layers) - 1) / (most - 1))] for k in range(most)]
+    return [layers[round(k * (len(layers) - 1) / (limit - 1))] for k in range(limit)]
 
 
 def _same_last_part(item: str, paths: Iterable[str]) -> str:

@@ -66,7 +66,9 @@ def test_layers_as_json(run: Run) -> None:
         "kind": "Conv2d",
         "shape": [4, 18, 28],
         "parameters": 112,
+        "families": ["conv"],
         "depth": 0,
+        "container": False,
         "function": False,
         "receptive_field": {"size": [3, 3], "stride": [1.0, 1.0], "text": "3×3, stride 1"},
     }
