@@ -213,7 +213,7 @@ def _dataset_examples(tour: Tour, model: Model, photographs: dict[str, Picture])
     atlas = scan(model, tour.folder / "patches", tour.folder / "atlas", ["kind=relu", "*/add"])
     health = report(atlas)
     chosen = next((f for f in reversed(health.findings) if f.kind == "selective"), None)
-    unit = atlas[chosen.units[0] if chosen else "stage2/add:0"]
+    unit = atlas.unit(chosen.units[0] if chosen else "stage2/add:0")
     yield tour.figure("unit", unit.sheet(), unit.sheet(theme="dark"))
     path = health.save(tour.folder / "findings.html")
     link = tag("a", "The channel health report", href=path.name)

@@ -30,6 +30,9 @@ def test_layers_and_units_by_address(atlas: cs.Atlas) -> None:
     unit = atlas["conv2:3"]
     assert isinstance(unit, Unit)
     assert (unit.address, unit.layer, unit.channel) == ("conv2:3", layer, 3)
+    assert atlas.unit("conv2:3").address == "conv2:3"
+    with pytest.raises(UsageError, match=r"'conv2' is a layer\. Give a channel of it: 'conv2:0'"):
+        atlas.unit("conv2")
     assert repr(unit).startswith("Unit(conv2:3, mean ")
     assert "48 images of shapes,count=48,size=16,seed=0, 48 units in 2 layers" in repr(atlas)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from convscope._atlas.reader import AtlasReader, LayerAtlas
 from convscope._atlas.unit import Unit
-from convscope._errors import MissingDependency
+from convscope._errors import MissingDependency, UsageError
 from convscope._layers import Address, Layer, Layers
 
 if TYPE_CHECKING:
@@ -95,14 +95,26 @@ class Atlas(AtlasReader):
             f"{self.dataset}, {units:,} units in {len(self.layers)} layers)"
         )
 
-    @overload
-    def __getitem__(self, address: Address) -> Unit | LayerAtlas: ...
-    @overload
-    def __getitem__(self, address: str) -> Any: ...
-    def __getitem__(self, address: str | Address) -> Any:
-        layer, place = self._addresses.at(address)
-        found = self.layers[layer.path]
-        return found if place.channel is None else Unit(found, place.channel)
+    def __getitem__(self, address: str | Address) -> Unit | LayerAtlas:
+        layer, checked = self._addresses.at(address)
+        if checked.channel is None:
+            return self.layers[layer.path]
+        return Unit(self.layers[layer.path], checked.channel)
+
+    def unit(self, address: str | Address) -> Unit:
+        """The unit at an address, as ``atlas[address]`` for a type checker.
+
+        Args:
+            address: Layer and channel, such as ``"features.5:12"``.
+
+        Raises:
+            UnknownLayer: The layer was not scanned, or has no such channel; names the nearest.
+            UsageError: The address is that of a layer.
+        """
+        found = self[address]
+        if not isinstance(found, Unit):
+            raise UsageError(f"{address!r} is a layer. Give a channel of it: '{address}:0'")
+        return found
 
     def layer(self, path: str) -> LayerAtlas:
         """The layer at a path.

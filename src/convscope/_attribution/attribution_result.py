@@ -174,7 +174,7 @@ class AttributionResult:
             return []
         sections = []
         for one in channels.channels:
-            exemplars = self.atlas[one.address].top("mean", _EXEMPLARS)
+            exemplars = self.atlas.unit(one.address).top("mean", _EXEMPLARS)
             tiles = tuple(tile for tile in map(crop_tile, exemplars) if tile)
             heading = (
                 f"{one.address}: highest mean activation among {self.atlas.images:,} dataset images"

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convscope._cli import options as opt
-from convscope._errors import UsageError
 
 if TYPE_CHECKING:
     from convscope._atlas import Exemplar
@@ -43,12 +42,10 @@ def top(
     show: opt.Show = False,
 ) -> None:
     """Show the images that a unit responds to most: crops, feature maps, whole images."""
-    from convscope._atlas import Unit, open_atlas
+    from convscope._atlas import open_atlas
     from convscope._layers import file_name
 
-    unit = open_atlas(atlas)[address]
-    if not isinstance(unit, Unit):
-        raise UsageError(f"{address!r} is a layer. Give a channel of it: '{address}:0'")
+    unit = open_atlas(atlas).unit(address)
     exemplars = (unit.bottom if bottom else unit.top)(by, first)  # type: ignore[arg-type]
     if as_json:
         print(

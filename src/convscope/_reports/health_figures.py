@@ -159,7 +159,7 @@ def _exemplar_rows(atlas: Atlas, layer: LayerStatistics, channels: Sequence[int]
 
 def exemplars(atlas: Atlas, address: str) -> Html:
     """Return the images with the unit's highest peaks, cropped to the receptive field."""
-    top = list(atlas[address].top(by="peak"))[:_EXEMPLARS]
+    top = list(atlas.unit(address).top(by="peak"))[:_EXEMPLARS]
     shown = [_crop(one) for one in top if one.thumbnail() is not None]
     if not shown:
         return EMPTY
