@@ -1,4 +1,4 @@
-"""How other tools find the images that raise each channel most."""
+"""How other tools find the images that each channel responds to most."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Ids = dict[str, Tensor]  # by path: (channels, k), the images, best first
 
 @dataclass(frozen=True)
 class Ranker:
-    """``prepare(network, images)`` gives what ranks them and returns their ids."""
+    """``prepare(network, images)`` returns a function that returns the ranked ids."""
 
     name: str
     prepare: Callable[[nn.Module, Tensor], Run]
@@ -31,7 +31,7 @@ def convolutions(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def sorted_by_hand(network: nn.Module, images: Tensor) -> Run:
-    """Every activation kept, then sorted: as it is written first."""
+    """Keep every activation, then sort: the first thing one writes."""
 
     def run() -> Ids:
         kept: dict[str, list[Tensor]] = {path: [] for path in convolutions(network)}
@@ -41,8 +41,8 @@ def sorted_by_hand(network: nn.Module, images: Tensor) -> Run:
 
         hooks = [m.register_forward_hook(keep(p)) for p, m in convolutions(network).items()]
         with torch.no_grad():
-            for some in images.split(BATCH):
-                network(some)
+            for batch in images.split(BATCH):
+                network(batch)
         for hook in hooks:
             hook.remove()
         peaks = {path: torch.cat(maps).flatten(2).max(2)[0] for path, maps in kept.items()}
@@ -62,8 +62,8 @@ def semanticlens(network: nn.Module, images: Tensor) -> Run:
     def run() -> Ids:
         cache = ActMaxCache([*convolutions(network)], aggregators.aggregate_conv_max, 9)
         with cache.hook_context(network), torch.no_grad():
-            for some in images.split(BATCH):
-                network(some)
+            for batch in images.split(BATCH):
+                network(batch)
         return {path: cache[path].sample_ids for path in convolutions(network)}
 
     return run
@@ -82,7 +82,7 @@ def crp(network: nn.Module, images: Tensor) -> Run:
 
     def run() -> Ids:
         with tempfile.TemporaryDirectory() as folder, _silent():
-            seen = FeatureVisualization(
+            visualization = FeatureVisualization(
                 CondAttribution(network),
                 data,
                 concepts,
@@ -90,8 +90,8 @@ def crp(network: nn.Module, images: Tensor) -> Run:
                 abs_norm=False,
                 path=folder,
             )
-            seen.run(EpsilonPlusFlat(), 0, len(images), BATCH)
-            found = {path: load_maximization(seen.ActMax.PATH, path) for path in concepts}
+            visualization.run(EpsilonPlusFlat(), 0, len(images), BATCH)
+            found = {path: load_maximization(visualization.ActMax.PATH, path) for path in concepts}
         return {path: torch.as_tensor(ids[:9].T) for path, (ids, *_) in found.items()}
 
     return run

@@ -244,7 +244,7 @@ else:
         for batch in prefetch_batches(model, data, (64, 64), indices):
             model.module(batch.values)
 shutil.rmtree(folder)
-# Not getrusage: what that says of a process includes its parent's peak (Linux).
+# Not getrusage: on Linux its value includes the parent's peak.
 print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024)
 """
 

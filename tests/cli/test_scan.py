@@ -56,9 +56,9 @@ def test_scan_and_look(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert run("top", "atlas", "2:3", "--by", "peak") == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("2:3: highest peak\n  1 ")
-    picture = Image.open(folder / "2%3A3.top.peak.png")
-    assert picture.text["Title"] == "2:3: highest peak"  # type: ignore[attr-defined]
-    assert "model net.py:make" in picture.text["Description"]  # type: ignore[attr-defined]
+    image = Image.open(folder / "2%3A3.top.peak.png")
+    assert image.text["Title"] == "2:3: highest peak"  # type: ignore[attr-defined]
+    assert "model net.py:make" in image.text["Description"]  # type: ignore[attr-defined]
     assert run("top", "atlas", "0:1", "--bottom", "--theme", "dark", "-n", "2", "-o", "b.png") == 0
     assert (folder / "b.png").exists()
 

@@ -13,7 +13,7 @@ from convscope._data import open_dataset
 from convscope._errors import ConvscopeError, DatasetError, UsageError
 
 
-def picture(level: int) -> Image.Image:
+def image(level: int) -> Image.Image:
     return Image.new("RGB", (9, 7), (level, 0, 0))
 
 
@@ -34,7 +34,7 @@ def hugging() -> Any:
     )
     rows = {
         "id": list(range(6)),
-        "img": [picture(k) for k in range(6)],
+        "img": [image(k) for k in range(6)],
         "kind": [k % 2 for k in range(6)],
         "label": list("abcabc"),
     }
@@ -105,6 +105,6 @@ def test_errors(
     assert "\n" not in str(raised.value)
 
 
-def test_rows_without_pictures() -> None:
+def test_rows_without_images() -> None:
     with pytest.raises(DatasetError, match=r"No column holds images. Columns: a, b. Name one"):
         open_dataset([{"a": 1, "b": "cat.jpg"}])

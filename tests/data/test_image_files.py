@@ -22,7 +22,7 @@ def message(raised: pytest.ExceptionInfo[ConvscopeError]) -> str:
 
 
 def png(gray: int) -> bytes:
-    """A picture that can be told from others by its gray."""
+    """An image identified by its gray level."""
     stream = io.BytesIO()
     Image.new("L", (3, 2), gray).save(stream, "PNG")
     return stream.getvalue()
@@ -133,7 +133,7 @@ def test_one_class_is_no_label(tmp_path: Path) -> None:
     assert list(data.ids) == ["photos/a.png", "photos/b.png"]
 
 
-def test_a_picture_beside_the_class_folders_makes_labels_unknown(tmp_path: Path) -> None:
+def test_a_image_beside_the_class_folders_makes_labels_unknown(tmp_path: Path) -> None:
     data = open_dataset(write_folder(tmp_path, ["cat/a.png", "dog/b.png", "stray.png"]))
     assert (data.labels, data.classes) == (None, ())
 
@@ -161,7 +161,7 @@ def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
     assert list(open_dataset(root).ids) == ["cat/1.png", "dog/1.png"]
 
 
-def test_a_folder_called_like_a_picture_is_no_picture(tmp_path: Path) -> None:
+def test_a_folder_named_like_an_image_is_not_one(tmp_path: Path) -> None:
     write_folder(tmp_path, ["album.png/1.png", "other/2.png", "__MACOSX/other/._2.png"])
     assert list(open_dataset(tmp_path).ids) == ["album.png/1.png", "other/2.png"]
 
@@ -170,7 +170,7 @@ def test_a_folder_called_like_a_picture_is_no_picture(tmp_path: Path) -> None:
 
 
 @writers
-def test_a_damaged_picture_is_named_and_the_others_stay(
+def test_a_damaged_image_is_named_and_the_others_stay(
     write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = png
@@ -188,7 +188,7 @@ def test_a_damaged_zip_member_is_named_and_the_others_stay(tmp_path: Path) -> No
         archive.writestr("a.png", png(1))
         archive.writestr("b.png", png(2))
     content = bytearray(path.read_bytes())
-    content[60] ^= 255  # within the first picture: its check sum no longer holds
+    content[60] ^= 255  # within the first image: its check sum no longer holds
     path.write_bytes(content)
     data = open_dataset(path)
     with pytest.raises(ImageError) as raised:
@@ -302,7 +302,7 @@ def test_an_unlabeled_test_part_is_not_used_to_measure(tmp_path: Path) -> None:
     assert open_dataset(tmp_path, split="test").labels is None
 
 
-def test_one_picture_cannot_be_split(tmp_path: Path) -> None:
+def test_one_image_cannot_be_split(tmp_path: Path) -> None:
     write_folder(tmp_path, ["a.png"])
     with pytest.raises(DatasetError, match="has 1 image; a split needs at least two"):
         split_dataset(tmp_path)
@@ -310,11 +310,15 @@ def test_one_picture_cannot_be_split(tmp_path: Path) -> None:
 
 def test_a_subset_keeps_the_order_it_is_given(tmp_path: Path) -> None:
     data = open_dataset(write_folder(tmp_path, ["a/0.png", "b/1.png", "c/2.png"]))
-    part = Subset(data, np.array([2, 0]), "two")
-    assert (part.name, part.ids, part.classes) == ("two", ["c/2.png", "a/0.png"], ("a", "b", "c"))
-    assert part.labels is not None
-    assert part.labels.tolist() == [2, 0]
-    assert part.image(0).getpixel((0, 0)) == 2
+    subset = Subset(data, np.array([2, 0]), "two")
+    assert (subset.name, subset.ids, subset.classes) == (
+        "two",
+        ["c/2.png", "a/0.png"],
+        ("a", "b", "c"),
+    )
+    assert subset.labels is not None
+    assert subset.labels.tolist() == [2, 0]
+    assert subset.image(0).getpixel((0, 0)) == 2
 
 
 @pytest.mark.slow

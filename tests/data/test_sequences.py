@@ -30,7 +30,7 @@ class Pairs(torch.utils.data.Dataset[Any]):
         return Image.new("L", (4, 3), index * 10), index % 3
 
 
-def test_a_list_of_pictures(tmp_path: Path) -> None:
+def test_a_list_of_images(tmp_path: Path) -> None:
     Image.new("RGB", (2, 2), "red").save(tmp_path / "a.png")
     items = [tmp_path / "a.png", Image.new("L", (3, 3)), np.zeros((4, 4, 3), np.uint8)]
     data = open_dataset(items)
@@ -38,7 +38,7 @@ def test_a_list_of_pictures(tmp_path: Path) -> None:
     assert (list(data.ids), data.labels, data.name) == (["0", "1", "2"], None, "list of 3")
 
 
-def test_an_array_of_pictures() -> None:
+def test_an_array_of_images() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 3), np.uint8)
     data = open_dataset(pixels)
     assert np.array_equal(np.asarray(data.image(3)), pixels[3])
@@ -54,13 +54,13 @@ def test_pairs() -> None:
 
 
 def test_pairs_with_names_for_labels() -> None:
-    picture = Image.new("L", (2, 2))
-    data = open_dataset([(picture, "dog"), (picture, "ant"), (picture, "dog")])
+    image = Image.new("L", (2, 2))
+    data = open_dataset([(image, "dog"), (image, "ant"), (image, "dog")])
     assert data.labels is not None
     assert (data.labels.tolist(), data.classes) == ([1, 0, 1], ("ant", "dog"))
 
 
-def test_targets_and_classes_are_used_and_no_picture_is_decoded() -> None:
+def test_targets_and_classes_are_used_and_no_image_is_decoded() -> None:
     class Known(Pairs):
         targets = torch.tensor([1, 1, 0, 0, 1, 0])
         classes = ("cat", "dog")
@@ -71,15 +71,15 @@ def test_targets_and_classes_are_used_and_no_picture_is_decoded() -> None:
     data = open_dataset(Known())
     assert data.labels is not None
     assert (data.labels.tolist(), data.classes) == ([1, 1, 0, 0, 1, 0], ("cat", "dog"))
-    part = open_dataset(torch.utils.data.Subset(Known(), [5, 0]))
-    assert part.labels is not None
-    assert (part.labels.tolist(), part.classes) == ([0, 1], ("cat", "dog"))
+    subset = open_dataset(torch.utils.data.Subset(Known(), [5, 0]))
+    assert subset.labels is not None
+    assert (subset.labels.tolist(), subset.classes) == ([0, 1], ("cat", "dog"))
 
 
 @pytest.mark.parametrize("labels", [[-1, 0], [0.5, 1.0], [None, None]])
 def test_labels_that_are_no_classes_are_not_used(labels: list[Any]) -> None:
-    picture = Image.new("L", (2, 2))
-    data = open_dataset([(picture, label) for label in labels])
+    image = Image.new("L", (2, 2))
+    data = open_dataset([(image, label) for label in labels])
     assert (data.labels, data.classes) == (None, ())
     assert data.image(1).size == (2, 2)
 
@@ -148,7 +148,7 @@ def test_torchvision_by_name(mnist: Path) -> None:
     assert len(open_dataset(f"torchvision:MNIST,root={mnist},train=false")) == 8
 
 
-def test_torchvision_without_parts() -> None:
+def test_torchvision_without_splits() -> None:
     pytest.importorskip("torchvision")
     data = open_dataset("torchvision:FakeData,size=20,num_classes=3")
     assert (len(data), data.name) == (20, "torchvision:FakeData,size=20,num_classes=3")

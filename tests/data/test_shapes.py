@@ -15,7 +15,7 @@ from convscope._errors import UsageError
 
 
 def covered(data: Shapes, index: int) -> np.ndarray:
-    """How much of each pixel the shape covers, told by its color alone: the ground is gray."""
+    """The fraction of each pixel that the shape covers, from its color: the background is gray."""
     pixels = np.asarray(data.image(index)).astype(float)
     colorful = pixels.max(2) - pixels.min(2)
     return colorful / colorful.max()
@@ -140,15 +140,15 @@ def test_the_texture_is_seen(shapes: Shapes) -> None:
 @given(st.integers(8, 150), st.integers(0, 50))
 @settings(max_examples=20, deadline=None)
 def test_any_size(size: int, index: int) -> None:
-    picture = Shapes(51, size).image(index)
-    assert (picture.size, picture.mode) == ((size, size), "RGB")
+    image = Shapes(51, size).image(index)
+    assert (image.size, image.mode) == ((size, size), "RGB")
 
 
 def test_factors_of_one_s_own_can_be_drawn() -> None:
-    picture = draw(ShapeFactors("circle", 0.0, "solid", 0.25, 0.0, 0.5, 0.5, 0.2), 40)
+    image = draw(ShapeFactors("circle", 0.0, "solid", 0.25, 0.0, 0.5, 0.5, 0.2), 40)
     red = [round(255 * c) for c in colorsys.hsv_to_rgb(0, 0.85, 1)]
-    assert list(picture.getpixel((20, 20))) == red
-    assert picture.getpixel((0, 0)) == (51, 51, 51)
+    assert list(image.getpixel((20, 20))) == red
+    assert image.getpixel((0, 0)) == (51, 51, 51)
 
 
 # --- by name --------------------------------------------------------------------------------------

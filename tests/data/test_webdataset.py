@@ -51,7 +51,7 @@ def shards(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("pattern", ["train-{000..002}.tar", "train-*.tar"])
-def test_pictures_and_labels_of_all_shards(shards: Path, pattern: str) -> None:
+def test_images_and_labels_of_all_shards(shards: Path, pattern: str) -> None:
     data = open_dataset(f"{shards}/{pattern}")
     assert len(data) == 30
     assert data.ids[12] == "train-001/000012.png"
@@ -62,7 +62,7 @@ def test_pictures_and_labels_of_all_shards(shards: Path, pattern: str) -> None:
         assert data.image(k).getpixel((0, 0)) == (k, 0, 0)  # type: ignore[union-attr]
 
 
-def test_one_tar_with_labels_beside_its_pictures_is_a_shard(tmp_path: Path) -> None:
+def test_one_tar_with_labels_beside_its_images_is_a_shard(tmp_path: Path) -> None:
     named = [("a.jpg.png", png(1)), ("a.cls", b"ant"), ("b.png", png(2)), ("b.cls", b"bee\n")]
     data = open_dataset(shard(tmp_path / "one.tar", named))
     assert type(data).__name__ == "WebDataset"
@@ -80,7 +80,7 @@ def test_a_missing_label_leaves_the_data_unlabeled(tmp_path: Path) -> None:
     assert (len(data), data.labels) == (4, None)
 
 
-def test_a_damaged_picture_is_named(shards: Path) -> None:
+def test_a_damaged_image_is_named(shards: Path) -> None:
     shard(shards / "train-001.tar", [("x.cls", b"0"), ("x.png", b"junk")])
     data = open_dataset(f"{shards}/train-{{000..002}}.tar")
     with pytest.raises(ImageError, match=r"'train-001/x.png' is not an image"):
@@ -128,7 +128,7 @@ def test_a_shard_cut_short_or_compressed(shards: Path) -> None:
         open_dataset(f"{shards}/train-*.tar")
 
 
-def test_no_picture(tmp_path: Path) -> None:
+def test_no_image(tmp_path: Path) -> None:
     shard(tmp_path / "a-0.tar", [("a.cls", b"0"), ("a.txt", b"words")])
     with pytest.raises(DatasetError, match="holds no image, in 1 shards"):
         open_dataset(f"{tmp_path}/a-*.tar")

@@ -1,4 +1,4 @@
-"""A small network and a folder of pictures to scan with it."""
+"""A small network and a folder of images to scan with it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def model() -> cs.Model:
 
 @pytest.fixture
 def make_folder(tmp_path: Path) -> Callable[..., Path]:
-    """Writes ``count`` pictures of noise in two classes, every tenth equal to the one before."""
+    """Writes ``count`` noise images in two classes, every tenth equal to the one before."""
 
     def make(count: int = 50, name: str = "photos") -> Path:
         draw = np.random.default_rng(1)

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 import convscope as cs
+from convscope._atlas import LayerAtlas
 from convscope._errors import ImageError
 from convscope._models import Batch
 
@@ -46,13 +47,13 @@ def brute_force(atlas: cs.Atlas, model: cs.Model, source: Any) -> int:
     return compared
 
 
-def _compare_statistics(layer: cs.atlas.LayerAtlas, parts: NDArray[np.float64]) -> None:
-    """``parts``: of each batch count, Σx, Σx², minimum, maximum, active."""
-    count, total, square = parts[:, 0].sum(0), parts[:, 1].sum(0), parts[:, 2].sum(0)
+def _compare_statistics(layer: LayerAtlas, batches: NDArray[np.float64]) -> None:
+    """``batches``: count, Σx, Σx², minimum, maximum and active of each batch."""
+    count, total, square = batches[:, 0].sum(0), batches[:, 1].sum(0), batches[:, 2].sum(0)
     np.testing.assert_array_equal(layer.count, count)
-    np.testing.assert_array_equal(layer.array("active"), parts[:, 5].sum(0))
-    np.testing.assert_array_equal(layer.minimum, parts[:, 3].min(0))
-    np.testing.assert_array_equal(layer.maximum, parts[:, 4].max(0))
+    np.testing.assert_array_equal(layer.array("active"), batches[:, 5].sum(0))
+    np.testing.assert_array_equal(layer.minimum, batches[:, 3].min(0))
+    np.testing.assert_array_equal(layer.maximum, batches[:, 4].max(0))
     np.testing.assert_allclose(layer.mean, total / count, rtol=1e-9, atol=1e-12)
     variance = square / count - (total / count) ** 2
     np.testing.assert_allclose(
@@ -73,8 +74,8 @@ def _everything(
             values = []
             for k in range(start, min(start + settings["batch"], end)):
                 try:
-                    picture = data.image(k)
-                    values.append(model.prepare(picture, size=tuple(settings["size"])).values)
+                    image = data.image(k)
+                    values.append(model.prepare(image, size=tuple(settings["size"])).values)
                     images.append(k)
                 except ImageError:
                     continue

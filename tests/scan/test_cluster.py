@@ -52,7 +52,7 @@ def summary(folder: Path) -> bytes:
 def test_a_worker_killed_in_the_middle_changes_nothing(
     ray: Any, make_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Four shards; the file with the network is no module that workers could import."""
+    """Four shards; the file with the network is not a module that workers could import."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -105,7 +105,7 @@ def test_errors_of_a_worker_arrive_as_they_are(
         cs.scan(model, data, tmp_path / "atlas", engine="ray")
 
 
-def test_without_ray_it_is_said(
+def test_without_ray_the_error_names_the_package(
     make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)

@@ -22,7 +22,7 @@ from convscope._errors import DatasetError, UsageError
 def test_lists_and_statistics_are_those_of_brute_force(
     model: cs.Model, photos: Path, tmp_path: Path
 ) -> None:
-    (photos / "ant" / "005.png").write_bytes(b"no picture")
+    (photos / "ant" / "005.png").write_bytes(b"no image")
     atlas = run(model, photos, tmp_path / "atlas")
     assert brute_force(atlas, model, photos) == (5 + 5 + 4 + 3) * 4 * 5
     assert atlas.images == 49
@@ -66,7 +66,7 @@ def test_the_first_of_many_numbers_may_be_damaged(tmp_path: Path) -> None:
 def test_data_that_vanish_stop_a_scan_and_do_not_empty_it(
     model: cs.Model, photos: Path, tmp_path: Path
 ) -> None:
-    """A disk that is unplugged is no folder of damaged pictures."""
+    """An unplugged disk is not a folder of damaged images."""
     whole = run(model, photos, tmp_path / "whole")
     listed, away = open_dataset(photos), tmp_path / "away"
     batches = 0
@@ -85,7 +85,7 @@ def test_data_that_vanish_stop_a_scan_and_do_not_empty_it(
     assert whole.images == 50
 
 
-def test_what_an_atlas_says(model: cs.Model, photos: Path, tmp_path: Path) -> None:
+def test_units_lists_and_classes(model: cs.Model, photos: Path, tmp_path: Path) -> None:
     atlas = run(model, photos, tmp_path / "atlas")
     assert [layer.path for layer in atlas.layers] == ["0", "1", "2", "4"]
     assert (atlas.images, len(atlas.ids), atlas.classes) == (50, 50, ("ant", "bee"))
@@ -140,8 +140,8 @@ def test_maps_of_the_top_images_are_kept(model: cs.Model, photos: Path, tmp_path
     atlas = run(model, photos, tmp_path / "atlas")
     for one in (*atlas["1:3"].top("mean"), *atlas["2:1"].top("peak")):
         kept, path = one.map(), one.layer.path
-        picture = cs.open_dataset(photos).image(one.image)
-        true = model.activations(picture, path)[path][0, one.channel].numpy()
+        image = cs.open_dataset(photos).image(one.image)
+        true = model.activations(image, path)[path][0, one.channel].numpy()
         assert kept is not None
         assert kept.size == true.shape
         np.testing.assert_allclose(kept.values, true, atol=(kept.high - kept.low) / 255)
@@ -209,13 +209,13 @@ def test_other_datasets(kind: str, model: cs.Model, photos: Path, tmp_path: Path
     if kind == "zip":
         data: Any = shutil.make_archive(str(tmp_path / "packed"), "zip", photos)
     else:
-        pictures = [np.asarray(Image.open(path)) for path in sorted(photos.rglob("*.png"))]
-        data = "shapes,count=30,size=16" if kind == "shapes" else [(p, 0) for p in pictures]
+        images = [np.asarray(Image.open(path)) for path in sorted(photos.rglob("*.png"))]
+        data = "shapes,count=30,size=16" if kind == "shapes" else [(p, 0) for p in images]
     atlas = cs.scan(model, data, tmp_path / "atlas", "2", **SMALL)
     assert brute_force(atlas, model, data) == 4 * 4 * 5
 
 
-def test_no_convolution_no_problem(photos: Path, tmp_path: Path) -> None:
+def test_a_network_without_convolutions(photos: Path, tmp_path: Path) -> None:
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(300, 6))
     model = cs.load(network, preprocess=cs.Preprocess(size=(10, 10)), input=(3, 10, 10))
     atlas = cs.scan(model, photos, tmp_path / "atlas")

@@ -1,4 +1,4 @@
-"""Damaged images, folders that are no atlas, arguments out of range: skipped, or one line."""
+"""Damaged images, folders that are not an atlas, arguments out of range: skipped, or one line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_damaged_files_are_skipped_counted_and_named(
 ) -> None:
     whole = (photos / "ant" / "000.png").read_bytes()
     (photos / "ant" / "empty.png").write_bytes(b"")
-    (photos / "ant" / "text.jpg").write_text("no picture at all")
+    (photos / "ant" / "text.jpg").write_text("no image at all")
     (photos / "bee" / "short.png").write_bytes(whole[: len(whole) // 2])
     (photos / "bee" / "really-a-png.jpg").write_bytes(whole)
     (photos / "bee" / "nowhere.png").symlink_to(tmp_path / "nothing")
@@ -45,7 +45,7 @@ def test_a_file_that_may_not_be_read(model: cs.Model, photos: Path, tmp_path: Pa
     assert "Permission denied" in atlas.skipped[0]["reason"]
 
 
-def test_a_picture_of_fifty_megapixels_and_one_that_is_too_large(
+def test_an_image_of_fifty_megapixels_and_one_that_is_too_large(
     model: cs.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "d").mkdir()
@@ -120,7 +120,7 @@ def test_what_is_no_atlas(model: cs.Model, photos: Path, tmp_path: Path) -> None
         cs.open_atlas(tmp_path / "odd")
 
 
-def test_wishes_that_cannot_be(model: cs.Model, photos: Path, tmp_path: Path) -> None:
+def test_arguments_out_of_range(model: cs.Model, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"top=0 is too small. Nearest: 1"):
         run(model, photos, tmp_path / "atlas", top=0)
     with pytest.raises(UsageError, match="No engine 'spark'"):
@@ -145,7 +145,7 @@ def test_a_full_disk(tmp_path: Path, model: cs.Model, photos: Path) -> None:
             "space, then run the same command again"
         )
         assert not list((disk / "atlas").rglob(".*.tmp*"))
-        for size in ("90k", "200k"):  # room for the parts, but not for what comes after; then more
+        for size in ("90k", "200k"):  # room for the shards, but not for what comes after; then more
             subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
             with pytest.raises(AtlasError, match=r"is full|free some space"):
                 run(model, photos, disk / "atlas", pooled=True)
