@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, overload
 
 from PIL import Image
 
@@ -80,6 +80,18 @@ class Exemplar:
         """The channel's feature map in 8 bits, at most 56×56; ``None`` where it is not stored."""
         return self.layer.atlas.thumbnails.map(self.layer.path, self.channel, self.image)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Rank, image, score, position and crop box, ready for JSON."""
+        return {
+            "rank": self.rank,
+            "image": self.image,
+            "id": self.id,
+            "label": self.label,
+            "score": self.score,
+            "position": self.position,
+            "crop": self.crop_box,
+        }
+
 
 class Exemplars(Sequence[Exemplar]):
     """A ranked list of exemplars. Prints as a table.
@@ -129,6 +141,11 @@ class Exemplars(Sequence[Exemplar]):
             f"{self.ties:,} images have the score {score:.4g}; the first {self._listed_ties} of "
             "them in the dataset are shown"
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Name, number of ties and exemplars, ready for JSON."""
+        exemplars = [one.to_dict() for one in self._listed]
+        return {"list": self.name, "ties": self.ties, "exemplars": exemplars}
 
     def __repr__(self) -> str:
         rows = [

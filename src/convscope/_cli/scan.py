@@ -112,15 +112,10 @@ def scan(
         opt.note("interrupted; run the same command again to resume")
         raise
     if as_json:
-        print(
-            json.dumps(
-                {key: value for key, value in atlas.manifest.items() if key != "layers"},
-                indent=1,
-                ensure_ascii=False,
-            )
-        )
-        return
-    _print_summary(atlas)
+        manifest = {key: value for key, value in atlas.manifest.items() if key != "layers"}
+        print(json.dumps(manifest, indent=1, ensure_ascii=False))
+    else:
+        _print_summary(atlas)
 
 
 def _print_summary(atlas: Atlas) -> None:

@@ -11,7 +11,7 @@ import typer
 from convscope._cli import options as opt
 
 if TYPE_CHECKING:
-    from convscope._atlas import Exemplar
+    pass
 
 
 def top(
@@ -48,18 +48,8 @@ def top(
     unit = open_atlas(atlas).unit(address)
     exemplars = (unit.bottom if bottom else unit.top)(by, first)  # type: ignore[arg-type]
     if as_json:
-        print(
-            json.dumps(
-                {
-                    "unit": unit.address,
-                    "list": exemplars.name,
-                    "ties": exemplars.ties,
-                    "exemplars": [_as_json(one) for one in exemplars],
-                },
-                indent=1,
-                ensure_ascii=False,
-            )
-        )
+        listed = {"unit": unit.address, **exemplars.to_dict()}
+        print(json.dumps(listed, indent=1, ensure_ascii=False))
         return
     options: dict[str, Any] = {"columns": columns, "cmap": cmap, "theme": theme}
     sheet = unit.sheet(by, bottom=bottom, first=first, **options)  # type: ignore[arg-type]
@@ -72,15 +62,3 @@ def top(
     typer.echo(sheet.save(target))
     if show:
         typer.launch(str(target))
-
-
-def _as_json(one: Exemplar) -> dict[str, Any]:
-    return {
-        "rank": one.rank,
-        "image": one.image,
-        "id": one.id,
-        "label": one.label,
-        "score": one.score,
-        "position": one.position,
-        "crop": one.crop_box,
-    }

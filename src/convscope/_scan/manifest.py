@@ -97,13 +97,7 @@ def new_manifest(
         "settings": plan.settings(),
         "layers": _describe_layers(model, plan, folder),
         "made_with": _environment(),
-        "state": {
-            "complete": False,
-            "shards": plan.shards,
-            "done": 0,
-            "images": 0,
-            "skipped": 0,
-        },
+        "state": {"complete": False, "shards": plan.shards, "done": 0, "images": 0, "skipped": 0},
         "skipped": [],
     }
 

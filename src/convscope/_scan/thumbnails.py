@@ -187,20 +187,8 @@ class _ThumbnailWriter:
                 return
             at = torch.tensor(pairs, device=activation.device)
             maps = _as_maps(activation[at[:, 0], at[:, 1]], self._model.input.depth)
-            size, levels, low, high = _quantized(maps)
-            rows.extend(
-                (
-                    path,
-                    channel,
-                    images[k].image,
-                    *size,
-                    float(low[n]),
-                    float(high[n]),
-                    *levels.shape[1:],
-                    zlib.compress(levels[n].tobytes(), 1),
-                )
-                for n, (k, channel) in enumerate(pairs)
-            )
+            for (k, channel), row in zip(pairs, _encoded_maps(maps), strict=True):
+                rows.append((path, channel, images[k].image, *row))
 
         paths = sorted({path for by_path in channels for path in by_path})
         if paths:
@@ -238,8 +226,11 @@ def _as_maps(values: Tensor, depth: int) -> Tensor:
     return values[:, None] if values.ndim == 2 else values.flatten(1, -2)
 
 
-def _quantized(maps: Tensor) -> tuple[tuple[int, int], NDArray[np.uint8], Any, Any]:
-    """The maps' size; uint8 levels ``(P, h, w)``, reduced to at most 56×56; minima, and maxima."""
+def _encoded_maps(maps: Tensor) -> Iterator[tuple[Any, ...]]:
+    """Of each map ``(P, H, W)``: height, width, minimum, maximum, rows, columns, uint8 levels.
+
+    Larger maps are reduced to at most 56×56; the levels are compressed.
+    """
     size = (int(maps.shape[1]), int(maps.shape[2]))
     if max(size) > _MAP_SIDE:
         height, width = (min(side, max(1, round(side * _MAP_SIDE / max(size)))) for side in size)
@@ -249,4 +240,5 @@ def _quantized(maps: Tensor) -> tuple[tuple[int, int], NDArray[np.uint8], Any, A
     low, high = known.min((1, 2)), known.max((1, 2))
     span = np.maximum(high - low, 1e-30)[:, None, None]
     levels = np.rint((known - low[:, None, None]) / span * 255).astype(np.uint8)
-    return size, levels, low, high
+    for k, one in enumerate(levels):
+        yield *size, float(low[k]), float(high[k]), *one.shape, zlib.compress(one.tobytes(), 1)
