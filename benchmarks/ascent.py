@@ -38,7 +38,7 @@ class _Reached(Exception):
 
 def bare(model: Model, layer: str, channels: list[int], size: int) -> Run:
     """A hand-written loop's least: a picture for each channel of ``layer``, weights frozen."""
-    module = model.module.eval().requires_grad_(False)  # type: ignore[attr-defined]
+    module = model.module.eval().requires_grad_(False)
     part = dict(module.named_modules())[layer]
     device = next(module.parameters()).device
     shape = len(channels), model.input.channels, size, size
@@ -68,7 +68,7 @@ def ours(model: Model, layer: str, channels: list[int], size: int) -> Run:
     wanted = [channel(layer, k) for k in channels]
     units = [Unit(one, one.bind(model), 0, 1) for one in wanted]
     plan = Plan((size, size), 10_000, Fourier(), Transforms())
-    device = next(model.module.parameters()).device  # type: ignore[attr-defined]
+    device = next(model.module.parameters()).device
     climb = Climb(Lens(model), units, plan, device)
     adam, step = Adam(climb._state.detach(), plan.rate), iter(range(48, 10_000))
     return lambda: (climb._step(next(step), adam), climb._step(next(step), adam))
@@ -122,7 +122,7 @@ def horamas(module: Any, device: str) -> Run:
 def loaded(device: str, spec: str = NETWORK) -> Model:
     torch.manual_seed(0)
     model = cs.load(spec)
-    model.module.to(device)  # type: ignore[attr-defined]
+    model.module.to(device)
     return model
 
 
@@ -131,7 +131,7 @@ def pairs(peer: str, setting: Setting) -> list[Pair]:
     warnings.simplefilter("ignore")
     model = loaded(setting.device)
     two = ours(model, LAYER, live(model, LAYER, SIZE)[:1], SIZE)
-    module = copy.deepcopy(model.module)  # type: ignore[attr-defined]
+    module = copy.deepcopy(model.module)
     make, remark = {
         "lucent": (partial(lucents, module), "its own moves; does not stop at the layer"),
         "horama": (partial(horamas, module, setting.device), "six crops a step, its default"),
@@ -139,7 +139,7 @@ def pairs(peer: str, setting: Setting) -> list[Pair]:
     work = f"{STEPS} steps of ascent, SqueezeNet {LAYER}, {SIZE}²"
 
     def steps() -> None:
-        with model.at_rest():
+        with model.eval_frozen():
             for _ in range(STEPS // 2):
                 two()
 
@@ -149,7 +149,7 @@ def pairs(peer: str, setting: Setting) -> list[Pair]:
 def medians(model: Model, layer: str, count: int, size: int, setting: Setting) -> dict[str, float]:
     channels = live(model, layer, size)[:count]
     plain = bare(model, layer, channels, size)
-    with model.at_rest():
+    with model.eval_frozen():
         found = compare(
             {
                 "bare forward and backward": plain,

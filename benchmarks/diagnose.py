@@ -28,7 +28,7 @@ def main() -> None:
     model, whole = cs.load(options.model), cs.open_dataset(options.data)
     chosen = np.linspace(0, len(whole) - 1, min(options.first, len(whole))).astype(np.int64)
     data = Subset(whole, chosen, "sample")
-    network = model.module.eval()  # type: ignore[attr-defined]
+    network = model.module.eval()
 
     def bare() -> None:
         with torch.no_grad():

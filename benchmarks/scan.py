@@ -80,7 +80,7 @@ class Summarizing:
         }
 
     def run(self, data: list[tuple[np.ndarray, Tensor]]) -> None:
-        with self.model.at_rest():
+        with self.model.eval_frozen():
             for images, values in data:
                 labels = images // 7 % CLASSES
 

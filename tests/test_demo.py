@@ -76,7 +76,7 @@ def test_the_built_in_network_keeps_its_promises() -> None:
     model = cs.load("demo")
     weights = Path(cs.__file__).parent / "_models" / "builtin" / "demo.safetensors"
     assert weights.stat().st_size <= 2 * 2**20
-    assert sum(p.numel() for p in model.module.parameters()) <= 500_000  # type: ignore[attr-defined]
+    assert sum(p.numel() for p in model.module.parameters()) <= 500_000
     assert model.weights("stem.conv").shape[2:] == (5, 5)
     assert model.input.size == (32, 32)
     assert len(model.input.classes) == 10

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 import convscope as cs
 from convscope._data import Dataset, split_dataset
 from convscope._errors import DatasetError, UsageError
+from convscope._models import Model
 from convscope._models.architectures import build
-from convscope._models.base import Model
 from convscope._plot import Theme
 from convscope._train import Confusion, Epoch, Recipe, _augment, evaluate, files
 

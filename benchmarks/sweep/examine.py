@@ -27,7 +27,7 @@ def examine(network: Network) -> dict[str, Any]:
     """Look into one network; raises ``Failed`` or whatever goes wrong."""
     torch.manual_seed(0)
     model = sized(network)
-    module: nn.Module = model.module  # type: ignore[attr-defined]
+    module: nn.Module = model.module
     disturb(module)
     images = torch.rand(1, model.input.channels, *model.input.size)
     images = images.permute(0, 2, 3, 1) if network.zoo.startswith("keras") else images
@@ -53,7 +53,7 @@ def check_recording(
 ) -> None:
     """Results as the network keeps them, and in the standard layout, against another recording."""
     independent = keras_reference if network.zoo.startswith("keras") else torch_reference
-    reference = independent(model.module, images, paths)  # type: ignore[attr-defined]
+    reference = independent(model.module, images, paths)
     own = model.activations(images, paths, raw=True)
     standard = model.activations(images, paths)
     for path in paths:

@@ -115,7 +115,7 @@ def _photographs() -> dict[str, Picture]:
 
 
 def _facts(model: Model) -> list[tuple[str, str]]:
-    count = sum(p.numel() for p in model.module.parameters())  # type: ignore[attr-defined]
+    count = sum(p.numel() for p in model.module.parameters())
     return [
         ("parameters", f"{count:,}"),
         ("layers", str(len(model.layers))),

@@ -16,8 +16,10 @@ Each message is one line: it names the input, the nearest right value, and the n
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable
 from difflib import SequenceMatcher
+from typing import Any
 
 
 class ConvscopeError(Exception):
@@ -64,6 +66,16 @@ class DatasetError(ConvscopeError):
 
 class AtlasError(ConvscopeError):
     """An atlas cannot be read or written, or is of another scan."""
+
+
+def import_optional(module: str, package: str, what: str, extra: str | None = None) -> Any:
+    """``module``; raises ``MissingDependency`` where ``package`` is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != package:
+            raise
+        raise MissingDependency(package, what, extra) from None
 
 
 def untrained_note(evidence: str, subject: str = "this network") -> str:

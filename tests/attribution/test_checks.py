@@ -114,7 +114,7 @@ def test_the_maps_of_a_stage_are_those_of_a_network_with_those_layers_randomized
     for found, layers in zip(
         test.maps, (["fc"], ["conv2", "fc"], ["conv1", "conv2", "fc"]), strict=True
     ):
-        randomized = model.shuffled(layers, seed=5)
+        randomized = model.randomized(layers, seed=5)
         truth = cs.attribute(randomized, values, 1, method="gradient_x_input")
         np.testing.assert_array_equal(found.values, truth["gradient_x_input"].values)
         for path in ("conv1", "conv2", "fc"):  # the same numbers in another order

@@ -407,8 +407,8 @@ def test_an_operation_without_a_gradient_is_named(monkeypatch: pytest.MonkeyPatc
     model: Any = cs.load(_small())
     maps = model.activations(_batch(), ["conv/pre", "conv"], grad=True)
     tape = type(
-        model._bridge.tape(
-            lambda native, cut=None: [native], model._bridge.array(torch.zeros(1)), 0
+        model.backend.bridge.tape(
+            lambda native, cut=None: [native], model.backend.bridge.array(torch.zeros(1)), 0
         )
     )
     monkeypatch.setattr(tape, "pull", refuses)
@@ -416,8 +416,7 @@ def test_an_operation_without_a_gradient_is_named(monkeypatch: pytest.MonkeyPatc
         torch.autograd.grad(maps["conv"].sum(), maps["conv/pre"])
     name = {"tensorflow": "TensorFlow", "jax": "JAX"}[BACKEND]
     assert str(caught.value) == (
-        f"small has no gradient: {name} raised LookupError: No gradient defined. Ask at a layer "
-        "further on"
+        f"small has no gradient: {name} raised LookupError: No gradient defined. Take a later layer"
     )
 
 
@@ -452,8 +451,8 @@ def test_an_unbuilt_network_is_built_by_what_is_told() -> None:
     with pytest.raises(ModelError) as caught:
         cs.load(made()).layers  # noqa: B018
     assert str(caught.value) == (
-        "unbuilt has not been built, so it has no layers yet. Call it once on a batch, or tell "
-        "what it takes: --input C,H,W"
+        "unbuilt has not been built, so it has no layers yet. Call it once on a batch, or give "
+        "its input shape: --input C,H,W"
     )
 
 
@@ -487,7 +486,7 @@ def test_memory_is_shared_where_it_can_be_and_copied_where_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model: Any = cs.load(_small())
-    bridge = model._bridge
+    bridge = model.backend.bridge
     array = bridge.array(torch.arange(6.0))
     assert bridge.tensor(array).data_ptr() == bridge.tensor(array).data_ptr()
     for tensor in (torch.arange(20.0)[1:7], torch.arange(20.0).reshape(4, 5).T, torch.zeros(0, 3)):
@@ -602,13 +601,13 @@ def test_kernels_are_shuffled_in_a_copy(network: Any, held: Any) -> None:
     model = cs.load(network, input=(3, *SIZE))
     if network.name == "subclassed":  # Keras cannot write down a class that it does not know
         with pytest.raises(ModelError, match="subclassed cannot be copied"):
-            model.shuffled(["fc"])
+            model.randomized(["fc"])
         return
     if keras.__version__.startswith("3.6."):  # it cannot copy a network within another one
         with pytest.raises(ModelError, match="functional cannot be copied"):
-            model.shuffled(["fc"])
+            model.randomized(["fc"])
         return
-    found = model.shuffled(["fc", "inner.a"])
+    found = model.randomized(["fc", "inner.a"])
     for path in ("fc", "inner.a"):
         mine, theirs = model.weights(path), found.weights(path)
         assert (mine != theirs).any()

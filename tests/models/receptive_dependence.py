@@ -8,25 +8,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convscope._models.base import Input
-from convscope._models.hooked import HookedModel, sample
-from convscope._models.receptive import ReceptiveField
-from convscope._models.torch import TorchModel
+from convscope._models import Input, Model, ReceptiveField
+from convscope._models.backend import sample
+from convscope._models.sources import torch_model
 
 SIZE = (20, 12)
 Dependence = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def as_model(make: Callable[[], nn.Module], channels: int = 2) -> TorchModel:
+def as_model(make: Callable[[], nn.Module], channels: int = 2) -> Model:
     torch.manual_seed(0)
     network = make().eval().double()  # its convolutions are plain sums: NaN goes no further
     with torch.no_grad():
         network(sample(channels, *SIZE).double())  # lazy layers
-    return TorchModel(network, "network", Input(channels=channels))
+    return torch_model(network, "network", Input(channels=channels))
 
 
 def depends_on(
-    model: HookedModel, fields: Mapping[str, ReceptiveField], *, by_change: bool = False
+    model: Model, fields: Mapping[str, ReceptiveField], *, by_change: bool = False
 ) -> Dependence:
     """By address of ``fields``, the hulls of the rows and columns that each position depends on.
 
@@ -40,8 +39,10 @@ def depends_on(
         images[row, :, row] = mark[row, :, row]
     for column in range(width):
         images[height + column, :, :, column] = mark[0, :, :, column]
-    results = model._record(images, list(fields), grad=False)
-    clean = model._record(sample(model.input.channels, *SIZE), list(fields), grad=False)
+    results = model.backend.record(model, images, list(fields), grad=False)
+    clean = model.backend.record(
+        model, sample(model.input.channels, *SIZE), list(fields), grad=False
+    )
     for address, field in fields.items():
         if field.dims == (1, 2):  # channels last
             results[address] = results[address].permute(0, 3, 1, 2)

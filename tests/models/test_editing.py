@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import convscope as cs
 from convscope._errors import ModelError, UnknownLayer, UsageError
-from convscope._models.base import Edit
+from convscope._models import Edit
 
 
 def _without(channel: int) -> Edit:
@@ -86,13 +86,13 @@ def test_a_failing_edit_leaves_nothing_behind(twin: Twin) -> None:
 def test_shuffled_kernels_are_those_of_a_copy(twin: Twin) -> None:
     model = cs.load(twin, preprocess=cs.Preprocess(size=(10, 14)))
     before = copy.deepcopy(twin.state_dict())
-    found = model.shuffled(["conv1", "fc"], seed=1)
+    found = model.randomized(["conv1", "fc"], seed=1)
     for path in ("conv1", "fc"):
         mine, theirs = model.weights(path).ravel(), found.weights(path).ravel()
         assert (mine != theirs).any()
         assert sorted(mine) == sorted(theirs)
     assert (found.weights("conv2") == model.weights("conv2")).all()
-    again = model.shuffled(["conv1", "fc"], seed=1)
+    again = model.randomized(["conv1", "fc"], seed=1)
     torch.testing.assert_close(again.logits(_images()), found.logits(_images()))
     assert not torch.allclose(found.logits(_images()), model.logits(_images()))
     for name, value in twin.state_dict().items():
@@ -106,4 +106,4 @@ def test_a_network_that_cannot_be_copied_says_so() -> None:
 
     model = cs.load(Single(3, 2, 3), preprocess=cs.Preprocess(size=(8, 8)))
     with pytest.raises(ModelError, match=r"cannot be copied \(there can be only one\)"):
-        model.shuffled([])
+        model.randomized([])

@@ -100,8 +100,8 @@ def test_an_unbuilt_model_without_a_size_says_what_to_do() -> None:
     with pytest.raises(ModelError) as caught:
         model.layers  # noqa: B018
     assert str(caught.value) == (
-        "subclassed has not been built, so it has no layers yet. Call it once on a batch, or tell "
-        "what it takes: --input C,H,W"
+        "subclassed has not been built, so it has no layers yet. Call it once on a batch, or give "
+        "its input shape: --input C,H,W"
     )
     module = Subclassed()
     module(_images())

@@ -177,7 +177,10 @@ def test_an_application_without_its_top() -> None:
     assert (model.input.size, model.input.classes) == ((64, 96), ())
     assert model.input.preprocess.resize is None
     assert model.layers["conv1"].shape == (8, 32, 48)
-    assert model._untrained_evidence() == "its batch normalizations have never seen a batch"
+    assert (
+        model.backend.untrained_evidence(model)
+        == "its batch normalizations have never seen a batch"
+    )
 
 
 def test_a_network_that_rescales_itself_is_given_0_to_255() -> None:

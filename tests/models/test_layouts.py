@@ -279,7 +279,7 @@ def test_lines_and_volumes() -> None:
     images = torch.rand(2, 1, H, W)
     line = signal.activations(images, "kind=conv")
     assert [tuple(line[p].shape) for p in ("conv", "deep")] == [(2, 4, 12), (2, 6, 5)]
-    weight, bias = signal.module.conv.weight, signal.module.conv.bias  # type: ignore[attr-defined]
+    weight, bias = signal.module.conv.weight, signal.module.conv.bias
     expected = nn.functional.conv1d(images[:, 0], weight, bias, padding=1)
     assert torch.allclose(line["conv"], expected, atol=1e-6)
     assert volume.activations(images, "conv")["conv"].shape == (2, 4, 2, 4, W)

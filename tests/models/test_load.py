@@ -22,7 +22,7 @@ from convscope._errors import (
     WeightsError,
 )
 from convscope._models.architectures import build
-from convscope._models.zoo import parse_spec
+from convscope._models.load import parse_spec
 
 
 def _refused(model: Any, **options: Any) -> str:
@@ -33,10 +33,10 @@ def _refused(model: Any, **options: Any) -> str:
     return text
 
 
-def test_random_weights_that_were_asked_for_are_said_to_be_so() -> None:
+def test_requested_random_weights_are_noted_as_such() -> None:
     pytest.importorskip("torchvision")
     assert cs.load("torchvision:vit_b_16,weights=none").untrained_evidence() == (
-        "its weights are random, as asked"
+        "its weights are random, as requested"
     )
 
 
@@ -96,7 +96,7 @@ def test_what_is_told_wins_and_leaves_a_loaded_model_alone(twin: Twin) -> None:
         (
             5,
             {},
-            "A int is no model. Give a name such as 'torchvision:vgg16', a file, an nn.Module "
+            "A int is not a model. Give a name such as 'torchvision:vgg16', a file, an nn.Module "
             "or a keras.Model",
         ),
         (
@@ -132,7 +132,7 @@ def test_what_is_told_wins_and_leaves_a_loaded_model_alone(twin: Twin) -> None:
         ),
     ],
 )
-def test_what_is_no_model_is_told_in_one_line(given: Any, options: Any, text: str) -> None:
+def test_what_is_no_model_gives_an_error_of_one_line(given: Any, options: Any, text: str) -> None:
     assert _refused(given, **options) == text
 
 
@@ -207,10 +207,10 @@ def test_a_card_brings_everything_back(tmp_path: Path) -> None:
     assert _refused(path, weights=path).endswith(f"--weights {path} is too many")
 
 
-def test_a_missing_or_foreign_card_is_said(tmp_path: Path) -> None:
+def test_missing_or_foreign_metadata_is_an_error(tmp_path: Path) -> None:
     path = _trained(tmp_path, preprocess={})
     assert _refused(path).startswith(
-        f"{path.with_suffix('.json')} is no metadata that convscope wrote (KeyError: 'size'). "
+        f"{path.with_suffix('.json')} is not metadata that convscope wrote (KeyError: 'size'). "
         "Give "
         "the network: -m torchvision:NAME --weights"
     )

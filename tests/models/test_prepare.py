@@ -14,7 +14,7 @@ from torch import nn
 
 import convscope as cs
 from convscope._errors import ImageError, ModelError, UsageError
-from convscope._models.base import probabilities
+from convscope._models import probabilities
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
 
@@ -84,15 +84,13 @@ def test_a_list_is_a_batch_and_gives_a_list(model: Any) -> None:
     assert isinstance(head.predict(RGB)[0], tuple)
 
 
-def test_pictures_can_be_shown_at_another_size(model: Any) -> None:
+def test_images_can_be_preprocessed_to_another_size(model: Any) -> None:
     assert model.prepare(RGB, size=24).size == (24, 24)
     several = model.prepare([RGB, RGB], size=(10, 20))
     assert several.size == several.preprocess.size == several.one(1).preprocess.size == (10, 20)
     assert model.prepare(RGB).preprocess == model.input.preprocess
     assert model.prepare([RGB, torch.rand(3, 12, 16)]).preprocess is None
-    with pytest.raises(
-        UsageError, match="size= resizes pictures, and An array of float32 of shape"
-    ):
+    with pytest.raises(UsageError, match="size= resizes images, and An array of float32 of shape"):
         model.prepare(torch.rand(3, 12, 16), size=24)
 
 
@@ -106,7 +104,7 @@ def test_keras_takes_floats_in_its_own_layout(twins: tuple[Any, Any]) -> None:
         theirs.prepare(np.moveaxis(numbers, 2, 0))
     assert str(caught.value) == (
         "An array of float32 of shape (3, 10, 14) has 14 channels where twin takes 3. Its axes "
-        "seem to be in another order. Give (height, width, 3), or a picture"
+        "seem to be in another order. Give (height, width, 3), or an image file"
     )
 
 
@@ -121,34 +119,34 @@ def test_keras_takes_floats_in_its_own_layout(twins: tuple[Any, Any]) -> None:
         (
             None,
             "A value of type NoneType is not an image. Give a path, a PIL image, a uint8 "
-            "picture, or a float array (3, height, width)",
+            "array, or a float array (3, height, width)",
         ),
         (
             torch.zeros(3, 12, 16, dtype=torch.int64),
             "An array of int64 of shape (3, 12, 16) is not "
-            "an image. Give a path, a PIL image, a uint8 picture, or a float array (3, height, "
+            "an image. Give a path, a PIL image, a uint8 array, or a float array (3, height, "
             "width)",
         ),
         (
             np.zeros((12, 16)),
             "An array of float64 of shape (12, 16) is not an image. Give a path, "
-            "a PIL image, a uint8 picture, or a float array (3, height, width)",
+            "a PIL image, a uint8 array, or a float array (3, height, width)",
         ),
         (
             torch.zeros(1, 12, 16),
             "An array of float32 of shape (1, 12, 16) has 1 channel where "
-            "Conv2d takes 3. Give (3, height, width), or a picture",
+            "Conv2d takes 3. Give (3, height, width), or an image file",
         ),
         (
             torch.zeros(12, 16, 3),
             "An array of float32 of shape (12, 16, 3) has 12 channels where "
-            "Conv2d takes 3. Its axes seem to be in another order. Give (3, height, width), or a "
-            "picture",
+            "Conv2d takes 3. Its axes seem to be in another order. Give (3, height, width), or an "
+            "image file",
         ),
         (
             {"a": 1},
             "A value of type dict is not an image. Give a path, a PIL image, a uint8 "
-            "picture, or a float array (3, height, width)",
+            "array, or a float array (3, height, width)",
         ),
         (
             [torch.zeros(3, 4, 4), torch.zeros(3, 5, 5)],
@@ -156,7 +154,7 @@ def test_keras_takes_floats_in_its_own_layout(twins: tuple[Any, Any]) -> None:
         ),
     ],
 )
-def test_what_is_no_image_is_told_in_one_line(model: Any, given: Any, text: str) -> None:
+def test_what_is_no_image_gives_an_error_of_one_line(model: Any, given: Any, text: str) -> None:
     with pytest.raises((ImageError, UsageError)) as caught:
         model.prepare(given)
     assert str(caught.value) == text
@@ -206,7 +204,7 @@ def test_distributions_stay_scores_go_through_softmax_and_one_output_is_a_probab
 
 
 def test_what_is_no_classifier_predicts_nothing(model: Any) -> None:
-    with pytest.raises(ModelError, match="Conv2d returns 2×12×16 for an image, not one score a"):
+    with pytest.raises(ModelError, match="Conv2d returns 2×12×16 for an image, not one logit per"):
         model.predict(RGB)
 
 

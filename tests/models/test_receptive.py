@@ -11,10 +11,11 @@ from receptive_dependence import SIZE, as_model, assert_exact, depends_on
 from receptive_networks import COMPARED, GATED, Function, Gate, conv, resized
 from torch import Tensor, nn
 
-from convscope._models.base import Input
-from convscope._models.hooked import sample
-from convscope._models.receptive import ReceptiveField, tracing_receptive_fields
-from convscope._models.torch import TorchModel
+from convscope._models import Input, ReceptiveField
+from convscope._models.backend import sample
+from convscope._models.keras_files import from_keras
+from convscope._models.receptive_field import tracing_receptive_fields
+from convscope._models.sources import torch_model
 
 
 @pytest.mark.parametrize("make", COMPARED + GATED, ids=lambda make: make.__name__)
@@ -35,7 +36,7 @@ def test_exact_where_weights_are_zero() -> None:
 def test_local_ignores_gates(make: Callable[[], nn.Module]) -> None:
     model = as_model(make)
     fields = model.receptive_fields(SIZE)
-    for module in model.modules.values():
+    for module in model.backend.tree(model).modules.values():
         if isinstance(module, Gate):
             module.held = module.last
     outside = {address: f for address, f in fields.items() if not address.startswith("gate")}
@@ -49,7 +50,7 @@ def test_local_ignores_gates(make: Callable[[], nn.Module]) -> None:
 
 
 def published(module: nn.Module, size: tuple[int, int] = (224, 224)) -> dict[str, str]:
-    model = TorchModel(module.eval(), "network", Input(channels=3))
+    model = torch_model(module.eval(), "network", Input(channels=3))
     return {address: f.describe() for address, f in model.receptive_fields(size).items()}
 
 
@@ -113,8 +114,6 @@ def test_keras() -> None:
     keras = pytest.importorskip("keras")
     if keras.backend.backend() != "torch":
         pytest.skip("Keras runs on another backend here")
-    from convscope._models.keras import KerasModel
-
     layers = keras.layers
     keras.utils.set_random_seed(0)
     image = x = keras.Input((*SIZE, 2), dtype="float64")
@@ -129,16 +128,16 @@ def test_keras() -> None:
     x = layers.BatchNormalization(dtype="float64")(x)
     x = layers.AveragePooling2D(2, padding="same", dtype="float64")(x)
     x = layers.Dense(3, dtype="float64")(layers.GlobalAveragePooling2D(dtype="float64")(x))
-    model = KerasModel(keras.Model(image, x), "network", Input(channels=2))
+    model = from_keras(keras.Model(image, x), "network", Input(channels=2))
     fields = model.receptive_fields(SIZE)
     assert_exact(fields, depends_on(model, fields))
     assert not any(field.data_dependent for field in fields.values())
-    mobile = KerasModel(keras.applications.MobileNet(weights=None), "mobile", Input(channels=3))
+    mobile = from_keras(keras.applications.MobileNet(weights=None), "mobile", Input(channels=3))
     assert mobile.receptive_fields((224, 224))["conv_pw_13"].size == (315, 315)
 
 
 def test_numbers() -> None:
-    model = TorchModel(nn.Sequential(conv(1, 1, stride=2), conv(1, 1)), "net", Input(channels=1))
+    model = torch_model(nn.Sequential(conv(1, 1, stride=2), conv(1, 1)), "net", Input(channels=1))
     field = model.receptive_fields((8, 20))["1"]
     assert field.rows.tolist() == [[0, 4], [0, 6], [1, 8], [3, 8]]
     assert (field.size, field.stride, field.image) == ((7, 7), (2.0, 2.0), (8, 20))

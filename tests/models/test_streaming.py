@@ -52,7 +52,9 @@ def test_the_pass_ends_with_the_deepest_layer_and_leaves_no_hook() -> None:
     with pytest.raises(ModelError):
         looked.logits(torch.rand(1, 3, 6, 5))
     seen: list[str] = []
-    looked._stream(torch.rand(1, 3, 6, 5), ["conv", "act"], lambda path, _: seen.append(path))
+    looked.backend.stream(
+        looked, torch.rand(1, 3, 6, 5), ["conv", "act"], lambda path, _: seen.append(path)
+    )
     assert seen == ["conv", "act"]
     assert not any(part._forward_hooks for part in module.modules())
 
@@ -68,13 +70,15 @@ def test_what_the_consumer_raises_comes_out_as_it_is() -> None:
 def test_a_layer_that_is_not_called_is_named() -> None:
     looked = model()
     with pytest.raises(UnknownLayer, match=r"'conv#3' of Overwriting was not called"):
-        looked._stream(torch.rand(1, 3, 6, 5), ["conv", "conv#3"], lambda path, maps: None)
+        looked.backend.stream(
+            looked, torch.rand(1, 3, 6, 5), ["conv", "conv#3"], lambda path, maps: None
+        )
 
 
 def test_a_fingerprint_is_that_of_the_numbers() -> None:
     one, same, other = model(), model(), model()
     with torch.no_grad():
-        other.module.conv.bias[0] += 1e-6  # type: ignore[attr-defined]
+        other.module.conv.bias[0] += 1e-6
     assert one.fingerprint() == same.fingerprint() != other.fingerprint()
 
 

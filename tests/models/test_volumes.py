@@ -157,13 +157,12 @@ def test_a_keras_network_of_volumes_says_what_it_takes() -> None:
         (
             lambda model: model.predict(np.zeros((2, 5, 8, 10), np.float32)),
             ImageError,
-            "An array of float32 of shape (2, 5, 8, 10) has 5 slices where Sequential "
-            "was told of 6.",
+            "An array of float32 of shape (2, 5, 8, 10) has 5 slices where Sequential takes 6.",
         ),
         (
             lambda model: model.predict(np.zeros((8, 10, 3), np.uint8)),
             ImageError,
-            "Sequential takes volumes, not pictures. Give a float array (2, 6, height, width)",
+            "Sequential takes volumes, not images. Give a float array (2, 6, height, width)",
         ),
         (
             lambda model: cs.maximize(model, "3:2", size=(50, 10)),
@@ -173,7 +172,7 @@ def test_a_keras_network_of_volumes_says_what_it_takes() -> None:
         (
             lambda model: model.receptive_fields(),
             ModelError,
-            "Sequential takes volumes; receptive fields are traced for pictures alone",
+            "Sequential takes volumes; receptive fields are traced for images alone",
         ),
         (
             lambda model: cs.sensitivity(model, [np.zeros(SHAPE, np.float32)] * 2),
@@ -204,6 +203,6 @@ def test_errors(model: cs.Model, asked: Any, kind: type[Exception], said: str) -
     assert "\n" not in str(raised.value)
 
 
-def test_a_network_of_volumes_that_was_not_told_says_what_to_tell() -> None:
-    with pytest.raises(ModelError, match=r"It takes volumes\. Tell it: --input C,D,H,W"):
+def test_a_network_of_volumes_without_input_shape_says_what_to_give() -> None:
+    with pytest.raises(ModelError, match=r"It takes volumes\. Give their shape: --input C,D,H,W"):
         print(cs.load(network()).layers)

@@ -13,10 +13,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from convscope._errors import UnsafeFile, WeightsError
-from convscope._models.base import Input
-from convscope._models.torch import TorchModel
-from convscope._models.untrained import untrained_kernels
-from convscope._models.weights import fit_weights, read_weights
+from convscope._models import Input
+from convscope._models.sources import torch_model
+from convscope._models.weights import fit_weights, read_weights, untrained_kernels
 
 
 @pytest.fixture
@@ -129,7 +128,7 @@ def test_the_first_keys_that_do_not_fit_are_named(module: nn.Module) -> None:
 @pytest.mark.parametrize("groups", [1, 2])
 def test_kernels_of_a_transposed_convolution(groups: int) -> None:
     layer = nn.ConvTranspose2d(4, 6, (3, 2), groups=groups, bias=False)
-    kernel = TorchModel(nn.Sequential(layer), "t", Input(4)).weights("0")
+    kernel = torch_model(nn.Sequential(layer), "t", Input(4)).weights("0")
     assert kernel.shape == (6, 4 // groups, 3, 2)
     for channel in range(4):  # the response to one pixel is the kernel itself
         pixel = torch.zeros(1, 4, 1, 1)
@@ -141,8 +140,8 @@ def test_kernels_of_a_transposed_convolution(groups: int) -> None:
 
 
 def test_layers_without_a_kernel_say_which_have_one() -> None:
-    model = TorchModel(nn.Sequential(nn.Conv2d(3, 4, 1), nn.LayerNorm((4, 5, 5))), "net", Input(3))
-    model.told(preprocess=model.input.preprocess.at((5, 5)))
+    model = torch_model(nn.Sequential(nn.Conv2d(3, 4, 1), nn.LayerNorm((4, 5, 5))), "net", Input(3))
+    model.set_input(preprocess=model.input.preprocess.at((5, 5)))
     with pytest.raises(KeyError) as caught:
         model.weights("1")
     assert str(caught.value) == "LayerNorm '1' of net has no kernel. Layers that have one: '0'"
@@ -153,7 +152,7 @@ def test_layers_without_a_kernel_say_which_have_one() -> None:
 
 def test_untrained_networks_are_said_to_be_and_why(module: nn.Module) -> None:
     def why(network: nn.Module) -> str:
-        return TorchModel(network, "net", Input(3)).untrained_evidence()
+        return torch_model(network, "net", Input(3)).untrained_evidence()
 
     assert why(module) == "its batch normalizations have never seen a batch"
     module(torch.rand(2, 3, 8, 8))

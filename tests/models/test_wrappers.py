@@ -185,13 +185,13 @@ def exported() -> Any:
         ),
         (
             lambda: network().state_dict(),
-            "A dict holds at most weights, not their network. Build "
+            "A dict holds weights at most, not their network. Build "
             "it, and network.load_state_dict(...)",
         ),
-        (lambda: lambda x: x, "A function is no model. Give what it returns"),
+        (lambda: lambda x: x, "A function is not a model. Give what it returns"),
         (
             lambda: 7,
-            "A int is no model. Give a name such as 'torchvision:vgg16', a file, an "
+            "A int is not a model. Give a name such as 'torchvision:vgg16', a file, an "
             "nn.Module or a keras.Model",
         ),
         (
@@ -258,7 +258,7 @@ def test_several_inputs_get_one_line() -> None:
         len(cs.load(Two(), input=(3, 4, 4)).layers)
     assert str(caught.value).endswith(
         "missing 1 required positional argument: 'other'. It takes more than one input. Give a "
-        "module that takes the picture alone, and whose forward calls it with the others"
+        "module that takes the image alone, and whose forward calls it with the others"
     )
 
 

@@ -75,7 +75,7 @@ OBJECTIVES = {
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_everything_ascends(small: Loader, objective: Objective, param: Fourier | Pixels) -> None:
     model = small(network())
-    model.told(classes=("cat", "dog", "bird", "frog"))
+    model.set_input(classes=("cat", "dog", "bird", "frog"))
     gallery = maximize(model, objective, steps=16, param=param, transforms=STILL, count=2)
     for one in gallery:
         assert one.curve[-1] > one.curve[0]
@@ -83,7 +83,7 @@ def test_everything_ascends(small: Loader, objective: Objective, param: Fourier 
 
 
 def test_a_logit_is_taken_before_the_softmax(small: Loader) -> None:
-    from convscope._models.outputs import output_layer
+    from convscope._models.layer_roles import output_layer
 
     assert output_layer(small(network())) == "8"
     assert output_layer(small(network()[:-1])) == "8"
@@ -283,15 +283,15 @@ def test_what_cannot_be_is_one_line(
 def test_others_wait_while_a_model_is_at_rest(small: Loader) -> None:
     model = small(network().train())
     order: list[str] = []
-    with model.at_rest():
-        assert not model.module.training  # type: ignore[attr-defined]
+    with model.eval_frozen():
+        assert not model.module.training
         thread = threading.Thread(target=lambda: (model.logits(PICTURE), order.append("other")))
         thread.start()
         thread.join(0.2)
         order.append("first")
     thread.join()
     assert order == ["first", "other"]
-    assert model.module.training  # type: ignore[attr-defined]
+    assert model.module.training
 
 
 def test_it_is_public(small: Loader) -> None:

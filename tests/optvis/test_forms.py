@@ -172,7 +172,7 @@ def test_a_grid_of_what_has_no_places_is_one_line(small: Loader) -> None:
 
 def test_classes_are_named(small: Loader) -> None:
     model = small(nn.Sequential(*network(), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
-    model.told(classes=("a", "b", "tabby cat", "d", "e", "f", "g", "h"))
+    model.set_input(classes=("a", "b", "tabby cat", "d", "e", "f", "g", "h"))
     by = [maximize(model, what, steps=2) for what in (logit(2), logit("Tabby Cat"))]
     typed = maximize(model, ["class:2", "class:tabby_cat - 0.5 * class:1"], steps=2)
     assert [one.objective for one in by] == ["class 2 tabby cat"] * 2

@@ -124,7 +124,7 @@ def test_another_scan_is_refused(
     with pytest.raises(AtlasError, match="the number of images 50, not 20"):
         run(model, make_folder(20, "fewer"), tmp_path / "atlas")
     with torch.no_grad():
-        model.module[0].weight[0, 0, 0, 0] += 1e-3  # type: ignore[attr-defined]
+        model.module[0].weight[0, 0, 0, 0] += 1e-3
     with pytest.raises(AtlasError, match=r"the model's contents [0-9a-f]+, not [0-9a-f]+"):
         run(model, photos, tmp_path / "atlas")
 
@@ -148,15 +148,15 @@ def test_memory_that_runs_out_makes_batches_smaller(
     model: cs.Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(model, photos, tmp_path / "small", batch=2)
-    real, calls = model._stream, []
+    real, calls = model.backend.stream, []
 
-    def stream(values: torch.Tensor, *rest: Any) -> None:
+    def stream(info: Any, values: torch.Tensor, *rest: Any) -> None:
         calls.append(len(values))
         if len(values) > 2 and len(calls) > 5:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
-        real(values, *rest)
+        real(info, values, *rest)
 
-    monkeypatch.setattr(model, "_stream", stream)
+    monkeypatch.setattr(model.backend, "stream", stream)
     notes: list[str] = []
     atlas = run(model, photos, tmp_path / "atlas", batch=8, on_note=notes.append)
     assert atlas.manifest["settings"]["batch"] == 2
@@ -175,7 +175,7 @@ def test_other_errors_are_not_swallowed(
 
     run(model, photos, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(model, "_stream", stream)
+        patch.setattr(model.backend, "stream", stream)
         with pytest.raises(ValueError, match="broken"):
             run(model, photos, tmp_path / "atlas")
     run(model, photos, tmp_path / "atlas")

@@ -123,7 +123,7 @@ def test_crops_are_the_receptive_fields_of_the_positions(
         assert (bottom - top, right - left) == (3, 3)
         values = model.input.preprocess.normalize(view[0].seen)[:, top:bottom, left:right]
         kernel = model.weights("0")[3]
-        bias = float(model.module[0].bias[3].detach())  # type: ignore[attr-defined]
+        bias = float(model.module[0].bias[3].detach())
         assert (values * kernel).sum() + bias == pytest.approx(one.score, rel=1e-4)
         box = one.crop_box
         assert box is not None

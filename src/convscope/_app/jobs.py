@@ -166,7 +166,7 @@ class Jobs:
     def _copy(self) -> Model:
         if self._twin is None:
             try:
-                self._twin = self._session.model.shuffled([])
+                self._twin = self._session.model.randomized([])
             except ModelError:  # what cannot be copied is used as it is
                 self._twin = self._session.model
         return self._twin

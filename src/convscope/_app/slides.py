@@ -16,8 +16,7 @@ from convscope._app.captured import Floats
 from convscope._errors import UsageError
 from convscope._images import Picture, decode, is_picture
 from convscope._images.arrays import ARRAY_SUFFIX, read_array
-from convscope._models import Batch, Model
-from convscope._models.input_summary import summarize_input
+from convscope._models import Batch, Model, summarize_input
 
 _SHOWN = 1280  # an original is shown with at most so many pixels a side
 

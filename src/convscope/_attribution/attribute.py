@@ -30,8 +30,7 @@ from convscope._attribution.target import (
 )
 from convscope._errors import UsageError
 from convscope._images import ImageLike
-from convscope._models import Batch, Model, ModelLike, load, probabilities
-from convscope._models.input_summary import summarize_input
+from convscope._models import Batch, Model, ModelLike, load, probabilities, summarize_input
 
 
 def attribute(

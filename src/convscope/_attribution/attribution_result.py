@@ -15,7 +15,7 @@ from convscope._attribution.captum_methods import ChannelAttributions, MethodOut
 from convscope._attribution.checks import DELETED_SHARE, DeletionCheck, ParameterRandomization
 from convscope._attribution.methods import METHODS
 from convscope._io import atomic_file
-from convscope._models.input_summary import InputSummary
+from convscope._models import InputSummary
 from convscope._plot import Section, Sheet, Theme, Tile, overlay_tile, picture_tile
 from convscope._plot.text import number
 

@@ -141,7 +141,7 @@ def occlusion(task: AttributionTask) -> MethodOutput:
 def compute_attribution(method: AttributionMethod, task: AttributionTask) -> MethodOutput:
     """Run one method; a network without a gradient is a ``ModelError`` of one line."""
     try:
-        with task.model.at_rest():
+        with task.model.eval_frozen():
             return _FUNCTIONS[method.name](task)
     except (ConvscopeError, torch.OutOfMemoryError):
         raise
@@ -227,7 +227,7 @@ def rank_channels(task: AttributionTask, path: str, limit: int) -> ChannelAttrib
 def gradient_x_activation(task: AttributionTask, path: str) -> NDArray[np.float32]:
     """Gradient × activation at every position of every channel of a layer, ``(C, h, w)``."""
     module = task.module(path)
-    with task.model.at_rest():
+    with task.model.eval_frozen():
         method = _captum().LayerGradientXActivation(module, module.layer)
         values = method.attribute(task.batch.values)[0]
     return _array(values.reshape(len(values), -1, values.shape[-1] if values.ndim > 1 else 1))

@@ -97,7 +97,7 @@ def parameter_randomization_test(
     stages = tuple(_stage_name(layers[-count:], len(layers)) for count in counts)
     maps: list[list[MethodOutput]] = [[] for _ in methods]
     for count in counts:
-        randomized = task.model.shuffled(layers[-count:], seed=task.seed)
+        randomized = task.model.randomized(layers[-count:], seed=task.seed)
         for place, method in enumerate(methods):
             maps[place].append(compute_attribution(method, task.with_model(randomized)))
     return [

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from convscope._errors import UsageError, closest
 from convscope._layers import Address, parse_address
 from convscope._models import Batch, Model, probabilities
-from convscope._models.outputs import output_layer
+from convscope._models.layer_roles import output_layer
 
 BASELINES = ("zero", "gray", "blurred")
 

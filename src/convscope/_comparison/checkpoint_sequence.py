@@ -14,8 +14,7 @@ from PIL import Image
 from convscope._errors import ModelError, UsageError
 from convscope._images import ImageLike
 from convscope._io import write_bytes
-from convscope._models import Model, ModelLike, load, probabilities
-from convscope._models.input_summary import InputSummary, summarize_input
+from convscope._models import InputSummary, Model, ModelLike, load, probabilities, summarize_input
 from convscope._plot import Section, Sheet, Theme, Tile, map_tiles
 from convscope._plot.animation import animated_webp
 

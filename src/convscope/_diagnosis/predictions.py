@@ -13,7 +13,7 @@ from convscope._errors import UsageError
 from convscope._layers import Layer
 from convscope._loading import ImageLoader, Progress, class_count, match_labels
 from convscope._models import Model, probabilities
-from convscope._models.outputs import output_layer
+from convscope._models.layer_roles import output_layer
 
 _BINS = 15
 

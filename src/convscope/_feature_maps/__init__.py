@@ -2,6 +2,6 @@
 
 from convscope._feature_maps.layer import LayerMaps
 from convscope._feature_maps.recorded import FeatureMaps, feature_maps
-from convscope._models.input_summary import InputSummary
+from convscope._models import InputSummary
 
 __all__ = ["FeatureMaps", "InputSummary", "LayerMaps", "feature_maps"]

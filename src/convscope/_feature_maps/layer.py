@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from convscope._errors import UnknownLayer, UsageError
 from convscope._layers import Layer
-from convscope._models import ReceptiveField, stacked
-from convscope._models.input_summary import InputSummary
+from convscope._models import InputSummary, ReceptiveField, stacked
 from convscope._plot import (
     Frame,
     Range,

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from convscope._errors import UnknownLayer
 from convscope._feature_maps.layer import LayerMaps
 from convscope._layers import Layer, figure_name
-from convscope._models import Batch, Model, load
-from convscope._models.input_summary import InputSummary, summarize_input
+from convscope._models import Batch, InputSummary, Model, load, summarize_input
 from convscope._plot import Range, Section, Sheet, Theme, map_tiles, picture_tile
 
 

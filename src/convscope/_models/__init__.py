@@ -1,19 +1,36 @@
-"""The only door to the frameworks."""
+"""Loading networks and looking into them; the only room that knows PyTorch's and Keras's insides.
 
-from convscope._models.base import Batch, Edit, Input, Model, ModelLike, probabilities
-from convscope._models.batch import UNKNOWN_PREPROCESS, stacked
-from convscope._models.receptive import ReceptiveField
-from convscope._models.zoo import load
+- ``load``: names, files and networks to a ``Model``, with ``sources`` (modules, factories, trained
+  files), ``torch_zoos``, ``keras_files``, ``weights``, ``wrappers``, ``architectures``.
+- ``model``: ``Model``, what other rooms use; ``inputs``: its ``Input``, batches, preparation;
+  ``input_summary``: the notes for figures of one image.
+- ``backend``: the seam to the frameworks. ``hook_backend`` with ``torch_modules`` or
+  ``keras_layers``; ``bridge_backend`` over ``bridge`` for TensorFlow and JAX.
+- ``hooks``, ``recording``, ``layer_table``: observing a pass, and what is done with its results.
+- ``layouts``, ``positions``: from any layout of a result to ``N C H W``.
+- ``layer_roles``: which ReLU follows a layer, which kernel makes its channels, which gives logits.
+- ``receptive_field``: what of the image each position depends on, for any graph.
+"""
+
+from convscope._models.backend import Edit
+from convscope._models.input_summary import InputSummary, summarize_input
+from convscope._models.inputs import UNKNOWN_PREPROCESS, Batch, Input, stacked
+from convscope._models.load import load
+from convscope._models.model import Model, ModelLike, Prediction, probabilities
+from convscope._models.receptive_field import ReceptiveField
 
 __all__ = [
     "UNKNOWN_PREPROCESS",
     "Batch",
     "Edit",
     "Input",
+    "InputSummary",
     "Model",
     "ModelLike",
+    "Prediction",
     "ReceptiveField",
     "load",
     "probabilities",
     "stacked",
+    "summarize_input",
 ]

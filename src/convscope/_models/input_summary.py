@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope._models import Batch, Model
+from convscope._models.inputs import Batch
+from convscope._models.model import Model
 
 
 @dataclass(frozen=True, eq=False)

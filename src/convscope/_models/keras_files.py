@@ -10,16 +10,24 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from convscope._errors import MissingDependency, ModelError, UnsafeFile, WeightsError, closest
+from convscope._errors import (
+    MissingDependency,
+    ModelError,
+    UnsafeFile,
+    WeightsError,
+    closest,
+    import_optional,
+)
 from convscope._images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from convscope._models.base import UNKNOWN_PREPROCESS, Input, Model
-from convscope._models.imports import imagenet_classes, imported
-from convscope._models.weights import near_files, no_network, one_line
-
-if TYPE_CHECKING:
-    from convscope._models.keras import KerasModel
+from convscope._models.backend import Backend
+from convscope._models.bridge_backend import BridgeBackend
+from convscope._models.hook_backend import HookBackend
+from convscope._models.inputs import UNKNOWN_PREPROCESS, Input, imagenet_classes
+from convscope._models.keras_layers import KerasLayers, channels_last
+from convscope._models.model import Model
+from convscope._models.weights import error_text, near_files, no_network
 
 # What keras.applications.<module>.preprocess_input does: the published modes.
 _MODES = {
@@ -68,7 +76,7 @@ def import_keras(what: str) -> Any:
             raise MissingDependency("keras", what, "keras") from None
         backend = os.environ.get("KERAS_BACKEND")
         raise ModelError(
-            f"{what} needs Keras, whose {backend} backend does not start: {one_line(error)}. "
+            f"{what} needs Keras, whose {backend} backend does not start: {error_text(error)}. "
             "Set KERAS_BACKEND=torch"
         ) from None
     return keras
@@ -77,18 +85,12 @@ def import_keras(what: str) -> Any:
 def from_keras(model: Any, name: str, input: Input | None = None) -> Model:
     """A live ``keras.Model``."""
     keras = import_keras(name)
-    backend = keras.backend.backend()
-    kind = _kind(backend)
-    if kind is None:
-        raise ModelError(
-            f"{name} lives on Keras's {backend} backend. Set KERAS_BACKEND=torch before Keras is "
-            "imported, and load the model again"
-        )
+    backend = _backend(keras.backend.backend(), model, name)
     if input is None:
         channels, size, depth = _shape(model)
         own = _RAW if _rescales(model) else UNKNOWN_PREPROCESS
         input = Input(channels or 3, own.at(size) if size else own, depth=depth)
-    return kind(model, name, input)
+    return Model(backend, name, input)
 
 
 def _rescales(model: Any) -> bool:
@@ -98,23 +100,19 @@ def _rescales(model: Any) -> bool:
     return any(isinstance(scale, float) and 0 < scale < 0.05 for scale in scales)
 
 
-def _kind(backend: str) -> type[KerasModel] | None:
-    """The ``Model`` for a backend of Keras."""
-    if backend == "torch":
-        from convscope._models.keras import KerasModel
-
-        return KerasModel
-    if backend in ("tensorflow", "jax"):
-        from convscope._models.bridged import BridgedModel
-
-        return BridgedModel
-    return None
+def _backend(keras_backend: str, model: Any, name: str) -> Backend:
+    if keras_backend == "torch":
+        return HookBackend(KerasLayers(model))
+    if keras_backend in ("tensorflow", "jax"):
+        return BridgeBackend(model)
+    raise ModelError(
+        f"{name} lives on Keras's {keras_backend} backend. Set KERAS_BACKEND=torch before Keras is "
+        "imported, and load the model again"
+    )
 
 
 def _shape(model: Any) -> tuple[int | None, tuple[int, int] | None, int]:
-    """Channels, ``(height, width)`` and slices of a model's first input, as far as it says."""
-    from convscope._models.keras import channels_last
-
+    """Channels, ``(height, width)`` and slices of a model's first input, where it says them."""
     shape = getattr(model, "input_shape", None) if getattr(model, "inputs", None) else None
     if isinstance(shape, list) and shape:
         shape = shape[0]
@@ -164,7 +162,7 @@ def _application_preprocess(module: str, size: tuple[int, int]) -> Preprocess:
 
 
 def _cannot_build(name: str, error: Exception) -> ModelError:
-    text = one_line(error, 2000)
+    text = error_text(error, 2000)
     url = re.search(r"https?://\S+?(?=[\s:,)]|$)", text)
     if "URL fetch failure" in text and url:
         folder = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
@@ -180,7 +178,7 @@ def load_weights(model: Any, path: Path) -> None:
     try:
         model.load_weights(str(path))
     except Exception as error:
-        raise WeightsError(f"{path} does not fit {model.name}: {one_line(error)}") from None
+        raise WeightsError(f"{path} does not fit {model.name}: {error_text(error)}") from None
 
 
 def from_file(path: Path, weights: str | Path | None) -> Model:
@@ -190,7 +188,7 @@ def from_file(path: Path, weights: str | Path | None) -> Model:
     try:
         model = keras.models.load_model(str(path), compile=False, safe_mode=True)
     except Exception as error:
-        line = f"{type(error).__name__}: {one_line(error)}"
+        line = f"{type(error).__name__}: {error_text(error)}"
         raise ModelError(f"{path} cannot be loaded: {line}. {_REBUILD}") from error
     if weights is not None:
         load_weights(model, Path(weights))
@@ -203,11 +201,11 @@ def _configuration(path: Path) -> Any:
         if path.suffix.lower() == ".keras":
             with zipfile.ZipFile(path) as archive:
                 return json.loads(archive.read("config.json"))
-        h5py = imported("h5py", "h5py", str(path), "keras")
+        h5py = import_optional("h5py", "h5py", str(path), "keras")
         with h5py.File(path) as file:
             text = file.attrs.get("model_config")
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path} is not a Keras model file: {one_line(error, 160)}") from None
+        raise ModelError(f"{path} is not a Keras model file: {error_text(error, 160)}") from None
     if text is None:
         raise ModelError(
             f"{path} holds weights without a network. Give it: -m FILE.py:factory --weights {path}"

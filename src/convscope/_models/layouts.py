@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from convscope._models.positions import RADIX, core, varies
+from convscope._models.positions import RADIX, Positions, core, varies
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,9 +105,33 @@ class Layout:
         return moved.reshape(moved.shape[0], self.channels, positions)
 
 
-def layout_of(code: Tensor | None) -> Layout | None:
+class LayoutFinder:
+    """The layouts of results during one pass, from where ``positions`` says elements stand."""
+
+    def __init__(self, positions: Positions | None) -> None:
+        self.found: dict[str, Layout] = {}
+        self._positions = positions
+        self._known: dict[Any, tuple[Tensor, Layout | None]] = {}
+
+    def find(self, address: str, result: Tensor) -> Layout | None:
+        """How ``result`` is laid out; ``None`` where it is no map, or positions are not known."""
+        code = None if self._positions is None else self._positions.of(result)
+        layout = None if code is None else self._of_code(code)
+        if layout is not None:
+            self.found[address] = layout
+        return layout
+
+    def _of_code(self, code: Tensor) -> Layout | None:
+        """Most results share their codes, and so their layout, with others."""
+        key = (code.data_ptr(), code.shape, code.stride())
+        if key not in self._known:
+            self._known[key] = code, layout_of(code)  # the codes are kept: their place is the key
+        return self._known[key][1]
+
+
+def layout_of(code: Tensor) -> Layout | None:
     """How a result with these position codes is laid out; ``None`` where it is no map."""
-    if code is None or code.ndim < 3 or not code.numel() or not bool(core(code).any()):
+    if code.ndim < 3 or not code.numel() or not bool(core(code).any()):
         return None
     batch = int(code.ndim == 3 and code.shape[1] == 1 and varies(code, 0))  # (tokens, images, …)
     code = code.transpose(0, batch)

@@ -1,77 +1,71 @@
-"""What is done with the results that ``capture`` reports: keep them, or list them."""
+"""What is done with the results that a pass reports: record, stream or edit them."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from itertools import count
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from convscope._errors import ModelError, UnknownLayer
-from convscope._layers import Layer
-from convscope._models.capture import Stop, first_tensor, numbered, replace_first
-from convscope._models.layouts import Layout, layout_of
-from convscope._models.positions import Positions
+from convscope._errors import ModelError, UsageError
+from convscope._models.backend import Consume, Edit, not_called
+from convscope._models.hooks import Report, StopPass, first_tensor, replace_first
+from convscope._models.layouts import Layout
 
 QUANTIZED = (
     "holds integers, and those have no gradient. Give the network as it was before quantization"
 )
-_CONVOLUTIONS = re.compile(r"(quantized_)?conv(_transpose)?\dd|convolution")
 
 
-class Framework(Protocol):
-    """How a framework keeps activations that no layout is known of."""
+class ChannelOrder(Protocol):
+    """How a framework orders the dimensions of results that no layout is known of."""
 
-    def _standard(self, result: Tensor) -> Tensor:
+    def to_standard(self, result: Tensor, volumes: bool) -> Tensor:
         """A layer's result in the standard layout, float32."""
 
-    def _as_it_was(self, standard: Tensor, result: Tensor) -> Tensor:
-        """The inverse: ``standard`` in the layout and type of ``result``."""
+    def to_native(self, standard: Tensor, like: Tensor, volumes: bool) -> Tensor:
+        """The inverse: ``standard`` in the layout and type of ``like``."""
 
 
 class Arrangement:
     """From each result to the standard layout, float32, and back."""
 
-    def __init__(self, framework: Framework, layouts: Mapping[str, Layout]) -> None:
-        self._framework = framework
+    def __init__(
+        self, order: ChannelOrder, layouts: Mapping[str, Layout], volumes: bool = False
+    ) -> None:
+        self._order = order
         self._layouts = layouts
+        self._volumes = volumes
 
-    def standard(self, address: str, result: Tensor) -> Tensor:
+    def to_standard(self, address: str, result: Tensor) -> Tensor:
         """The result at ``address`` as a map, if it is one."""
         layout = self._layouts.get(address)
         if layout is None or not layout.fits(result):
-            return self._framework._standard(result)
+            return self._order.to_standard(result, self._volumes)
         plain = result.dequantize() if result.is_quantized else result
         return layout.standard(plain).float()
 
-    def as_it_was(self, address: str, standard: Tensor, result: Tensor) -> Tensor:
-        """The inverse: ``standard`` in the layout and type of ``result``."""
+    def to_native(self, address: str, standard: Tensor, like: Tensor) -> Tensor:
+        """The inverse: ``standard`` in the layout and type of ``like``."""
         layout = self._layouts.get(address)
-        if layout is None or not layout.fits(result):
-            return self._framework._as_it_was(standard, result)
-        return layout.restored(standard, result).to(result.dtype)
+        if layout is None or not layout.fits(like):
+            return self._order.to_native(standard, like, self._volumes)
+        return layout.restored(standard, like).to(like.dtype)
 
 
-class Unarranged(Arrangement):
-    """Results as the network keeps them, in float32."""
+class RawOrder:
+    """Results in the network's own order of dimensions."""
 
-    def __init__(self) -> None:
-        pass
-
-    def standard(self, address: str, result: Tensor) -> Tensor:
+    def to_standard(self, result: Tensor, volumes: bool) -> Tensor:
         return (result.dequantize() if result.is_quantized else result).float()
 
-    def as_it_was(self, address: str, standard: Tensor, result: Tensor) -> Tensor:
-        return standard.to(result.dtype)
+    def to_native(self, standard: Tensor, like: Tensor, volumes: bool) -> Tensor:
+        return standard.to(like.dtype)
 
 
 class Recorder:
-    """Keeps the results asked for, in the standard layout, and ends the pass when it has them.
+    """Keeps the requested results in the standard layout, and ends the pass when it has them all.
 
     ``fragile`` are the addresses whose results the network writes into later on: these are copied.
     With ``grad`` what is kept is a node of the graph that everything after it depends on, and on
@@ -79,16 +73,16 @@ class Recorder:
     """
 
     def __init__(
-        self, arranged: Arrangement, paths: Sequence[str], fragile: Collection[str], grad: bool
+        self, arrangement: Arrangement, paths: Sequence[str], fragile: Collection[str], grad: bool
     ) -> None:
         self.results: dict[str, Tensor] = {}
-        self._arranged = arranged
+        self._arrangement = arrangement
         self._missing = set(paths)
         self._fragile = fragile
         self._grad = grad
         self._versions: dict[str, int] = {}
 
-    def keep(self, address: str, result: Any) -> Any:
+    def report(self, address: str, result: Any) -> Any:
         # Without this guard what is done here would itself be reported as a function's result.
         with torch._C.DisableTorchFunction():
             tensor = first_tensor(result)
@@ -98,7 +92,7 @@ class Recorder:
             changed = None if onward is tensor else replace_first(result, tensor, onward)
         self._missing.discard(address)
         if not self._missing:
-            raise Stop
+            raise StopPass
         return changed
 
     def _keep(self, address: str, tensor: Tensor) -> Tensor:
@@ -106,10 +100,10 @@ class Recorder:
         if self._grad:
             if tensor.is_quantized:
                 raise ModelError(f"{address!r} {QUANTIZED}")
-            kept = self._arranged.standard(address, tensor)
+            kept = self._arrangement.to_standard(address, tensor)
             if kept is tensor and "/" not in address:
                 kept = tensor.view_as(tensor)  # a module may return its own input
-            onward = self._arranged.as_it_was(address, kept, tensor)
+            onward = self._arrangement.to_native(address, kept, tensor)
             onward = onward.clone() if address in self._fragile else onward
         else:
             onward = tensor
@@ -120,132 +114,97 @@ class Recorder:
 
     def overwritten(self, model: str) -> set[str]:
         """Results that something after them wrote into, and that were not copied."""
-        found = {a for a, tensor in self.results.items() if tensor._version != self._versions[a]}
-        if found & set(self._fragile):
+        written = {a for a, tensor in self.results.items() if tensor._version != self._versions[a]}
+        if written & set(self._fragile):
             raise ModelError(
-                f"{model} writes into the result of {min(found)!r} where it cannot be kept apart, "
-                "so there is no gradient at it. Take the layer before or after it"
+                f"{model} writes into the result of {min(written)!r} where it cannot be kept "
+                "apart, so there is no gradient at it. Take the layer before or after it"
             )
-        return found
+        return written
 
     def complete(self, model: str) -> dict[str, Tensor]:
-        """All that was asked for."""
+        """Every requested result; raises ``UnknownLayer`` where one is missing."""
         if self._missing:
-            raise UnknownLayer(
-                f"Layer {min(self._missing)!r} of {model} was not called, or gave no floats, for "
-                "this input"
-            )
+            raise not_called(model, self._missing)
         if self._grad:
             return self.results
-        standard = self._arranged.standard
+        standard = self._arrangement.to_standard
         return {address: standard(address, tensor) for address, tensor in self.results.items()}
 
 
-class Tracer:
-    """Lists what a forward pass computes, in the order in which it is begun."""
+class Streamer:
+    """Passes each requested result to ``consume`` and ends the pass after the last of them.
+
+    Results are handed over before anything can overwrite them. What ``consume`` raises is kept and
+    raised after the pass: a framework would wrap it.
+    """
 
     def __init__(
-        self,
-        modules: Mapping[str, nn.Module],
-        parents: Collection[str],
-        framework: Framework,
-        families: Callable[[nn.Module], tuple[str, ...]],
-        positions: Positions,
+        self, to_standard: Callable[[str, Any], Tensor], paths: Sequence[str], consume: Consume
     ) -> None:
-        self._modules = modules
-        self._parents = parents
-        self._framework = framework
-        self._positions = positions
-        self.layouts: dict[str, Layout] = {}
-        self._known: dict[Any, tuple[Tensor, Layout | None]] = {}
-        self._families = families
-        self._clock = count()
-        self._begun: dict[str, float] = {}
-        self._found: dict[str, tuple[float, tuple[int, ...] | None]] = {}
+        self._to_standard = to_standard
+        self._missing = set(paths)
+        self._consume = consume
+        self._raised: BaseException | None = None
 
-    @contextmanager
-    def timing(self) -> Iterator[None]:
-        """Note when each layer begins."""
-        calls: Counter[str] = Counter()
-
-        def begin(path: str) -> Callable[[nn.Module, Any], None]:
-            def note(_module: nn.Module, _inputs: Any) -> None:
-                self.begin(numbered(path, calls))
-
-            return note
-
-        with ExitStack() as hooks:
-            for path, module in self._modules.items():
-                hooks.callback(module.register_forward_pre_hook(begin(path)).remove)
-            yield
-
-    def begin(self, address: str) -> None:
-        """Note that a layer begins."""
-        self._begun[address] = next(self._clock)
-
-    def keep(self, address: str, result: Any) -> None:
-        """Note the result of one layer or function."""
+    def report(self, address: str, result: Any) -> None:
+        """Take what a torch layer returned."""
+        # Without this guard what is done here would itself be reported as a function's result.
         with torch._C.DisableTorchFunction():
             tensor = first_tensor(result)
-            shape = None if tensor is None else self._shape(address, tensor)
-        order = self._begun.get(address)
-        if order is None and address.partition("#")[0].endswith("/pre"):
-            order = self._begun[address.replace("/pre", "")] - 0.5  # right before its layer
-        self._found[address] = (next(self._clock) if order is None else order, shape)
+            if tensor is not None:
+                self.give(address, tensor)
 
-    def _shape(self, address: str, tensor: Tensor) -> tuple[int, ...]:
-        layout = self._layout(self._positions.of(tensor))
-        if layout is None:
-            return tuple(self._framework._standard(tensor).shape[1:])
-        self.layouts[address] = layout
-        return layout.channels, *layout.size
+    def give(self, address: str, result: Any) -> None:
+        """Hand over one result, in the framework's own kind of array."""
+        try:
+            self._consume(address, self._to_standard(address, result))
+        except BaseException as error:
+            self._raised = error
+            raise StopPass from None
+        self._missing.discard(address)
+        if not self._missing:
+            raise StopPass
 
-    def _layout(self, code: Tensor | None) -> Layout | None:
-        """How a result with these codes is laid out; most results share them with others."""
-        if code is None:
+    def finish(self, model: str) -> None:
+        """Raise what went wrong."""
+        if self._raised is not None:
+            raise self._raised
+        if self._missing:
+            raise not_called(model, self._missing)
+
+
+def editing(
+    edits: Mapping[str, Edit], arrangement: Arrangement, report: Report, paths: Collection[str]
+) -> Report:
+    """``report`` for ``paths``, after the edits; the network goes on with what they return."""
+
+    def edited(address: str, result: Any) -> Any:
+        changed = _changed(edits.get(address), address, arrangement, result)
+        if address not in paths:
+            return changed
+        onward = report(address, result if changed is None else changed)
+        return changed if onward is None else onward
+
+    return edited
+
+
+def _changed(edit: Edit | None, address: str, arrangement: Arrangement, result: Any) -> Any:
+    # Without this guard what is done here would itself be reported as a function's result.
+    with torch._C.DisableTorchFunction():
+        tensor = first_tensor(result)
+        if edit is None or tensor is None:
             return None
-        key = (code.data_ptr(), code.shape, code.stride())
-        if key not in self._known:
-            self._known[key] = code, layout_of(code)  # the codes are kept: their place is the key
-        return self._known[key][1]
+        changed = apply_edit(edit, address, arrangement.to_standard(address, tensor))
+        return replace_first(result, tensor, arrangement.to_native(address, changed, tensor))
 
-    def layers(self) -> list[Layer]:
-        """What was found."""
-        by_order = sorted(self._found.items(), key=lambda item: item[1][0])
-        return [self._layer(address, shape) for address, (_, shape) in by_order]
 
-    def _layer(self, address: str, shape: tuple[int, ...] | None) -> Layer:
-        plain = address.partition("#")[0]
-        owner, slash, function = plain.rpartition("/")
-        if slash and plain not in self._modules:
-            inside = bool(owner) and function != "pre"
-            return Layer(
-                address,
-                function,
-                shape,
-                depth=self._depth(owner) + inside,
-                function=True,
-                families=("conv",) * bool(_CONVOLUTIONS.fullmatch(function)),
-                apart=self._apart(address),
-            )
-        module = self._modules[plain]
-        return Layer(
-            path=address,
-            kind=type(module).__name__,
-            shape=shape,
-            parameters=self._parameters(module),
-            families=self._families(module),
-            depth=self._depth(plain),
-            container=plain in self._parents,
-            apart=self._apart(address),
+def apply_edit(edit: Edit, address: str, values: Tensor) -> Tensor:
+    """What ``edit`` makes of ``values``; it must keep their shape."""
+    changed = edit(values)
+    if changed.shape != values.shape:
+        raise UsageError(
+            f"The edit at {address!r} returned {tuple(changed.shape)} for a result of "
+            f"{tuple(values.shape)}. It must keep the shape"
         )
-
-    def _apart(self, address: str) -> int:
-        return self.layouts[address].apart if address in self.layouts else 0
-
-    def _parameters(self, module: nn.Module) -> int:
-        return sum(p.numel() for p in module.parameters())
-
-    def _depth(self, path: str) -> int:
-        parts = path.split(".")
-        return sum(".".join(parts[:k]) in self._found for k in range(1, len(parts)))
+    return changed

@@ -7,7 +7,8 @@ import importlib.util
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
@@ -16,14 +17,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from convscope._errors import ModelError, UsageError, closest
+from convscope._errors import ConvscopeError, ModelError, UsageError, closest
 from convscope._images import Preprocess
 from convscope._models import keras_files
 from convscope._models.architectures import build
-from convscope._models.base import Input, Model
-from convscope._models.imports import made
-from convscope._models.torch import TorchModel
-from convscope._models.weights import fit_weights, near_files, one_line, read_weights
+from convscope._models.hook_backend import HookBackend
+from convscope._models.inputs import Input
+from convscope._models.model import Model
+from convscope._models.torch_modules import TorchModules
+from convscope._models.weights import error_text, fit_weights, near_files, read_weights
 from convscope._models.wrappers import unwrapped
 
 DEMO = Path(__file__).parent / "builtin" / "demo.safetensors"
@@ -42,7 +44,12 @@ def from_module(module: nn.Module, name: str, input: Input | None = None) -> Mod
     if input is None:
         first = next((m for m in module.modules() if isinstance(m, nn.modules.conv._ConvNd)), None)
         input = Input(channels=first.in_channels if first else 3)
-    return TorchModel(module, name, input)
+    return torch_model(module, name, input)
+
+
+def torch_model(module: nn.Module, name: str, input: Input) -> Model:
+    """A module as a ``Model``, as it is."""
+    return Model(HookBackend(TorchModules(module)), name, input)
 
 
 def from_metadata(path: Path, name: str) -> Model:
@@ -61,14 +68,14 @@ def from_metadata(path: Path, name: str) -> Model:
         module = build(kind["name"], kind["channels"], size, len(metadata["classes"]))
     except (KeyError, ValueError, TypeError, IndexError, OSError) as error:
         raise ModelError(
-            f"{metadata_path} is no metadata that convscope wrote ({type(error).__name__}: "
-            f"{one_line(error, 80)}). Give the network: {network}"
+            f"{metadata_path} is not metadata that convscope wrote ({type(error).__name__}: "
+            f"{error_text(error, 80)}). Give the network: {network}"
         ) from None
     fit_weights(module, read_weights(path), path.name, kind["name"])
     preprocess = Preprocess(
         size=size, mean=tuple(shape["mean"]), std=tuple(shape["std"]), origin=metadata_path.name
     )
-    return TorchModel(
+    return torch_model(
         module.eval(), name, Input(kind["channels"], preprocess, tuple(metadata["classes"]))
     )
 
@@ -84,14 +91,14 @@ def from_factory(spec: str, options: dict[str, Any], weights: str | Path | None)
             raise ModelError(f"No {name!r} in {where}.{near} Write {where}:NAME")
         factory = getattr(module, name)
         if callable(factory) and not isinstance(factory, (nn.Module, Model)):
-            network = made(lambda: factory(**options), spec)
+            network = call_factory(lambda: factory(**options), spec)
         else:
-            no_options(spec, options)
+            refuse_options(spec, options)
             network = factory
-    return _from_made(network, spec, weights)
+    return _from_result(network, spec, weights)
 
 
-def _from_made(network: Any, spec: str, weights: str | Path | None) -> Model:
+def _from_result(network: Any, spec: str, weights: str | Path | None) -> Model:
     keras = sys.modules.get("keras")
     if isinstance(network, Model) and weights is None:  # one that brings its own preprocessing
         return network
@@ -108,7 +115,7 @@ def _from_made(network: Any, spec: str, weights: str | Path | None) -> Model:
     return from_module(network, spec)
 
 
-def no_options(spec: str, options: Mapping[str, Any]) -> None:
+def refuse_options(spec: str, options: Mapping[str, Any]) -> None:
     """Refuse options where nothing takes them."""
     if options:
         raise UsageError(f"{spec} takes no options, and {next(iter(options))!r} was given")
@@ -121,12 +128,12 @@ def _file_module(where: str) -> ModuleType:
     # A name of its own: a user's timm.py must not stand in for timm.
     spec = importlib.util.spec_from_file_location(f"convscope_file_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise ModelError(f"{where} is no Python file")
+        raise ModelError(f"{where} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     loader = spec.loader
     sys.modules[spec.name] = module  # dataclasses look themselves up there
     try:
-        made(lambda: loader.exec_module(module), where)
+        call_factory(lambda: loader.exec_module(module), where)
     except BaseException:
         sys.modules.pop(spec.name, None)
         raise
@@ -143,7 +150,7 @@ def _package_module(where: str) -> ModuleType:
             f"No model {where!r}.{near} Give demo, torchvision:NAME, timm:NAME, keras:NAME, a "
             "file, or FILE.py:factory"
         )
-    module: ModuleType = made(lambda: importlib.import_module(where), where)
+    module: ModuleType = call_factory(lambda: importlib.import_module(where), where)
     return module
 
 
@@ -160,11 +167,31 @@ def _importing_from(folder: Path) -> Iterator[None]:
 
 
 def names_like(text: str) -> str:
-    """Known names near to ``text``, from the frameworks that are installed and quick to ask."""
+    """Known names near to ``text``, from the frameworks that are quick to import."""
     names = ["demo"]
-    with suppress(Exception):  # an advice must not fail where torchvision does
+    with suppress(Exception):  # advice must not fail where torchvision does
         models = importlib.import_module("torchvision.models").list_models()
         names += [f"torchvision:{name}" for name in models]
     by_name = {name.rpartition(":")[2]: name for name in names}
     near = closest(text.rpartition(":")[2], by_name)
-    return re.sub(r"'([^']+)'", lambda found: repr(by_name[found[1]]), near)
+    return re.sub(r"'([^']+)'", lambda match: repr(by_name[match[1]]), near)
+
+
+def call_factory(make: Callable[[], Any], what: str) -> Any:
+    """``make()``, the user's code; what it raises becomes one line."""
+    try:
+        return make()
+    except ConvscopeError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _factory_error(what, error) from error
+
+
+def _factory_error(what: str, error: BaseException) -> ModelError:
+    frames = traceback.extract_tb(error.__traceback__)
+    files = [f for f in frames if Path(f.filename).parent != Path(__file__).parent]
+    where = f" ({Path(files[-1].filename).name}:{files[-1].lineno})" if files else ""
+    return ModelError(
+        f"{what} raised {type(error).__name__}: {error_text(error)}{where}. "
+        "The whole traceback: --debug"
+    )

@@ -13,11 +13,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from convscope._errors import ModelError, UsageError, WeightsError, closest
+from convscope._errors import ModelError, UsageError, WeightsError, closest, import_optional
 from convscope._images import Preprocess
-from convscope._models.base import Input, Model
-from convscope._models.imports import imagenet_classes, imported, made
-from convscope._models.torch import TorchModel
+from convscope._models.inputs import Input, imagenet_classes
+from convscope._models.model import Model
+from convscope._models.sources import call_factory, torch_model
 from convscope._models.weights import (
     cached_download,
     check_reachable,
@@ -26,28 +26,28 @@ from convscope._models.weights import (
     read_weights,
 )
 
-_one_at_a_time = threading.Lock()
+_published_lock = threading.Lock()
 
 
 def from_torchvision(name: str, options: dict[str, Any], weights: str | Path | None) -> Model:
     """A torchvision model with the preprocessing and class names of its published weights."""
-    models = imported("torchvision.models", "torchvision", f"torchvision:{name}", "torchvision")
+    label = f"torchvision:{name}"
+    models = import_optional("torchvision.models", "torchvision", label, "torchvision")
     if name not in models.list_models():
         near = closest(name, models.list_models())
         raise ModelError(
             f"No model {name!r} in torchvision.{near} All: torchvision.models.list_models()"
         )
     published = models.get_model_weights(name)
-    entry, wanted = _entry(published, name, options, weights)
-    label = f"torchvision:{name}"
+    entry, load_it = _entry(published, name, options, weights)
     if weights is not None:
         module = _filled(models, name, options, entry, str(weights), read_weights(weights))
-    elif wanted:
+    elif load_it:
         path = cached_download(entry.url, label)
         module = _filled(models, name, options, entry, str(path), read_weights(path))
     else:
-        module = made(lambda: _plain(models, name, options), label)
-    return TorchModel(module, name, _built_for(module, _torchvision_input(entry, options)))
+        module = call_factory(lambda: _plain(models, name, options), label)
+    return torch_model(module, name, _built_for(module, _torchvision_input(entry, options)))
 
 
 def _entry(
@@ -56,23 +56,23 @@ def _entry(
     """The published weights that ``options`` name, and whether to load them."""
     known = list(published.__members__)
     default = None if weights is not None else published.DEFAULT.name
-    wanted = options.pop("weights", default)
-    if wanted is not None and weights is not None:
-        raise UsageError(f"torchvision:{name},weights={wanted} and --weights: give one of them")
-    if wanted is None:
+    chosen = options.pop("weights", default)
+    if chosen is not None and weights is not None:
+        raise UsageError(f"torchvision:{name},weights={chosen} and --weights: give one of them")
+    if chosen is None:
         return published.DEFAULT, False
-    if wanted not in (*known, "DEFAULT"):
-        near = closest(str(wanted), known)
+    if chosen not in (*known, "DEFAULT"):
+        near = closest(str(chosen), known)
         raise WeightsError(
-            f"torchvision:{name} has no weights {wanted!r}.{near} Known: none, {', '.join(known)}"
+            f"torchvision:{name} has no weights {chosen!r}.{near} Known: none, {', '.join(known)}"
         )
-    return published[wanted], True
+    return published[chosen], True
 
 
 def _plain(models: ModuleType, name: str, options: Mapping[str, Any]) -> nn.Module:
     accepted = inspect.signature(models.get_model_builder(name)).parameters
     # Segmentation and detection models would fetch weights for their backbone on their own, and
-    # two old networks warn unless they are told to initialize themselves.
+    # two old networks warn unless they are asked to initialize their weights.
     backbone = {"weights_backbone": None} if "weights_backbone" in accepted else {}
     old = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
     network: nn.Module = models.get_model(name, weights=None, **{**backbone, **old, **options})
@@ -95,8 +95,8 @@ def _filled(
     with _handing_over(entry, tensors), suppress(RuntimeError, ValueError):
         network: nn.Module = models.get_model(name, weights=entry, **options)
         return network
-    # It does not fit, or another number of classes is told.
-    plain: nn.Module = made(lambda: _plain(models, name, options), f"torchvision:{name}")
+    # It does not fit, or another number of classes was given.
+    plain: nn.Module = call_factory(lambda: _plain(models, name, options), f"torchvision:{name}")
     fit_weights(plain, tensors, source, name)
     return plain
 
@@ -104,7 +104,7 @@ def _filled(
 @contextmanager
 def _handing_over(entry: Any, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     """Let published weights be ``tensors`` for a while; the entry is shared by the process."""
-    with _one_at_a_time:
+    with _published_lock:
         entry.get_state_dict = lambda *_, **__: dict(tensors)
         try:
             yield
@@ -141,19 +141,19 @@ def _built_for(module: nn.Module, input: Input) -> Input:
 
 def from_timm(name: str, options: dict[str, Any], weights: str | Path | None) -> Model:
     """A timm model with the preprocessing of its configuration."""
-    timm = imported("timm", "timm", f"timm:{name}", "timm")
+    timm = import_optional("timm", "timm", f"timm:{name}", "timm")
     label = f"timm:{name}"
     if not timm.is_model(name.split(".")[0]):
         near = closest(name, timm.list_models())
         raise ModelError(f"No model {name!r} in timm.{near} All: timm.list_models()")
     pretrained = options.pop("weights", "default") is not None and weights is None
     source = _timm_source(timm, name) if pretrained else {}
-    module = made(
+    module = call_factory(
         lambda: timm.create_model(name, pretrained=pretrained, **source, **options), label
     )
     if weights is not None:
         fit_weights(module, read_weights(weights), str(weights), name)
-    return TorchModel(module, name, _timm_input(timm, module, options.get("in_chans", 3)))
+    return torch_model(module, name, _timm_input(timm, module, options.get("in_chans", 3)))
 
 
 def _timm_source(timm: Any, name: str) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def _timm_source(timm: Any, name: str) -> dict[str, Any]:
 
 def _hub_file(repository: str, file: str | None, model: str) -> Path:
     """A file in the cache of the Hugging Face hub, downloaded with progress where it is not."""
-    hub = imported("huggingface_hub", "huggingface_hub", model)
+    hub = import_optional("huggingface_hub", "huggingface_hub", model)
     for name in [file] if file else ["model.safetensors", "pytorch_model.bin"]:
         cached = hub.try_to_load_from_cache(repository, name)
         if isinstance(cached, str):
@@ -208,7 +208,7 @@ def _timm_input(timm: Any, module: nn.Module, channels: int) -> Input:
     if mode != "squash":
         resize = resize[0] if height == width else None
     if mode == "border":
-        origin = "timm, whose border around the picture is not drawn here"
+        origin = "timm, whose border around the image is not drawn here"
     mean, std = tuple(config["mean"]), tuple(config["std"])
     if channels != len(mean):
         mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)

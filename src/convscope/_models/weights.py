@@ -1,11 +1,11 @@
-"""Reading weights without running anyone's code, and saying exactly what does not fit."""
+"""Weights: reading them without running anyone's code, fitting them, telling untrained ones."""
 
 from __future__ import annotations
 
 import pickle
 import re
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from convscope._errors import UnsafeFile, WeightsError, closest
 
+FRESH_NORMS = "its batch normalizations have never seen a batch"
+_SAMPLE = 4096  # numbers of a kernel that are looked at
 _PREFIXES = ("module.", "_orig_mod.")  # put there by DataParallel and torch.compile
 
 
@@ -59,21 +61,21 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a safetensors file: {one_line(error, 160)}") from None
+        raise WeightsError(f"{path} is not a safetensors file: {error_text(error, 160)}") from None
 
 
 def _read_pickle(path: Path) -> Mapping[str, Any]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        wanted = re.search(r"GLOBAL (\S+)", str(error))
-        if wanted is None:
+        required = re.search(r"GLOBAL (\S+)", str(error))
+        if required is None:
             raise WeightsError(
                 f"{path} cannot be read as weights: it is damaged, or no file of torch's. "
                 "Read are .safetensors and .pth"
             ) from None
         raise UnsafeFile(
-            f"{path} wants to run code when opened ({wanted[1].strip('.')}), so it is not. Save "
+            f"{path} wants to run code when opened ({required[1].strip('.')}), so it is not. Save "
             "the weights alone: torch.save(model.state_dict(), ...), and give the network with -m"
         ) from None
     except Exception as error:  # damaged archives raise nearly anything
@@ -82,7 +84,7 @@ def _read_pickle(path: Path) -> Mapping[str, Any]:
                 f"{path} is a TorchScript program, not weights. Save them: "
                 "torch.save(model.state_dict(), ...), and give the network with -m"
             ) from None
-        raise WeightsError(f"{path} cannot be read as weights: {one_line(error, 160)}") from None
+        raise WeightsError(f"{path} cannot be read as weights: {error_text(error, 160)}") from None
     if not isinstance(loaded, Mapping):
         raise WeightsError(
             f"{path} holds a {type(loaded).__name__}, not a state_dict. Save one: "
@@ -91,9 +93,9 @@ def _read_pickle(path: Path) -> Mapping[str, Any]:
     return loaded
 
 
-def one_line(error: object, most: int = 240) -> str:
-    """The text of an exception on one line."""
-    return " ".join(str(error).split())[:most].rstrip(".")
+def error_text(error: object, limit: int = 240) -> str:
+    """The text of an exception on one line, the file that it names included."""
+    return " ".join(str(error).split())[:limit].rstrip(".")
 
 
 def fit_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str, name: str) -> None:
@@ -148,8 +150,34 @@ def check_reachable(url: str) -> None:
 
 def no_network(model: str, url: str, path: Path, error: object) -> WeightsError:
     """What to say where weights cannot be fetched: which file to put where."""
-    reason = one_line(getattr(error, "reason", error), 80)
+    reason = error_text(getattr(error, "reason", error), 80)
     return WeightsError(
         f"The weights of {model} cannot be downloaded ({reason}). Put {url} at {path}, "
         f"or give a file with --weights, or random ones with -m {model},weights=none"
     )
+
+
+def untrained_kernels(kernels: Sequence[tuple[Tensor, Tensor | None]]) -> str:
+    """Why kernels and their biases look as initialized; empty where they do not.
+
+    The default initialization of torch is uniform within ±1/√fan-in, which no training keeps; the
+    usual others set every bias to zero. Ends at the first kernel that looks trained.
+    """
+    biases = [bias for _, bias in kernels if bias is not None]
+    if biases and not any(bool(bias.detach().any()) for bias in biases):
+        return "all its biases are exactly zero"
+    large = [weight for weight, _ in kernels if weight.numel() >= 400]
+    if large and all(_is_uniform(weight) for weight in large):
+        return "its kernels are uniform random numbers"
+    return ""
+
+
+def _is_uniform(kernel: Tensor) -> bool:
+    """A uniform distribution has kurtosis 1.8 and fills its range; trained kernels have peaks."""
+    flat = kernel.detach().flatten()
+    values = flat[:: max(1, len(flat) // _SAMPLE)].float()
+    centered = values - values.mean()
+    variance = centered.pow(2).mean()
+    kurtosis = float(centered.pow(4).mean() / variance.pow(2).clamp_min(1e-30))
+    reach = float(values.abs().max() / (variance.sqrt() * 3**0.5).clamp_min(1e-30))
+    return abs(kurtosis - 1.8) < 0.25 and reach < 1.08

@@ -12,26 +12,26 @@ from torch import Tensor, nn
 
 from convscope._errors import ModelError
 
-_NO_MODEL = {
+_ADVICE = {
     "ExportedProgram": "An exported program has no modules left to look into. Give the nn.Module "
     "it was made from",
     "ModelProto": "ONNX is not read. Give the network it was exported from",
     "InferenceSession": "ONNX is not read. Give the network it was exported from",
     "Interpreter": "TensorFlow Lite is not read. Give the Keras model it was converted from",
-    "dict": "A dict holds at most weights, not their network. Build it, and "
+    "dict": "A dict holds weights at most, not their network. Build it, and "
     "network.load_state_dict(...)",
-    "function": "A function is no model. Give what it returns",
+    "function": "A function is not a model. Give what it returns",
 }
-_NO_MODEL["OrderedDict"] = _NO_MODEL["dict"]
+_ADVICE["OrderedDict"] = _ADVICE["dict"]
 
 
-def no_model(value: Any) -> ModelError:
-    """What to say of a value that is no model, and what to give instead."""
+def not_a_model(value: Any) -> ModelError:
+    """The error for a value that is not a model; says what to give instead."""
     kind = type(value).__name__
     return ModelError(
-        _NO_MODEL.get(kind)
-        or f"A {kind} is no model. Give a name such as 'torchvision:vgg16', a file, an nn.Module "
-        "or a keras.Model"
+        _ADVICE.get(kind)
+        or f"A {kind} is not a model. Give a name such as 'torchvision:vgg16', a file, an "
+        "nn.Module or a keras.Model"
     )
 
 
@@ -47,7 +47,7 @@ def unwrapped(module: nn.Module, name: str) -> tuple[nn.Module, str]:
         assert isinstance(inside, nn.Module)
         name = type(inside).__name__ if name == type(module).__name__ else name
         module = inside
-    if _is_named(module, "FullyShardedDataParallel") or _spread(module):
+    if _is_named(module, "FullyShardedDataParallel") or _is_sharded(module):
         raise ModelError(
             f"{name} has its weights spread over several processes (FSDP). Load its full "
             "state_dict into the plain network, and give that"
@@ -96,7 +96,7 @@ def _is_named(module: nn.Module, name: str) -> bool:
     return any(kind.__name__ == name for kind in type(module).__mro__)
 
 
-def _spread(module: nn.Module) -> bool:
+def _is_sharded(module: nn.Module) -> bool:
     """Whether weights are pieces of tensors on several devices."""
     if "torch.distributed.tensor" not in sys.modules:
         return False

@@ -159,10 +159,12 @@ class Climb:
     def _step(self, step: int, adam: Adam) -> Tensor:
         rescuing = step < self._rescue
         helped = rescuing and bool(self._marked.any())
-        with redirected(self._marked) if helped and self._lens.model.in_torch else nullcontext():
+        with (
+            redirected(self._marked) if helped and self._lens.model.runs_in_torch else nullcontext()
+        ):
             scores, gradient = self._look(step)
         fed = gradient.flatten(1).any(1)
-        if helped and not self._lens.model.in_torch:
+        if helped and not self._lens.model.runs_in_torch:
             self._raise_noise(self._marked & ~fed, step)
         if rescuing:
             self._alive |= fed & ~self._marked

@@ -20,7 +20,7 @@ from torch import Tensor
 from convscope._errors import UnknownLayer, UsageError
 from convscope._layers import Address
 from convscope._models import Model
-from convscope._models.outputs import class_index, output_layer
+from convscope._models.layer_roles import class_index, output_layer
 
 Activations: TypeAlias = Mapping[str, Tensor]
 

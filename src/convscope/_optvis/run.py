@@ -71,7 +71,7 @@ def maximize(
     _check(steps, count, rate)
     units = [Unit(one, one.bind(loaded), seed, count) for one in wanted]
     film = Film(steps, len(units) * count, easing=2.0) if animate else None
-    with loaded.at_rest():
+    with loaded.eval_frozen():
         lens = Lens(loaded)
         plan = _plan(lens, steps, size, param_of(param, images), transforms, rate, start)
         begun = film.start if film else None

@@ -17,7 +17,7 @@ from convscope._atlas.files import FORMAT, NETWORK, write_arrays, write_listing
 from convscope._data import Dataset
 from convscope._errors import ModelError, UnknownLayer
 from convscope._models import Batch, Model, ReceptiveField
-from convscope._models.neighbors import wiring
+from convscope._models.layer_roles import find_relus_and_kernels
 from convscope._scan.plan import ScanPlan
 from convscope._scan.summaries import State
 
@@ -87,7 +87,7 @@ def new_manifest(
     described_dataset = {
         "classes": list(dataset.classes),
         "labelled": dataset.labels is not None,
-        "drawn": model.drawing() if dataset.preprocessed else "",
+        "drawn": model.describe_drawing() if dataset.preprocessed else "",
     }
     return {
         "convscope_atlas": FORMAT,
@@ -116,7 +116,7 @@ def _environment() -> dict[str, Any]:
 def _describe_layers(model: Model, plan: ScanPlan, folder: Path) -> list[dict[str, Any]]:
     """The manifest's entries for the layers; writes ``network.safetensors``."""
     fields, shapes = _receptive_fields(model, plan), _output_shapes(model, plan)
-    neighbors = wiring(model, plan.layers, plan.size)
+    neighbors = find_relus_and_kernels(model, plan.layers, plan.size)
     arrays: State = {}
     entries = []
     for path in plan.layers:

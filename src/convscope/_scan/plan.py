@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from convscope._data import Dataset
 from convscope._errors import ImageError, UsageError
 from convscope._models import Model
-from convscope._models.neighbors import perhaps_relu
+from convscope._models.layer_roles import may_be_relu
 from convscope._scan.layer_batch_stats import hash_indices
 from convscope._scan.summaries import NO_LIMIT, SummarySettings
 
@@ -138,7 +138,7 @@ def _default_layers(model: Model) -> list[str]:
     chosen = [
         layer.path
         for layer in leaves
-        if "conv" in layer.families or (normalized and perhaps_relu(layer) and layer.is_map)
+        if "conv" in layer.families or (normalized and may_be_relu(layer) and layer.is_map)
     ]
     return chosen or [layer.path for layer in model.layers.representative(12)]
 
@@ -153,8 +153,8 @@ def fitting_batch(model: Model, pixel_ratio: float) -> int:
     """The largest power of two of images whose two largest layers fit in the device's memory."""
     sizes = sorted(prod(layer.shape) for layer in model.layers if layer.shape)
     bytes_per_image = 4 * sum(sizes[-2:]) * pixel_ratio
-    fitting = max(1.0, model.room() / max(bytes_per_image, 1))
-    limit = _MAX_BATCH * (4 if model.room() > 1 << 30 else 1)
+    fitting = max(1.0, model.memory_budget() / max(bytes_per_image, 1))
+    limit = _MAX_BATCH * (4 if model.memory_budget() > 1 << 30 else 1)
     return int(min(limit, 2 ** int(np.log2(fitting))))
 
 

@@ -75,7 +75,7 @@ def scan_shards(
     """Scan each shard in turn; images are decoded ahead, beyond the end of a shard too."""
     indices = (batch for shard in shards for batch in plan.batches(shard))
     batches = prefetch_batches(model, dataset, plan.size, indices, workers)
-    with closing(batches), model.at_rest():  # type: ignore[type-var]
+    with closing(batches), model.eval_frozen():  # type: ignore[type-var]
         for shard in shards:
             yield _scan_shard(model, dataset, plan, shard, batches, on_images)
 

@@ -120,7 +120,7 @@ class _ThumbnailWriter:
         size = self._plan.batch
         batches = [missing[k : k + size] for k in range(0, len(missing), size)]
         count = len(self._listed) - len(missing)
-        with self._model.at_rest():
+        with self._model.eval_frozen():
             for indices, results in prefetch(self._decode, batches, default_workers(self._dataset)):
                 self._write(file, [image for image in results if image is not None])
                 count += len(indices)

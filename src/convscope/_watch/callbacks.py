@@ -8,8 +8,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, Protocol
 
-from convscope._errors import MissingDependency
-from convscope._models.imports import imported
+from convscope._errors import MissingDependency, import_optional
 
 _SAID = ("loss", "accuracy", "acc", "val_loss", "val_accuracy", "val_acc")
 
@@ -26,7 +25,7 @@ class Stepping(Protocol):
 
 def keras(watch: Stepping) -> Any:
     """A ``keras.callbacks.Callback``."""
-    base: Any = imported("keras", "keras", "watch(…).keras()", "keras").callbacks.Callback
+    base: Any = import_optional("keras", "keras", "watch(…).keras()", "keras").callbacks.Callback
 
     class WatchCallback(base):  # type: ignore[misc]
         """Looks after each epoch, and finishes after the last."""

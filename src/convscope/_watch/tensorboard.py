@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convscope._errors import UsageError
-from convscope._models.imports import imported
+from convscope._errors import UsageError, import_optional
 from convscope._watch.frame import Frame, Span, Style
 
 
@@ -44,5 +43,5 @@ class TensorBoard:
 
 
 def _summary_writer(folder: str | Path) -> Any:
-    found = imported("torch.utils.tensorboard", "tensorboard", "cs.TensorBoard")
+    found = import_optional("torch.utils.tensorboard", "tensorboard", "cs.TensorBoard")
     return found.SummaryWriter(str(folder))

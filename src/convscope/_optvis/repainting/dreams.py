@@ -90,7 +90,7 @@ def dream(
     lens = Lens(loaded)
     canvas = canvas_of(lens, image, size)
     wanted = wanted_of(loaded, what, guide)
-    with loaded.at_rest():
+    with loaded.eval_frozen():
         look = Look(lens, wanted)
         tiling = look.tiling(canvas.size, tile)
         plan = Octaves(look.sizes(canvas.size, octaves, scale, tiling), steps, rate, jitter, tiling)

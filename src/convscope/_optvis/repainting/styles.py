@@ -72,7 +72,7 @@ def style(
     canvas = canvas_of(lens, content, size, _OWN)
     manner = canvas_of(lens, style, None)
     where = _layers(loaded, layers, content_layer)
-    with loaded.at_rest():
+    with loaded.eval_frozen():
         sight = Sight(lens, where[0], where[1], content_weight, smoothness)
         sizes = sight.sizes(canvas.size, octaves)
         film = Film(len(sizes) * steps, easing=2.0) if animate else None

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope._models.receptive.calls import Reach
-from convscope._models.receptive.spans import EXACT, LOCAL, OPEN, ORIGIN, Spans, varies
+from convscope._models.receptive_field.calls import Reach
+from convscope._models.receptive_field.spans import EXACT, LOCAL, OPEN, ORIGIN, Spans, varies
 
 Intervals = NDArray[np.int64]
 

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import convscope as cs
-from convscope._models.neighbors import wiring
+from convscope._models.layer_roles import find_relus_and_kernels
 
 
 def wires(network: nn.Module, size: int = 12) -> dict[str, tuple[str | None, str | None]]:
     model = cs.load(network, preprocess=cs.Preprocess(size=(size, size)))
     paths = [layer.path for layer in model.layers if not layer.container]
-    found = wiring(model, paths)
+    found = find_relus_and_kernels(model, paths)
     return {path: (one["gate"], one["kernel"]) for path, one in found.items()}
 
 
@@ -101,7 +101,7 @@ def test_keras_activations_are_known_by_what_they_do() -> None:
             ]
         )
     )
-    found = wiring(model, ["a", "norm", "on", "b", "b/pre", "c", "bent"])
+    found = find_relus_and_kernels(model, ["a", "norm", "on", "b", "b/pre", "c", "bent"])
     assert {path: one["gate"] for path, one in found.items()} == {
         "a": None,
         "norm": "on",

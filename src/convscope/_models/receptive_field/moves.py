@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convscope._models.receptive.calls import Call, ChosenByValues, broadcast, rule, tensors
-from convscope._models.receptive.spans import (
+from convscope._models.receptive_field.calls import Call, ChosenByValues, broadcast, rule, tensors
+from convscope._models.receptive_field.spans import (
     Shape,
     Spans,
     Taps,

@@ -1,4 +1,4 @@
-"""``load``: from what a user types, or holds, to a ``Model``."""
+"""``load``: from a name, a file or a network to a ``Model``."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch import nn
 from convscope._errors import ModelError, UsageError
 from convscope._images import Preprocess, parse_preprocess
 from convscope._models import keras_files, sources, torch_zoos
-from convscope._models.base import Model, ModelLike
+from convscope._models.model import Model, ModelLike
 from convscope._models.weights import near_files
-from convscope._models.wrappers import no_model
+from convscope._models.wrappers import not_a_model
 
 _FRAMEWORKS: dict[str, Callable[[Spec], Model]] = {
     "torchvision": lambda spec: torch_zoos.from_torchvision(spec.name, spec.options, spec.weights),
@@ -76,26 +76,26 @@ def load(
     if input is not None:
         channels, depth, size = _input_shape(input)
         preprocessed = loaded.input.preprocess.at(size)
-        loaded.told(channels=channels, depth=depth, preprocess=preprocessed, note="")
+        loaded.set_input(channels=channels, depth=depth, preprocess=preprocessed, note="")
     if preprocess is not None:
-        loaded.told(preprocess=_merged(preprocess, loaded.input.preprocess))
+        loaded.set_input(preprocess=_merged(preprocess, loaded.input.preprocess))
     if classes is not None:
-        loaded.told(classes=tuple(classes))
+        loaded.set_input(classes=tuple(classes))
     return loaded
 
 
-def _input_shape(told: tuple[int, ...]) -> tuple[int, int, tuple[int, int]]:
+def _input_shape(shape: tuple[int, ...]) -> tuple[int, int, tuple[int, int]]:
     """Channels, slices (0 of pictures), and the size with all slices below each other."""
-    if len(told) not in (3, 4) or not all(isinstance(side, int) and side > 0 for side in told):
-        raise UsageError(f"input is (channels, height, width), not {told!r}: input=(3, 224, 224)")
-    channels, *slices, height, width = told
+    if len(shape) not in (3, 4) or not all(isinstance(side, int) and side > 0 for side in shape):
+        raise UsageError(f"input is (channels, height, width), not {shape!r}: input=(3, 224, 224)")
+    channels, *slices, height, width = shape
     depth = slices[0] if slices else 0
     return channels, depth, (height * max(depth, 1), width)
 
 
-def _merged(told: Preprocess | str, own: Preprocess) -> Preprocess:
-    """What the user says, with the model's own resize and crop where the user names none."""
-    given = parse_preprocess(told) if isinstance(told, str) else told
+def _merged(chosen: Preprocess | str, own: Preprocess) -> Preprocess:
+    """The user's preprocessing, with the model's own resize and crop where it names none."""
+    given = parse_preprocess(chosen) if isinstance(chosen, str) else chosen
     if given.size is not None:
         return given
     return replace(given, size=own.size, resize=given.resize or own.resize)
@@ -113,7 +113,7 @@ def _loaded(model: ModelLike, weights: str | Path | None) -> Model:
         return keras_files.from_keras(model, getattr(model, "name", "keras model"))
     if isinstance(model, nn.Module):
         return sources.from_module(model, type(model).__name__)
-    raise no_model(model)
+    raise not_a_model(model)
 
 
 def parse_spec(text: str, weights: str | Path | None = None) -> Spec:
@@ -153,7 +153,7 @@ def _from_text(text: str, weights: str | Path | None) -> Model:
     if colon and framework in _FRAMEWORKS:
         model = _FRAMEWORKS[framework](Spec(text, rest, spec.options, weights))
     elif spec.name == "demo":
-        _alone(spec)
+        _refuse_extras(spec)
         model = sources.from_metadata(sources.DEMO, text)
     elif colon and not Path(spec.name).exists():
         model = sources.from_factory(spec.name, spec.options, weights)
@@ -165,13 +165,13 @@ def _from_text(text: str, weights: str | Path | None) -> Model:
     return model
 
 
-def _alone(spec: Spec) -> None:
-    """Refuse what a model that is complete in itself would otherwise ignore."""
+def _refuse_extras(spec: Spec) -> None:
+    """Refuse options and weights that a model complete in itself would otherwise ignore."""
     if spec.weights is not None:
         raise UsageError(
             f"{spec.name} brings its own weights; --weights {spec.weights} is too many"
         )
-    sources.no_options(spec.name, spec.options)
+    sources.refuse_options(spec.name, spec.options)
 
 
 def _from_file(path: Path, spec: Spec) -> Model:
@@ -182,10 +182,10 @@ def _from_file(path: Path, spec: Spec) -> Model:
     if path.is_dir():
         raise ModelError(f"{path} is a folder, not a model. {_ADVICE['.pb']}")
     if suffix in (".keras", ".h5", ".hdf5"):
-        sources.no_options(spec.name, spec.options)
+        sources.refuse_options(spec.name, spec.options)
         return keras_files.from_file(path, spec.weights)
     if suffix == ".safetensors":
-        _alone(spec)
+        _refuse_extras(spec)
         return sources.from_metadata(path, spec.text)
     if suffix == ".py":
         raise ModelError(f"Which function of {path} makes the model? -m {path}:NAME")

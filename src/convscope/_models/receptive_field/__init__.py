@@ -5,7 +5,7 @@ what each element of its result depends on: not a list of layers, but what reall
 connections, branches, functions and re-used modules included. See ``spans`` for the arithmetic.
 """
 
-from convscope._models.receptive.field import ReceptiveField
-from convscope._models.receptive.tracing import tracing_receptive_fields
+from convscope._models.receptive_field.field import ReceptiveField
+from convscope._models.receptive_field.tracing import tracing_receptive_fields
 
 __all__ = ["ReceptiveField", "tracing_receptive_fields"]

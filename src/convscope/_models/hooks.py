@@ -1,4 +1,4 @@
-"""Recording what layers compute during one forward pass.
+"""Observing what layers compute during one forward pass of ``nn.Module``s.
 
 Everything here has a lifetime: hooks, function mode and switched flags exist inside a ``with`` and
 are gone after it, also after an exception or Ctrl-C. Works on any ``torch.nn.Module``, and so on
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -24,39 +26,56 @@ _locks: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()
 _locks_guard = threading.Lock()
 
 
-class Stop(BaseException):
-    """Ends a forward pass once all that was wanted is recorded.
+class StopPass(BaseException):
+    """Ends a forward pass once everything requested is recorded.
 
     A ``BaseException``, because frameworks wrap every ``Exception`` that a layer raises.
     """
 
 
-Keep = Callable[[str, Any], Any]
+Report = Callable[[str, Any], Any]
 """Called with an address and a result; what it returns, unless ``None``, replaces the result."""
 
 
+@dataclass(frozen=True, eq=False)
+class ModuleTree:
+    """The modules of a network by path, parents before children; the root has the path ``""``."""
+
+    modules: Mapping[str, Any]
+
+    @cached_property
+    def parents(self) -> frozenset[str]:
+        """Paths of the modules that are made of others."""
+        return frozenset(path.rpartition(".")[0] for path in self.modules)
+
+    def at(self, address: str) -> Any:
+        """The module that an address belongs to; ``None`` where it is a function's."""
+        return self.modules.get(address.partition("#")[0])
+
+
 def lock_of(module: Any) -> threading.RLock:
-    """The lock that whoever looks into ``module`` holds."""
+    """The lock that every pass through ``module`` holds."""
     with _locks_guard:
         return _locks.setdefault(module, threading.RLock())
 
 
 @contextmanager
-def eval_frozen(module: nn.Module, modules: Iterable[nn.Module], *, grad: bool) -> Iterator[None]:
+def eval_frozen(module: nn.Module, tree: ModuleTree, *, grad: bool) -> Iterator[None]:
     """Hold ``module``'s lock, in evaluation mode, weights frozen, nothing written in place.
 
     In-place activations would overwrite the very outputs that are being recorded; switching them
-    off for the pass costs less than copying. All flags are put back at the end. The graph is built
+    off for the pass costs less than copying. All flags are restored at the end. The graph is built
     where ``grad`` says so, whatever gradient or inference mode the caller is in.
     """
-    alone = lock_of(module)
-    with alone, torch.inference_mode(False), torch.set_grad_enabled(grad), ExitStack() as restore:
+    lock = lock_of(module)
+    with lock, torch.inference_mode(False), torch.set_grad_enabled(grad), ExitStack() as restore:
         restore.enter_context(uncompiled(module.modules()))
-        for part in {id(part): part for part in (module, *module.modules(), *modules)}.values():
+        modules = (module, *module.modules(), *tree.modules.values())
+        for each in {id(each): each for each in modules}.values():
             for flag in ("training", "inplace"):
-                if getattr(part, flag, None) is True:
-                    restore.callback(setattr, part, flag, True)
-                    setattr(part, flag, False)
+                if getattr(each, flag, None) is True:
+                    restore.callback(setattr, each, flag, True)
+                    setattr(each, flag, False)
         for parameter in module.parameters():
             if parameter.requires_grad:
                 restore.callback(parameter.requires_grad_, True)
@@ -66,39 +85,38 @@ def eval_frozen(module: nn.Module, modules: Iterable[nn.Module], *, grad: bool) 
 
 @contextmanager
 def observing(
-    modules: Mapping[str, nn.Module],
-    parents: Collection[str],
-    keep: Keep,
+    tree: ModuleTree,
+    report: Report,
     *,
     only: Iterable[str] | None = None,
-    fused: Callable[[Keep], AbstractContextManager[None]] | None = None,
+    fused: Callable[[Report], AbstractContextManager[None]] | None = None,
 ) -> Iterator[None]:
-    """Call ``keep(address, result)`` for the results of a forward pass inside the block.
+    """Call ``report(address, result)`` for the results of a forward pass inside the block.
 
-    ``modules`` maps each path to its module, parents before children; the root has the path ``""``
-    and is itself not reported. ``parents`` are the paths of modules made of others: functions are
-    reported where those call them, for what a leaf computes is the leaf's own result. ``fused``
-    gives a context that reports what layers compute before an activation of their own
-    (``PATH/pre``). With ``only``, just those addresses are reported, and nothing but what they
-    need is hooked.
+    The root is not reported itself. Functions are reported where modules with children call them,
+    for what a leaf computes is the leaf's own result. ``fused`` gives a context that reports what
+    layers compute before an activation of their own (``PATH/pre``). With ``only``, just those
+    addresses are reported, and nothing but what they need is hooked.
     """
-    wanted = None if only is None else set(only)
+    chosen = None if only is None else set(only)
     calls: Counter[str] = Counter()
 
-    def report(path: str, result: Any) -> Any:
+    def report_call(path: str, result: Any) -> Any:
         address = numbered(path, calls)
-        return keep(address, result) if wanted is None or address in wanted else None
+        return report(address, result) if chosen is None or address in chosen else None
 
-    functions = wanted is None or any(map(_is_function, wanted))
-    hooked = modules if wanted is None or functions else {_path(a) for a in wanted} & modules.keys()
+    functions = chosen is None or any(map(_is_function, chosen))
+    hooked: Iterable[str] = tree.modules
+    if chosen is not None and not functions:
+        hooked = {_path(address) for address in chosen} & tree.modules.keys()
     with ExitStack() as stack:
         if functions:
-            stack.enter_context(_observing_functions(modules, parents, report))
-        if fused and (wanted is None or any(map(_is_fused, wanted))):
-            stack.enter_context(fused(report))
+            stack.enter_context(_observing_functions(tree, report_call))
+        if fused and (chosen is None or any(map(_is_fused, chosen))):
+            stack.enter_context(fused(report_call))
         for path in hooked:
             if path:
-                hook = modules[path].register_forward_hook(_reporter(path, report))
+                hook = tree.modules[path].register_forward_hook(_hook(path, report_call))
                 stack.callback(hook.remove)
         yield
 
@@ -121,14 +139,12 @@ def _is_function(address: str) -> bool:
     return "/" in address and not _is_fused(address)
 
 
-def _reporter(path: str, report: Keep) -> Callable[[nn.Module, Any, Any], Any]:
+def _hook(path: str, report: Report) -> Callable[[nn.Module, Any, Any], Any]:
     return lambda _module, _inputs, output: report(path, output)
 
 
 @contextmanager
-def _observing_functions(
-    modules: Mapping[str, nn.Module], parents: Collection[str], report: Keep
-) -> Iterator[None]:
+def _observing_functions(tree: ModuleTree, report: Report) -> Iterator[None]:
     """Report results of torch functions called by modules that have children, and by the root."""
     stack: list[tuple[str, bool]] = [("", False)]
 
@@ -139,9 +155,9 @@ def _observing_functions(
         stack.pop()
 
     with ExitStack() as hooks:
-        for path, module in modules.items():
+        for path, module in tree.modules.items():
             if path:
-                entering = enter(path, path not in parents)
+                entering = enter(path, path not in tree.parents)
                 hooks.callback(module.register_forward_pre_hook(entering).remove)
                 # Also after an exception, which the network itself may catch.
                 hooks.callback(module.register_forward_hook(leave, always_call=True).remove)
@@ -150,9 +166,9 @@ def _observing_functions(
 
 
 class _Functions(TorchFunctionMode):
-    """Sees each outermost torch function; what those call in turn is not seen."""
+    """Intercepts each outermost torch function, not those that they call in turn."""
 
-    def __init__(self, stack: list[tuple[str, bool]], report: Keep) -> None:
+    def __init__(self, stack: list[tuple[str, bool]], report: Report) -> None:
         super().__init__()
         self._stack = stack
         self._report = report
@@ -229,18 +245,18 @@ def _has_batch(value: Tensor | None) -> bool:
 
 
 def first_tensor(result: Any) -> Tensor | None:
-    """The first tensor of floats in a result, quantized or not, in tuples, lists and dicts."""
-    tensors = (part for part in parts(result) if isinstance(part, Tensor))
+    """The first tensor of floats in a result, quantized or not, at any depth."""
+    tensors = (leaf for leaf in leaves(result) if isinstance(leaf, Tensor))
     return next((t for t in tensors if t.is_floating_point() or t.is_quantized), None)
 
 
-def parts(result: Any) -> Iterator[Any]:
-    """What a result is made of: it itself, or what its tuples, lists and dicts hold."""
+def leaves(result: Any) -> Iterator[Any]:
+    """The result itself, or what its tuples, lists and dicts hold, at any depth."""
     if isinstance(result, Mapping):
         result = list(result.values())
     if isinstance(result, (tuple, list)):
         for item in result:
-            yield from parts(item)
+            yield from leaves(item)
     else:
         yield result
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from convscope._models.receptive import mixing, moves, windows
-from convscope._models.receptive.calls import (
+from convscope._models.receptive_field import mixing, moves, windows
+from convscope._models.receptive_field.calls import (
     Call,
     ChosenByValues,
     Reach,
@@ -21,8 +21,8 @@ from convscope._models.receptive.calls import (
     rule_of,
     tensors,
 )
-from convscope._models.receptive.field import ReceptiveField, summarized
-from convscope._models.receptive.spans import (
+from convscope._models.receptive_field.field import ReceptiveField, summarized
+from convscope._models.receptive_field.spans import (
     Shape,
     Spans,
     compact,

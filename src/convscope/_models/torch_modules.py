@@ -1,56 +1,78 @@
-"""PyTorch modules."""
+"""How PyTorch modules are called and read by the hook backend."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from convscope._models.hooked import HookedModel
-from convscope._models.untrained import FRESH_NORMS, untrained_kernels
+from convscope._models.backend import ModelInfo, copied_module
+from convscope._models.hooks import ModuleTree, Report
+from convscope._models.inputs import Input
+from convscope._models.weights import FRESH_NORMS, untrained_kernels
 from convscope._models.wrappers import plain_modules
 
 _FAMILY_WORDS = ("pool", "norm", "relu", "linear", "dropout")
 _NO_KERNEL = (nn.LayerNorm, nn.Embedding, nn.EmbeddingBag, nn.modules.batchnorm._BatchNorm)
 
 
-class TorchModel(HookedModel):
+@final
+class TorchModules:
     """Any ``nn.Module`` that takes one batch of images ``(N, C, H, W)``."""
 
-    def _call(self, native: Tensor) -> Any:
+    grid_dims = (2, 3)
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    @cached_property
+    def _tree(self) -> ModuleTree:
+        return ModuleTree(dict(plain_modules(self.module)))
+
+    def tree(self, info: ModelInfo) -> ModuleTree:
+        return self._tree
+
+    def call(self, native: Tensor) -> Any:
         return self.module(native)
 
-    def _native(self, values: Tensor) -> Tensor:
+    def lay_out(self, values: Tensor) -> Tensor:
+        return values
+
+    def enter(self, values: Tensor) -> Tensor:
         held = chain(self.module.parameters(), self.module.buffers())
         like = next((t for t in held if t.is_floating_point()), None)
         return values if like is None else values.to(like.device, like.dtype)
 
-    def _standard(self, result: Tensor) -> Tensor:
+    def to_standard(self, result: Tensor, volumes: bool) -> Tensor:
         return (result.dequantize() if result.is_quantized else result).float()
 
-    def _as_it_was(self, standard: Tensor, result: Tensor) -> Tensor:
-        return standard.to(result.dtype)
+    def to_native(self, standard: Tensor, like: Tensor, volumes: bool) -> Tensor:
+        return standard.to(like.dtype)
 
-    def _standard_input(self, values: Tensor) -> Tensor:
+    def standard_input(self, values: Tensor) -> Tensor:
         return values
 
-    def _layout(self, channels: int) -> tuple[Any, ...]:
-        depth = (self.input.depth,) if self.input.depth else ()
+    def input_shape(self, input: Input, channels: int) -> tuple[int | str, ...]:
+        depth = (input.depth,) if input.depth else ()
         return channels, *depth, "height", "width"
 
-    def _walk(self) -> Mapping[str, nn.Module]:
-        return dict(plain_modules(self.module))
+    def fused(self, tree: ModuleTree, report: Report) -> AbstractContextManager[None]:
+        return nullcontext()  # a module of torch holds no activation of its own
 
-    def _families(self, module: nn.Module) -> tuple[str, ...]:
+    def families(self, module: nn.Module) -> tuple[str, ...]:
         return families(type(module), _is_convolution(module))
 
-    def _weights(self, path: str) -> NDArray[np.float32] | None:
-        module = self.modules.get(path.partition("#")[0])
+    def parameters(self, module: nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    def kernel(self, module: nn.Module | None) -> NDArray[np.float32] | None:
         weight = getattr(module, "weight", None)
         if not isinstance(weight, Tensor) or weight.ndim < 2 or isinstance(module, _NO_KERNEL):
             return None
@@ -60,9 +82,8 @@ class TorchModel(HookedModel):
             values = grouped.transpose(1, 2).flatten(0, 1)
         return np.array(values.numpy(), order="C")  # never the live weights
 
-    def _shuffle(self, path: str, random: np.random.Generator) -> None:
-        held = self.modules[path].parameters(recurse=False) if path in self.modules else ()
-        for parameter in held:
+    def permute_weights(self, module: nn.Module | None, random: np.random.Generator) -> None:
+        for parameter in module.parameters(recurse=False) if module is not None else ():
             if parameter.ndim > 1:
                 order = torch.from_numpy(random.permutation(parameter.numel()))
                 with torch.no_grad():
@@ -70,25 +91,23 @@ class TorchModel(HookedModel):
                         parameter.flatten()[order.to(parameter.device)].view_as(parameter)
                     )
 
-    def _state(self) -> Iterator[tuple[str, NDArray[Any]]]:
+    def state(self) -> Iterator[tuple[str, NDArray[Any]]]:
         for name, value in self.module.state_dict().items():
             if isinstance(value, Tensor):
                 plain = value.dequantize() if value.is_quantized else value
                 raw = plain.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
                 yield f"{name} {value.dtype} {tuple(value.shape)}", raw.numpy()
 
-    def _untrained_evidence(self) -> str:
-        parts = list(self.module.modules())
-        means = [m.running_mean for m in parts if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    def untrained_evidence(self, modules: Iterable[nn.Module]) -> str:
+        every = list(modules)
+        means = [m.running_mean for m in every if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         if means and all(mean is not None and not mean.any() for mean in means):
             return FRESH_NORMS
-        return untrained_kernels(
-            [
-                (m.weight, m.bias)
-                for m in parts
-                if isinstance(m, (nn.modules.conv._ConvNd, nn.Linear))
-            ]
-        )
+        with_kernel = (nn.modules.conv._ConvNd, nn.Linear)
+        return untrained_kernels([(m.weight, m.bias) for m in every if isinstance(m, with_kernel)])
+
+    def copied(self, info: ModelInfo) -> TorchModules:
+        return TorchModules(copied_module(info, self.module))
 
 
 def _is_convolution(module: nn.Module) -> bool:
@@ -103,5 +122,5 @@ def _is_convolution(module: nn.Module) -> bool:
 def families(kind: type, is_convolution: bool) -> tuple[str, ...]:
     """Wider kinds from the names of a class and its bases: ``MaxPool2d`` is a ``pool``."""
     names = " ".join(base.__name__.lower() for base in kind.__mro__)
-    found = (word for word in _FAMILY_WORDS if word in names)
-    return ("conv", *found) if is_convolution else tuple(found)
+    wider = (word for word in _FAMILY_WORDS if word in names)
+    return ("conv", *wider) if is_convolution else tuple(wider)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from convscope._models.receptive.calls import Call, broadcast, rule, ungated
-from convscope._models.receptive.spans import (
+from convscope._models.receptive_field.calls import Call, broadcast, rule, ungated
+from convscope._models.receptive_field.spans import (
     NOWHERE,
     Spans,
     Taps,

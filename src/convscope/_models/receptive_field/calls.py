@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from convscope._models.receptive.spans import (
+from convscope._models.receptive_field.spans import (
     Shape,
     Spans,
     blind,

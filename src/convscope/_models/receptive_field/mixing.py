@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from convscope._models.receptive.calls import Call, ChosenByValues, rule, tensors, ungated
-from convscope._models.receptive.spans import (
+from convscope._models.receptive_field.calls import Call, ChosenByValues, rule, tensors, ungated
+from convscope._models.receptive_field.spans import (
     EXACT,
     Shape,
     Spans,

@@ -1,0 +1,287 @@
+"""The backend of networks whose layers are ``nn.Module``s: PyTorch, and Keras on PyTorch.
+
+It observes passes with hooks; what differs between the two frameworks is in ``TorchModules`` and
+``KerasLayers``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from typing import Any, Protocol, Self, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from convscope._errors import ModelError
+from convscope._layers import Layer
+from convscope._models.backend import (
+    DEFAULT_BUDGET,
+    Consume,
+    ModelInfo,
+    one_line_errors,
+    requiring_grad,
+    sample,
+    unstacked,
+)
+from convscope._models.hooks import (
+    ModuleTree,
+    Report,
+    StopPass,
+    eval_frozen,
+    first_tensor,
+    observing,
+)
+from convscope._models.inputs import Input
+from convscope._models.layer_table import LayerTable
+from convscope._models.layouts import Layout, LayoutFinder
+from convscope._models.positions import Positions, grid
+from convscope._models.receptive_field import ReceptiveField, tracing_receptive_fields
+from convscope._models.recording import Arrangement, ChannelOrder, RawOrder, Recorder, Streamer
+from convscope._models.recording import editing as editing_results
+
+
+class HookedFramework(ChannelOrder, Protocol):
+    """How one framework's ``nn.Module``s are called and read.
+
+    - ``grid_dims``: which dimensions of a map are its height and width, as a rule.
+    """
+
+    module: Any
+    grid_dims: tuple[int, int]
+
+    def tree(self, info: ModelInfo) -> ModuleTree:
+        """Every module by path."""
+
+    def call(self, native: Tensor) -> Any:
+        """Run the network on a batch in its own layout."""
+
+    def lay_out(self, values: Tensor) -> Tensor:
+        """A standard batch in the network's own layout."""
+
+    def enter(self, values: Tensor) -> Tensor:
+        """A standard batch in the network's own layout, type and device."""
+
+    def standard_input(self, values: Tensor) -> Tensor:
+        """The inverse of ``lay_out``."""
+
+    def input_shape(self, input: Input, channels: int) -> tuple[int | str, ...]:
+        """The shape of one image in the network's own layout, for messages."""
+
+    def fused(self, tree: ModuleTree, report: Report) -> AbstractContextManager[None]:
+        """A context that reports ``PATH/pre`` of the layers that hold an activation."""
+
+    def families(self, module: Any) -> tuple[str, ...]:
+        """The wider kinds a module belongs to."""
+
+    def parameters(self, module: Any) -> int:
+        """The number of parameters of a module, those of its children included."""
+
+    def kernel(self, module: Any) -> NDArray[np.float32] | None:
+        """The kernel of a module in the standard layout, ``None`` where it has none."""
+
+    def permute_weights(self, module: Any, random: np.random.Generator) -> None:
+        """Randomly permute the kernels that the module itself holds."""
+
+    def state(self) -> Iterable[tuple[str, NDArray[Any]]]:
+        """Every parameter and buffer by name."""
+
+    def untrained_evidence(self, modules: Iterable[Any]) -> str:
+        """What in the weights looks as initialized; empty where nothing does."""
+
+    def copied(self, info: ModelInfo) -> Self:
+        """The same for a deep copy of the network."""
+
+
+@final
+class HookBackend:
+    """Runs a network of ``nn.Module``s and observes it with hooks."""
+
+    runs_in_torch = True
+
+    def __init__(self, framework: HookedFramework) -> None:
+        self._framework = framework
+        self._fragile: set[str] = set()  # results that later code overwrites: they need a copy
+        self._layouts: dict[tuple[int, int], Mapping[str, Layout]] = {}  # by the image's size
+
+    @property
+    def module(self) -> Any:
+        return self._framework.module
+
+    def tree(self, info: ModelInfo) -> ModuleTree:
+        """Every module by path."""
+        return self._framework.tree(info)
+
+    def trace(self, info: ModelInfo, size: tuple[int, int]) -> list[Layer]:
+        try:
+            return self._trace(info, size, Positions())
+        except ModelError:  # some operation may not bear that its positions are followed
+            return self._trace(info, size, None)
+
+    def _trace(
+        self, info: ModelInfo, size: tuple[int, int], positions: Positions | None
+    ) -> list[Layer]:
+        framework, tree = self._framework, self.tree(info)
+        table = LayerTable(tree, framework.families, framework.parameters)
+        layouts = LayoutFinder(positions)
+
+        def report(address: str, result: Any) -> None:
+            with torch._C.DisableTorchFunction():
+                tensor = first_tensor(result)
+                layout = None if tensor is None else layouts.find(address, tensor)
+                if tensor is None:
+                    table.add(address, None)
+                elif layout is None:
+                    standard = framework.to_standard(tensor, bool(info.input.depth))
+                    table.add(address, tuple(standard.shape[1:]))
+                else:
+                    table.add(address, (layout.channels, *layout.size), layout.apart)
+
+        with self.eval_frozen(info, grad=False), table.timing():
+            values = sample(info.input.channels, *size)
+            self._run(info, values, observing(tree, report, fused=self._fused(tree)), positions)
+        self._layouts[size] = layouts.found
+        return table.layers()
+
+    def _fused(self, tree: ModuleTree) -> Any:
+        return lambda report: self._framework.fused(tree, report)
+
+    def _arrangement(
+        self, info: ModelInfo, values: Tensor, paths: Sequence[str], raw: bool = False
+    ) -> Arrangement:
+        """How results for such images are laid out: traced once for every size, where it matters.
+
+        ``raw`` leaves them in the network's own layout.
+        """
+        if raw:
+            return Arrangement(RawOrder(), {})
+        size, volumes = (int(values.shape[2]), int(values.shape[3])), bool(info.input.depth)
+        if size not in self._layouts:
+            known, dims = next(iter(self._layouts.values()), {}), self._framework.grid_dims
+            if all(path not in known or known[path].is_grid(*dims) for path in paths):
+                return Arrangement(self._framework, {}, volumes)
+            self.trace(info, size)
+        return Arrangement(self._framework, self._layouts[size], volumes)
+
+    def receptive_fields(
+        self, info: ModelInfo, size: tuple[int, int]
+    ) -> Mapping[str, ReceptiveField]:
+        if info.input.depth:
+            raise ModelError(
+                f"{info.name} takes volumes; receptive fields are traced for images alone"
+            )
+        if size not in self._layouts:
+            self.trace(info, size)
+        arrangement, tree = Arrangement(self._framework, self._layouts[size]), self.tree(info)
+        values = sample(info.input.channels, *size)
+        fields: dict[str, ReceptiveField] = {}
+        with self.eval_frozen(info, grad=False), tracing_receptive_fields(values) as field_of:
+
+            def report(address: str, result: Any) -> None:
+                with torch._C.DisableTorchFunction():  # what is done here is not the network's
+                    tensor = first_tensor(result)
+                    if tensor is not None:
+                        fields[address] = field_of(arrangement.to_standard(address, tensor))
+
+            self._run(info, values, observing(tree, report, fused=self._fused(tree)))
+        return fields
+
+    @contextmanager
+    def eval_frozen(self, info: ModelInfo, grad: bool) -> Iterator[None]:
+        with eval_frozen(self.module, self.tree(info), grad=grad):
+            yield
+
+    def _run(
+        self,
+        info: ModelInfo,
+        values: Tensor,
+        within: AbstractContextManager[None] | None = None,
+        positions: Positions | None = None,
+    ) -> Any:
+        """The forward pass ``within`` a context; what the network raises becomes one line.
+
+        The network gets a copy: some write into their input.
+        """
+        native = self._framework.enter(unstacked(info, values.clone()))
+        if positions is not None:
+            marks = grid(*values.shape[2:]).expand(values.shape)
+            positions.mark(native, self._framework.lay_out(unstacked(info, marks)))
+        errors = one_line_errors(info, values, self.tree(info).modules.values())
+        with errors, positions or ExitStack(), within or ExitStack():
+            return self._framework.call(native)
+
+    def run(self, info: ModelInfo, values: Tensor, grad: bool) -> Tensor | None:
+        edited = self._observing(info, _ignore, (), values) if info.edits else None
+        with self.eval_frozen(info, grad):
+            output = first_tensor(self._run(info, values, edited))
+        return (
+            None if output is None else self._framework.to_standard(output, bool(info.input.depth))
+        )
+
+    def record(
+        self, info: ModelInfo, values: Tensor, paths: Sequence[str], grad: bool, raw: bool = False
+    ) -> dict[str, Tensor]:
+        arrangement = self._arrangement(info, values, paths, raw)
+        recorder = Recorder(arrangement, paths, frozenset(self._fragile), grad)
+        entered = requiring_grad(values) if grad else values
+        with self.eval_frozen(info, grad), suppress(StopPass):
+            self._run(info, entered, self._observing(info, recorder.report, paths, values))
+        overwritten = recorder.overwritten(info.name)
+        if overwritten:  # known only afterwards; the next pass copies them in time
+            self._fragile |= overwritten
+            return self.record(info, values, paths, grad, raw)
+        results = recorder.complete(info.name)
+        return {path: results[path] for path in paths}
+
+    def _observing(
+        self, info: ModelInfo, report: Report, paths: Sequence[str], values: Tensor
+    ) -> AbstractContextManager[None]:
+        """Report the results of ``paths``, as they are after the edits."""
+        if info.edits:
+            arrangement = self._arrangement(info, values, list(info.edits))
+            report = editing_results(info.edits, arrangement, report, paths)
+        tree = self.tree(info)
+        return observing(tree, report, only=[*paths, *info.edits], fused=self._fused(tree))
+
+    def stream(
+        self, info: ModelInfo, values: Tensor, paths: Sequence[str], consume: Consume
+    ) -> None:
+        arrangement = self._arrangement(info, values, paths)
+        streamer = Streamer(arrangement.to_standard, paths, consume)
+        with self.eval_frozen(info, grad=False), suppress(StopPass):
+            self._run(info, values, self._observing(info, streamer.report, paths, values))
+        streamer.finish(info.name)
+
+    def weights(self, info: ModelInfo, path: str) -> NDArray[np.float32] | None:
+        return self._framework.kernel(self.tree(info).at(path))
+
+    def randomized(self, info: ModelInfo, paths: Iterable[str], seed: int) -> HookBackend:
+        framework, random = self._framework.copied(info), np.random.default_rng(seed)
+        tree = framework.tree(info)
+        for path in paths:
+            framework.permute_weights(tree.at(path), random)
+        return HookBackend(framework)
+
+    def state(self) -> Iterable[tuple[str, NDArray[Any]]]:
+        return self._framework.state()
+
+    def untrained_evidence(self, info: ModelInfo) -> str:
+        return self._framework.untrained_evidence(self.tree(info).modules.values())
+
+    def memory_budget(self) -> int:
+        first = next(self.module.parameters(), None)
+        if first is None or first.device.type != "cuda":
+            return DEFAULT_BUDGET
+        return int(torch.cuda.mem_get_info(first.device)[0] // 4)
+
+    def standard_input(self, values: Tensor) -> Tensor:
+        return self._framework.standard_input(values)
+
+    def input_shape(self, input: Input, channels: int) -> tuple[int | str, ...]:
+        return self._framework.input_shape(input, channels)
+
+
+def _ignore(address: str, result: Any) -> None:
+    """Record nothing."""

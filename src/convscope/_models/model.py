@@ -1,0 +1,384 @@
+"""``Model``: what the rest of convscope may know of a network.
+
+Above this line activations are float32 torch tensors, ``N C H W``, keyed by path.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, final, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from convscope._errors import ModelError, UnknownLayer, untrained_note
+from convscope._images import ImageLike, ImagesLike
+from convscope._layers import Layers
+from convscope._models.backend import (
+    Backend,
+    Consume,
+    Edit,
+    TracesReceptiveFields,
+    not_called,
+    sample,
+)
+from convscope._models.inputs import Batch, Input, Preparation
+from convscope._models.receptive_field import ReceptiveField
+
+Prediction: TypeAlias = list[tuple[str, float]]
+"""Class names with their probabilities, the most probable first."""
+
+_TRIED_SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 227, 48, 160, 192, 331, 384, 512)
+
+
+@final
+class Model:
+    """A loaded network, ready to be looked into. Made by ``load``; never changed by convscope.
+
+    Wherever ``images`` are taken: a path, a PIL image or anything uint8 is preprocessed; an array
+    or tensor of floats is taken as it is, in the network's own layout, with or without a batch
+    axis; a list is a batch.
+
+    Attributes:
+        name: What the user typed, or the class name; commands accept it.
+        input: What the network takes: channels, size, preprocessing, class names.
+        weights_file: Name of the file of weights that was given, else empty.
+        random_weights: Whether random weights were requested (``weights=none``).
+        backend: Runs the network in its framework.
+        edits: What replaces the results of some layers, by address; see ``edited``.
+    """
+
+    def __init__(self, backend: Backend, name: str, input: Input) -> None:
+        self.backend = backend
+        self.name = name
+        self.input = input
+        self.weights_file = ""
+        self.random_weights = False
+        self.edits: Mapping[str, Edit] = {}
+        self._fields: dict[tuple[int, int] | None, Mapping[str, ReceptiveField]] = {}
+
+    def __repr__(self) -> str:
+        size = "×".join(map(str, self.input.shape or (self.input.channels, "any", "size")))
+        return f"Model({self.title!r}, input {size})"
+
+    @property
+    def title(self) -> str:
+        """The name for figures: ``torchvision:vgg16 · weights mine.pth``."""
+        if not self.weights_file:
+            return self.name
+        return f"{self.name.replace(',weights=none', '')} · weights {self.weights_file}"
+
+    @property
+    def module(self) -> Any:
+        """The network itself: the ``nn.Module`` or ``keras.Model``."""
+        return self.backend.module
+
+    @property
+    def runs_in_torch(self) -> bool:
+        """Whether a pass consists of torch operations (not so for Keras on TensorFlow or JAX)."""
+        return self.backend.runs_in_torch
+
+    @cached_property
+    def layers(self) -> Layers:
+        """Every layer that a forward pass calls, in execution order; prints as a table."""
+        return Layers(self.backend.trace(self, self.input.size or self._find_size()), self.name)
+
+    def prepare(
+        self,
+        images: ImagesLike | Batch | Sequence[Batch],
+        *,
+        size: int | tuple[int, int] | None = None,
+    ) -> Batch:
+        """Preprocess images into a batch.
+
+        Args:
+            images: One image or several; see ``Model``. A ``Batch`` is returned as it is.
+            size: Another size than the model's own to resize and crop images to: a side, or
+                ``(height, width)``; for networks that take any size.
+
+        Returns:
+            The batch, ``values`` float32 ``(N, C, H, W)``.
+
+        Raises:
+            ImageError: If an image cannot be read, or does not fit the model.
+        """
+        if isinstance(images, Batch):
+            return images
+        return self._preparation().batch(images, (size, size) if isinstance(size, int) else size)
+
+    def preprocessed(self, batch: Batch, index: int = 0) -> tuple[NDArray[np.uint8], str]:
+        """Image ``index`` of a batch after resize and crop, as it can be drawn.
+
+        Returns:
+            The image ``(H, W, 3)``, and a note on how it was drawn where an array was given.
+        """
+        return self._preparation().image(batch, index)
+
+    def describe_drawing(self) -> str:
+        """How ``preprocessed`` draws arrays of floats, in words."""
+        return self._preparation().drawing()
+
+    def _preparation(self) -> Preparation:
+        return Preparation(self.name, self.input, self.backend)
+
+    def activations(
+        self,
+        images: ImagesLike | Batch,
+        layers: str | Iterable[str],
+        *,
+        grad: bool = False,
+        raw: bool = False,
+    ) -> dict[str, Tensor]:
+        """Record the outputs of some layers in one forward pass, which ends after the deepest.
+
+        Args:
+            images: One image or several; see ``Model``.
+            layers: Paths, globs or ``kind=conv``.
+            grad: Whether each result is part of the graph from the images: then
+                ``torch.autograd.grad`` may be taken with respect to it, and, where ``images`` is
+                a tensor that requires gradients, with respect to that.
+            raw: Whether to leave each result in the network's own layout, with every token.
+
+        Returns:
+            float32 tensors by path: ``(N, C, H, W)`` for maps, ``(N, C, L)`` for lines,
+            ``(N, C, D, H, W)`` for volumes and ``(N, features)`` for the rest. Channels that the
+            network keeps last come second; tokens and windows are put back on their grid, and
+            those off the grid (class tokens, registers) are left out.
+
+        Raises:
+            UnknownLayer: If a layer does not exist, or gives no floats.
+        """
+        paths = self._paths(layers)
+        return self.backend.record(self, self.prepare(images).values, paths, grad, raw)
+
+    def stream(
+        self, images: ImagesLike | Batch, layers: str | Iterable[str], consume: Consume
+    ) -> None:
+        """Run one forward pass that calls ``consume(path, activation)`` as each layer has run.
+
+        The activations are those of ``activations``, in execution order, but none is kept: each is
+        valid during the call only, and memory holds what the network itself needs. The pass ends
+        after the deepest layer; what ``consume`` raises ends it at once.
+        """
+        self.backend.stream(self, self.prepare(images).values, self._paths(layers), consume)
+
+    def _paths(self, layers: str | Iterable[str]) -> list[str]:
+        selected = self.layers.select(layers)
+        if no_floats := [layer.path for layer in selected if layer.shape is None]:
+            raise not_called(self.name, no_floats)
+        return [layer.path for layer in selected]
+
+    def logits(self, images: ImagesLike | Batch, *, grad: bool = False) -> Tensor:
+        """The network's output for ``images``: ``(N, classes)``, softmax or not as it is."""
+        output = self.backend.run(self, self.prepare(images).values, grad)
+        if output is None:
+            raise ModelError(f"{self.name} returns no tensor of floats")
+        return output
+
+    @overload
+    def predict(
+        self, images: list[Any] | tuple[ImageLike, ...], *, top: int = 5
+    ) -> list[Prediction]: ...
+    @overload
+    def predict(self, images: ImageLike | Batch, *, top: int = 5) -> Prediction: ...
+    def predict(self, images: ImagesLike | Batch, *, top: int = 5) -> Prediction | list[Prediction]:
+        """The most probable classes.
+
+        A single output is taken as the probability of its one class.
+
+        Args:
+            images: One image or several; see ``Model``.
+            top: Number of classes.
+
+        Returns:
+            ``[(class name, probability), …]`` for one image; for several a list of these.
+
+        Raises:
+            ModelError: If the network is no classifier, or has another number of outputs than
+                class names.
+        """
+        batch = self.prepare(images)
+        logits = self.logits(batch)
+        self._check_classifier(logits)
+        predictions = [self._ranked(row, top) for row in probabilities(logits)]
+        return predictions[0] if batch.single else predictions
+
+    def _check_classifier(self, logits: Tensor) -> None:
+        shape = "×".join(map(str, logits.shape[1:]))
+        if logits.ndim < 2 or logits.shape[1] != logits[0].numel():
+            raise ModelError(
+                f"{self.name} returns {shape or 'one number'} for an image, not one logit per "
+                "class, so it predicts nothing. Look at its feature maps"
+            )
+        if self.input.classes and len(self.input.classes) != logits.shape[1]:
+            raise ModelError(
+                f"{self.name} has {logits.shape[1]} outputs and {len(self.input.classes)} class "
+                "names. Give their names in order: --classes FILE"
+            )
+
+    def _ranked(self, row: Tensor, top: int) -> Prediction:
+        best = torch.topk(row, max(1, min(top, len(row))))
+        return [
+            (self.class_name(int(k)), float(p))
+            for p, k in zip(best.values, best.indices, strict=True)
+        ]
+
+    def class_name(self, index: int) -> str:
+        """The name of class ``index``, or ``class 7`` where names are unknown."""
+        names = self.input.classes
+        return names[index] if index < len(names) else f"class {index}"
+
+    def weights(self, path: str) -> NDArray[np.float32]:
+        """A copy of the kernel of the layer at ``path``.
+
+        Returns:
+            ``(out, in, height, width)``, or ``(out, in)`` of linear layers; ``in`` counts the
+            channels of one group.
+
+        Raises:
+            UnknownLayer: If there is no such layer, or it has no kernel.
+        """
+        layer = self.layers[path]
+        kernel = self.backend.weights(self, path)
+        if kernel is None:
+            conv = [la.path for la in self.layers if "conv" in la.families][:3]
+            raise UnknownLayer(
+                f"{layer.kind} {path!r} of {self.name} has no kernel. "
+                f"Layers that have one: {', '.join(map(repr, conv)) or 'none'}"
+            )
+        return kernel
+
+    def receptive_fields(self, size: tuple[int, int] | None = None) -> Mapping[str, ReceptiveField]:
+        """The receptive field of every layer by path, traced in one forward pass and cached.
+
+        Args:
+            size: Height and width of the image, by default what the model takes.
+
+        Raises:
+            ModelError: If the network does not run on torch, or takes volumes.
+        """
+        size = size or self.input.size
+        if size not in self._fields:
+            if not isinstance(self.backend, TracesReceptiveFields):
+                raise ModelError(
+                    f"The receptive fields of {self.name} can be traced on torch only. For a "
+                    "Keras model: KERAS_BACKEND=torch"
+                )
+            self._fields[size] = self.backend.receptive_fields(self, size or self._find_size())
+        return self._fields[size]
+
+    def _find_size(self) -> tuple[int, int]:
+        """A size that passes through a network which does not say what it takes."""
+        plain = copy.copy(self)
+        plain.edits = {}
+        for side in _TRIED_SIZES:
+            with suppress(ModelError):
+                self.backend.run(plain, sample(self.input.channels, side, side), grad=False)
+                self.set_input(
+                    note=f"input size unknown, {side}×{side} assumed for the layer table"
+                )
+                return side, side
+        side = _TRIED_SIZES[0]
+        self.backend.run(plain, sample(self.input.channels, side, side), grad=False)  # raises
+        raise ModelError(f"{self.name} ran at none of the sizes tried. Give it: --input C,H,W")
+
+    def memory_budget(self) -> int:
+        """Bytes that the activations of one batch may take where the network lives."""
+        return self.backend.memory_budget()
+
+    def eval_frozen(self) -> AbstractContextManager[None]:
+        """Hold it for many passes: in evaluation mode and frozen throughout, not pass by pass."""
+        return self.backend.eval_frozen(self, grad=True)
+
+    def fingerprint(self) -> str:
+        """A checksum of every parameter and buffer, as 16 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for name, value in self.backend.state():
+            digest.update(f"{name} {value.dtype} {value.shape}".encode())
+            digest.update(np.ascontiguousarray(value).tobytes())
+        return digest.hexdigest()[:16]
+
+    def untrained_evidence(self) -> str:
+        """Why the weights look as if they had never been trained; empty where they do not."""
+        if self.random_weights:
+            return "its weights are random, as requested"
+        return self.backend.untrained_evidence(self)
+
+    def untrained_note(self, subject: str = "this network") -> str:
+        """The warning that ``subject`` looks untrained, and why; empty where it does not."""
+        return untrained_note(self.untrained_evidence(), subject)
+
+    def copy(self) -> Model:
+        """The same network, whose ``input`` can be set without changing this one's."""
+        other = copy.copy(self)
+        other.__dict__.pop("layers", None)
+        return other
+
+    def edited(self, edits: Mapping[str, Edit]) -> Model:
+        """The same network with some results changed during a pass; this one stays as it is.
+
+        Nothing is hooked between passes. Tokens that have no place on the grid keep their values.
+        Keras on TensorFlow or JAX has no gradients through an edit.
+
+        Args:
+            edits: By address, functions from the layer's result, float32 ``(N, C, …)``, to one of
+                the same shape, which the network goes on with and which is also recorded there.
+
+        Raises:
+            UnknownLayer: If there is no such layer.
+        """
+        for path in edits:
+            self.layers[path]
+        other = copy.copy(self)
+        other.edits = {**self.edits, **edits}
+        return other
+
+    def randomized(self, layers: Iterable[str], *, seed: int = 0) -> Model:
+        """A copy in which the kernels of some layers are randomly permuted.
+
+        The network itself stays as it is.
+
+        Raises:
+            ModelError: If the network cannot be copied.
+        """
+        paths = [self.layers[path].path for path in layers]
+        other = Model(self.backend.randomized(self, paths, seed), self.name, self.input)
+        other.weights_file, other.edits = self.weights_file, self.edits
+        return other
+
+    def set_input(self, **changes: Any) -> None:
+        """Replace attributes of ``input``: what the user gives takes precedence."""
+        self.input = replace(self.input, **changes)
+
+
+class KerasNetwork(Protocol):
+    """A ``keras.Model``, by what is used of it; Keras itself need not be installed."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def variables(self) -> Sequence[Any]: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+ModelLike: TypeAlias = str | Path | nn.Module | KerasNetwork | Model
+"""What ``load`` takes: a name, a file, an ``nn.Module``, a ``keras.Model``, or a ``Model``."""
+
+
+def probabilities(outputs: Tensor) -> Tensor:
+    """``(N, classes)``: softmax of what is no distribution yet, sigmoid of a single output."""
+    rows = outputs.detach().float().flatten(1)
+    if rows.shape[1] == 1:
+        inside = bool(((rows >= 0) & (rows <= 1)).all())
+        return rows if inside else rows.sigmoid()
+    if bool((rows >= 0).all()) and bool(((rows.sum(1) - 1).abs() < 1e-3).all()):
+        return rows
+    return rows.softmax(1)
