@@ -20,7 +20,6 @@ from convscope._sensitivity.perturbations import (
     PERTURBATIONS,
     redraw_factor,
     shapes_of,
-    transform,
 )
 
 
@@ -72,7 +71,6 @@ def test_flip_mirrors_left_and_right(photos: Tensor) -> None:
 
 
 def test_the_identity_level_changes_nothing(photos: Tensor) -> None:
-    np.testing.assert_allclose(transform(photos), photos, atol=1e-6)
     for name in ("brightness", "contrast", "hue", "noise", "rotation", "scale", "translation"):
         identity = PERTURBATIONS[name].identity
         assert identity not in PERTURBATIONS[name].levels

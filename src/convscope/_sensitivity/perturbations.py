@@ -5,7 +5,6 @@ Images are float32 ``(N, C, H, W)``, 0…1, resized and cropped but not yet norm
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,12 +13,10 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from convscope._data import Dataset, Shapes, Subset
 from convscope._data.shapes import CLASSES, TEXTURES, ShapeFactors, draw
-
-_OUTSIDE = "reflection"  # what comes in from outside the image: the image mirrored at its border
+from convscope._images.ops import affine, gaussian_blur, jpeg
 
 
 @dataclass(frozen=True)
@@ -69,18 +66,8 @@ def _hue(images: Tensor, degrees: float) -> Tensor:
 
 
 def _blur(images: Tensor, percent: float) -> Tensor:
-    """Gaussian, mirrored at the border."""
     sigma = percent / 100 * max(images.shape[2:])
-    radius = min(math.ceil(3 * sigma), min(images.shape[2:]) - 1)
-    kernel = torch.exp(-(torch.arange(-radius, radius + 1.0) ** 2) / (2 * sigma**2))
-    kernel, channels = kernel / kernel.sum(), images.shape[1]
-    for shape, pad in (
-        ((1, 1, -1, 1), (0, 0, radius, radius)),
-        ((1, 1, 1, -1), (radius, radius, 0, 0)),
-    ):
-        weight = kernel.view(shape).expand(channels, 1, *kernel.view(shape).shape[2:])
-        images = F.conv2d(F.pad(images, pad, mode="reflect"), weight, groups=channels)
-    return images
+    return gaussian_blur(images, sigma, padding="reflect")
 
 
 def _noise(images: Tensor, sigma: float) -> Tensor:
@@ -89,41 +76,26 @@ def _noise(images: Tensor, sigma: float) -> Tensor:
 
 
 def _jpeg(images: Tensor, quality: float) -> Tensor:
-    return torch.stack([_compress(image, int(quality)) for image in images])
-
-
-def _compress(image: Tensor, quality: int) -> Tensor:
-    pixels = (image.clamp(0, 1).permute(1, 2, 0) * 255).round().byte().numpy()
-    stream = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(
-        stream, "jpeg", quality=quality
-    )
-    values = np.asarray(Image.open(stream), np.float32).reshape(pixels.shape) / 255
-    return torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)
+    return jpeg(images, int(quality))
 
 
 def _rotation(images: Tensor, degrees: float) -> Tensor:
-    return transform(images, angle=math.radians(degrees))
+    return _transform(images, angle=math.radians(degrees))
 
 
 def _scale(images: Tensor, factor: float) -> Tensor:
-    return transform(images, zoom=factor)
+    return _transform(images, scale=factor)
 
 
 def _translation(images: Tensor, percent: float) -> Tensor:
-    return transform(images, right=percent / 100)
+    return _transform(images, right=percent / 100)
 
 
-def transform(images: Tensor, angle: float = 0, zoom: float = 1, right: float = 0) -> Tensor:
-    """Rotate counter-clockwise, enlarge, and shift to the right by a fraction of the width."""
-    height, width = images.shape[2:]
-    cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
-    # from a position in the result to one in the image, both −1…1; rows grow downwards
-    theta = torch.tensor(
-        [[cos, -sin * height / width, -2 * right], [sin * width / height, cos, 0.0]]
-    )
-    grid = F.affine_grid(theta.expand(len(images), 2, 3), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode=_OUTSIDE, align_corners=False)
+def _transform(images: Tensor, angle: float = 0, scale: float = 1, right: float = 0) -> Tensor:
+    """All images alike, mirrored at the border; ``right`` is a fraction of the width."""
+    one = torch.ones(len(images))
+    shift = torch.tensor([0.0, -2 * right]).expand(len(images), 2)
+    return affine(images, angle * one, scale * one, shift)
 
 
 def _occlusion(images: Tensor, percent: float) -> Tensor:
