@@ -1,4 +1,4 @@
-"""Does each tool give the right answer? Small networks, independent references.
+"""Does each tool compute the right result? Small networks, independent references.
 
 python benchmarks/correct.py
 """
@@ -31,24 +31,24 @@ TOOLS = (
     "semanticlens",
     "zennit-crp",
 )
-INPLACE = "the convolution before an in-place ReLU"
-EXEMPLARS = "the 9 images that raise each of 608 channels most, of 128"
-OBLONG = "ascent at 96×160: what the network is shown"
-ONE = "ascent for a network of one channel, 28×28"
-LEFT = "the network afterwards: hooks, gradients, mode, in-place flags"
+INPLACE = "activations of a convolution before an in-place ReLU"
+EXEMPLARS = "top 9 of 128 images for each of 608 channels"
+OBLONG = "activation maximization at 96×160: shapes of the network's input"
+ONE_CHANNEL = "activation maximization for a network of one input channel, 28×28"
+STATE = "state of the network afterwards: hooks, gradients, mode, in-place flags"
 
 
 @dataclass(frozen=True)
-class Answer:
-    """``right`` is ``None`` where the tool has no such function."""
+class Check:
+    """The result of one task by one tool; ``result`` says what was found."""
 
-    question: str
+    task: str
     tool: str
-    right: bool | None
-    said: str
+    correct: bool
+    result: str
 
 
-def small(channels: int = 3) -> nn.Module:
+def small_network(channels: int = 3) -> nn.Module:
     torch.manual_seed(1)
     return nn.Sequential(
         nn.Conv2d(channels, 8, 3, padding=1),
@@ -61,23 +61,24 @@ def small(channels: int = 3) -> nn.Module:
     ).eval()
 
 
-# The output of a convolution, by each tool
+# The activations of a convolution
 
 
-def by_lucent(network: nn.Module, images: Tensor) -> Tensor:
+def lucent_activations(network: nn.Module, images: Tensor) -> Tensor:
     reach("lucent")
     from lucent.optvis.render import hook_model
 
-    read = hook_model(network, lambda: images)
+    activations_of = hook_model(network, lambda: images)
     network(images)
-    return read("0")
+    return activations_of("0")
 
 
-def capture(tool: str, network: nn.Module, images: Tensor) -> Tensor:
+def activations(tool: str, network: nn.Module, images: Tensor) -> Tensor:
+    """Of the first convolution, as the tool's documentation has it."""
     if tool == "convscope":
         return cs.load(network, input=tuple(images.shape[1:])).activations(images, ["0", "2"])["0"]
     if tool == "lucent":
-        return by_lucent(network, images)
+        return lucent_activations(network, images)
     reach(tool)
     if tool == "torchvision":
         from torchvision.models.feature_extraction import create_feature_extractor
@@ -92,43 +93,48 @@ def capture(tool: str, network: nn.Module, images: Tensor) -> Tensor:
     return next(iter(torchlens.extract(network, images, ["0", "2"]).values()))
 
 
-def in_place(tool: str) -> Answer:
-    network, images = small(), torch.rand(2, 3, 32, 32)
+def check_inplace(tool: str) -> Check:
+    network, images = small_network(), torch.rand(2, 3, 32, 32)
     truth = network[0](images).detach()  # type: ignore[index]
-    found = capture(tool, network, images).detach()
-    right = bool(torch.allclose(found, truth, atol=1e-5))
-    return Answer(INPLACE, tool, right, f"lowest value {found.min():.2f}, truly {truth.min():.2f}")
+    found = activations(tool, network, images).detach()
+    correct = bool(torch.allclose(found, truth, atol=1e-5))
+    return Check(INPLACE, tool, correct, f"minimum {found.min():.2f}, truth {truth.min():.2f}")
 
 
-def left(tool: str) -> Answer:
-    network, images = small(), torch.rand(2, 3, 32, 32)
-    state = found_as(network)
-    ascend(tool, network, (32, 32)) if tool in CLIMBERS else capture(tool, network, images)
-    now = found_as(network)
+def check_state(tool: str) -> Check:
+    network, images = small_network(), torch.rand(2, 3, 32, 32)
+    before = state_of(network)
+    if tool in MAXIMIZERS:
+        maximize(tool, network, (32, 32))
+    else:
+        activations(tool, network, images)
+    after = state_of(network)
     changed = [
-        f"{name} {now[name]} (before {state[name]})" for name in now if now[name] != state[name]
+        f"{name} {after[name]} (before {before[name]})"
+        for name in after
+        if after[name] != before[name]
     ]
-    return Answer(LEFT, tool, not changed, "; ".join(changed) or "as it was found")
+    return Check(STATE, tool, not changed, "; ".join(changed) or "unchanged")
 
 
-def found_as(network: nn.Module) -> dict[str, int]:
-    parts = list(network.modules())
+def state_of(network: nn.Module) -> dict[str, int]:
+    modules = list(network.modules())
     return {
-        "hooks": sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in parts),
+        "hooks": sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules),
         "gradients": sum(p.grad is not None for p in network.parameters()),
         "trainable": sum(p.requires_grad for p in network.parameters()),
-        "in training mode": sum(m.training for m in parts),
-        "in-place": sum(getattr(m, "inplace", False) for m in parts),
+        "in training mode": sum(m.training for m in modules),
+        "in-place": sum(getattr(m, "inplace", False) for m in modules),
     }
 
 
-# Ascent: what the network is shown
+# Activation maximization: the shapes of the network's input
 
-CLIMBERS = ("convscope", "lucent", "horama")
+MAXIMIZERS = ("convscope", "lucent", "horama")
 
 
-def ascend(tool: str, network: nn.Module, size: tuple[int, int], channels: int = 3) -> None:
-    """Two steps as the tool's documentation has them."""
+def maximize(tool: str, network: nn.Module, size: tuple[int, int], channels: int = 3) -> None:
+    """Two steps, as the tool's documentation has them."""
     if tool == "convscope":
         model = cs.load(network, input=(channels, *size), preprocess=cs.Preprocess(size=size))
         cs.maximize(model, "2:0", steps=2, size=size)
@@ -153,52 +159,57 @@ def ascend(tool: str, network: nn.Module, size: tuple[int, int], channels: int =
     )
 
 
-def shown(network: nn.Module, run: Callable[[], None]) -> set[tuple[int, ...]]:
-    sizes: set[tuple[int, ...]] = set()
-    hook = network.register_forward_pre_hook(lambda _m, images: sizes.add(images[0].shape[1:]))
-    part = network[0].register_forward_pre_hook(lambda _m, i: sizes.add(i[0].shape[1:]))  # type: ignore[index]
-    with hook, part:
+def input_shapes(network: nn.Module, run: Callable[[], None]) -> set[tuple[int, ...]]:
+    """The shapes ``(C, H, W)`` that the network, or its first layer, is called with."""
+    shapes: set[tuple[int, ...]] = set()
+    hooks = [
+        module.register_forward_pre_hook(lambda _m, images: shapes.add(tuple(images[0].shape[1:])))
+        for module in (network, network[0])  # type: ignore[index]
+    ]
+    with hooks[0], hooks[1]:
         run()
-    return {tuple(size) for size in sizes}
+    return shapes
 
 
-def oblong(tool: str) -> Answer:
-    network = small()
-    sizes = shown(network, lambda: ascend(tool, network, (96, 160)))
-    # The first steps of ours are at a smaller size of the same shape, and are said to be.
-    said = ", ".join("×".join(map(str, size)) for size in sorted(sizes))
-    right = (3, 96, 160) in sizes and all(0.55 < size[1] / size[2] < 0.65 for size in sizes)
-    return Answer(OBLONG, tool, right, said)
+def in_words(shapes: set[tuple[int, ...]]) -> str:
+    return ", ".join("×".join(map(str, shape)) for shape in sorted(shapes))
 
 
-def one_channel(tool: str) -> Answer:
-    network = small(1)
-    sizes = shown(network, lambda: ascend(tool, network, (28, 28), channels=1))
-    said = ", ".join("×".join(map(str, size)) for size in sorted(sizes))
-    return Answer(ONE, tool, (1, 28, 28) in sizes, said)
+def check_oblong(tool: str) -> Check:
+    network = small_network()
+    shapes = input_shapes(network, lambda: maximize(tool, network, (96, 160)))
+    # convscope's first steps are at a smaller size of the same aspect ratio, and are documented.
+    same_ratio = all(0.55 < shape[1] / shape[2] < 0.65 for shape in shapes)
+    return Check(OBLONG, tool, (3, 96, 160) in shapes and same_ratio, in_words(shapes))
 
 
-# Dataset examples
+def check_one_channel(tool: str) -> Check:
+    network = small_network(1)
+    shapes = input_shapes(network, lambda: maximize(tool, network, (28, 28), channels=1))
+    return Check(ONE_CHANNEL, tool, (1, 28, 28) in shapes, in_words(shapes))
 
 
-def exemplars(tool: str) -> Answer:
+# Exemplars
+
+
+def check_exemplars(tool: str) -> Check:
     draw = torch.Generator().manual_seed(3)
-    pictures = torch.randint(0, 256, (128, 64, 64, 3), dtype=torch.uint8, generator=draw)
-    network, images = toy(), pictures.permute(0, 3, 1, 2).float() / 255
+    pixels = torch.randint(0, 256, (128, 64, 64, 3), dtype=torch.uint8, generator=draw)
+    network, images = toy(), pixels.permute(0, 3, 1, 2).float() / 255
     truth = RANKERS["by hand"][0].prepare(network, images)()
     if tool == "convscope":
-        found = scanned(network, pictures)
+        found = scan_exemplars(network, pixels)
     else:
         found = RANKERS[tool][0].prepare(network, images)()
     same = torch.cat([(found[path] == truth[path]).flatten() for path in truth])  # type: ignore[index,call-overload]
     share = float(same.float().mean())
-    return Answer(EXEMPLARS, tool, share == 1, f"{share:.1%} of the places")
+    return Check(EXEMPLARS, tool, share == 1, f"{share:.1%} agree")
 
 
-def scanned(network: nn.Module, pictures: Tensor) -> dict[str, Tensor]:
+def scan_exemplars(network: nn.Module, pixels: Tensor) -> dict[str, Tensor]:
     with tempfile.TemporaryDirectory() as folder:
         model = cs.load(network, preprocess=cs.Preprocess(size=(64, 64)))
-        atlas = cs.scan(model, list(pictures.numpy()), f"{folder}/atlas", "kind=conv", batch=64)
+        atlas = cs.scan(model, list(pixels.numpy()), f"{folder}/atlas", "kind=conv", batch=64)
         return {
             path: torch.tensor(
                 [[one.image for one in atlas[f"{path}:{k}"].top(by="peak")] for k in range(width)]
@@ -207,31 +218,31 @@ def scanned(network: nn.Module, pictures: Tensor) -> dict[str, Tensor]:
         }
 
 
-QUESTIONS: dict[Callable[[str], Answer], tuple[str, tuple[str, ...]]] = {
-    in_place: (INPLACE, ("convscope", "torchvision", "captum", "TorchLens", "lucent")),
-    exemplars: (EXEMPLARS, ("convscope", "semanticlens", "zennit-crp")),
-    oblong: (OBLONG, CLIMBERS),
-    one_channel: (ONE, CLIMBERS),
-    left: (LEFT, ("convscope", "captum", "TorchLens", "lucent")),
+TASKS: dict[Callable[[str], Check], tuple[str, tuple[str, ...]]] = {
+    check_inplace: (INPLACE, ("convscope", "torchvision", "captum", "TorchLens", "lucent")),
+    check_exemplars: (EXEMPLARS, ("convscope", "semanticlens", "zennit-crp")),
+    check_oblong: (OBLONG, MAXIMIZERS),
+    check_one_channel: (ONE_CHANNEL, MAXIMIZERS),
+    check_state: (STATE, ("convscope", "captum", "TorchLens", "lucent")),
 }
 
 
-def answers(tool: str) -> Iterator[Answer]:
-    """What one tool says; what raises is an answer too."""
+def checks(tool: str) -> Iterator[Check]:
+    """All tasks that a tool has a function for; an exception is a result too."""
     warnings.simplefilter("ignore")
-    for ask, (question, tools) in QUESTIONS.items():
+    for check, (task, tools) in TASKS.items():
         if tool not in tools:
             continue
         quiet = io.StringIO()
         try:
             with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
-                answer = ask(tool)
-        except Exception as error:  # whatever a tool does not bear
-            answer = Answer(question, tool, False, one_line(error))
-        yield answer
+                result = check(tool)
+        except Exception as error:  # whatever a tool raises
+            result = Check(task, tool, False, one_line(error))
+        yield result
 
 
 if __name__ == "__main__":
     for tool in TOOLS:
-        for answer in answers(tool):
-            print(answer)
+        for check in checks(tool):
+            print(check)

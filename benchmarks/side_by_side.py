@@ -58,7 +58,7 @@ def jobs(only: set[str], gpu: bool) -> Iterator[Job]:
             yield Job(module, "budgets")
     if not only or "correct" in only:
         for tool in importlib.import_module("correct").TOOLS:
-            yield Job("correct", "answers", tool)
+            yield Job("correct", "checks", tool)
     if not only or "size" in only:
         yield Job("size", "sizes")
 
@@ -71,7 +71,7 @@ def execute(job: Job, rounds: int) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     function = getattr(importlib.import_module(job.module), job.what)
     setting = Setting(rounds, job.device)
-    arguments = {"pairs": (job.peer, setting), "budgets": (setting,), "answers": (job.peer,)}
+    arguments = {"pairs": (job.peer, setting), "budgets": (setting,), "checks": (job.peer,)}
     rows = function(*arguments.get(job.what, ()))
     return [row if isinstance(row, dict) else _as_dict(row) for row in rows]
 

@@ -92,7 +92,7 @@ def lines(jobs: Mapping[str, Row], about: Row) -> Iterator[str]:
         yield from speed([job for job in jobs.values() if job["device"] == device], title)
     if not any(job["device"] == "cuda" for job in jobs.values()):
         yield "\nOn a GPU: nothing measured (`make bench OPTIONS=--gpu` has not been run)."
-    yield from answers(rows(jobs, "answers"))
+    yield from checks(rows(jobs, "checks"))
     yield from sizes(rows(jobs, "sizes"))
     yield from budgets(rows(jobs, "budgets"))
     yield from errors(jobs)
@@ -158,19 +158,15 @@ def remark(row: Row) -> str:
     return ". ".join(filter(None, (row["remark"], WHY.get(row["peer"], "") if lost else "")))
 
 
-def answers(found: list[Row]) -> Iterator[str]:
+def checks(found: list[Row]) -> Iterator[str]:
     if not found:
         return
     yield from ("\n## Correctness\n", "| task | tool | correct | result |")
     yield "|---|---|---|---|"
-    for row in sorted(found, key=_by_question(found)):
-        right = "yes" if row["right"] else "**no**"
-        yield f"| {row['question']} | {row['tool']} | {right} | {row['said'].replace('|', '/')} |"
-
-
-def _by_question(found: list[Row]) -> Any:
-    questions = list(dict.fromkeys(row["question"] for row in found))
-    return lambda row: questions.index(row["question"])
+    tasks = list(dict.fromkeys(row["task"] for row in found))
+    for row in sorted(found, key=lambda row: tasks.index(row["task"])):
+        correct, result = "yes" if row["correct"] else "**no**", row["result"].replace("|", "/")
+        yield f"| {row['task']} | {row['tool']} | {correct} | {result} |"
 
 
 def sizes(found: list[Row]) -> Iterator[str]:

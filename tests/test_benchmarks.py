@@ -156,7 +156,7 @@ def test_the_table_holds_all_results(benchmark: Any) -> None:
     click = budget | {"work": "click", "measured": 300.0, "allowed": 100, "unit": "ms"}
     found = {
         "pairs": job("pairs", pair(), pair(peer="broken", theirs=None, error="E: a|b")),
-        "answers": job("answers", {"question": "q", "tool": "t", "right": False, "said": "0.00"}),
+        "checks": job("checks", {"task": "q", "tool": "t", "correct": False, "result": "0.00"}),
         "sizes": job("sizes", {"tool": "t", "packages": 2, "MB": 7.4, "largest": {"p": 7}}),
         "budgets": job("budgets", budget),
         "clicks": job("budgets", click, load=9.0),
