@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import torch
 
-from convscope._data import Dataset
 from convscope._errors import (
     ConvscopeError,
     MissingDependency,
@@ -19,7 +18,7 @@ from convscope._errors import (
     one_line,
 )
 from convscope._models import Model
-from convscope._scan.plan import ScanPlan
+from convscope._scan.plan import ScanJob
 from convscope._scan.shards import OnImages, ShardResult, scan_shards
 
 _RETRIES = 3
@@ -29,12 +28,7 @@ class Engine(Protocol):
     """Scans shards."""
 
     def scan_shards(
-        self,
-        model: Model,
-        dataset: Dataset,
-        plan: ScanPlan,
-        shards: Sequence[int],
-        on_images: OnImages,
+        self, job: ScanJob, shards: Sequence[int], on_images: OnImages
     ) -> Iterator[ShardResult]:
         """The result of each of ``shards``, in any order."""
 
@@ -63,14 +57,9 @@ class LocalEngine:
         self._workers = workers
 
     def scan_shards(
-        self,
-        model: Model,
-        dataset: Dataset,
-        plan: ScanPlan,
-        shards: Sequence[int],
-        on_images: OnImages,
+        self, job: ScanJob, shards: Sequence[int], on_images: OnImages
     ) -> Iterator[ShardResult]:
-        return scan_shards(model, dataset, plan, shards, self._workers, on_images)
+        return scan_shards(job, shards, self._workers, on_images)
 
 
 class RayEngine:
@@ -86,18 +75,13 @@ class RayEngine:
         self._workers = workers
 
     def scan_shards(
-        self,
-        model: Model,
-        dataset: Dataset,
-        plan: ScanPlan,
-        shards: Sequence[int],
-        on_images: OnImages,
+        self, job: ScanJob, shards: Sequence[int], on_images: OnImages
     ) -> Iterator[ShardResult]:
         ray = _import_ray()
         started = self._connect(ray)
         running: dict[Any, int] = {}
         try:
-            submit = self._submitter(ray, model, dataset, plan)
+            submit = self._submitter(ray, job)
             remaining = iter(shards)
             limit = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)) // _threads())
             while True:
@@ -133,17 +117,17 @@ class RayEngine:
             ) from None
         return True
 
-    def _submitter(self, ray: Any, model: Model, dataset: Dataset, plan: ScanPlan) -> Any:
+    def _submitter(self, ray: Any, job: ScanJob) -> Any:
         """A function that submits one shard."""
-        _pickle_user_code(ray, model)
+        _pickle_user_code(ray, job.model)
         try:
-            reference = ray.put((model, dataset, plan, self._workers, _threads()))
+            reference = ray.put((job, self._workers, _threads()))
         except Exception as error:  # a lock, an open file, a lambda in the network or the data
             raise ModelError(
-                f"{model.name} and {dataset.name} cannot be sent to Ray's workers: "
+                f"{job.model.name} and {job.dataset.name} cannot be sent to Ray's workers: "
                 f"{one_line(error, 120)}"
             ) from None
-        options = {"num_cpus": _threads(), "num_gpus": int(_is_on_gpu(model))}
+        options = {"num_cpus": _threads(), "num_gpus": int(_is_on_gpu(job.model))}
         task = ray.remote(max_retries=_RETRIES, **options)(_scan_on_worker)
         return lambda shard: task.remote([reference], reference.hex(), shard)
 
@@ -155,9 +139,9 @@ def _scan_on_worker(reference: list[Any], key: str, shard: int) -> ShardResult:
     if key not in _worker_cache:
         _worker_cache.clear()
         _worker_cache[key] = _import_ray().get(reference[0])
-    model, dataset, plan, workers, threads = _worker_cache[key]
+    job, workers, threads = _worker_cache[key]
     torch.set_num_threads(threads)  # equal threads, equal bits
-    (result,) = scan_shards(model, dataset, plan, [shard], workers)
+    (result,) = scan_shards(job, [shard], workers)
     return result
 
 

@@ -18,7 +18,7 @@ from convscope._data import Dataset
 from convscope._errors import ModelError, UnknownLayer
 from convscope._models import Batch, Model, ReceptiveField
 from convscope._models.layer_roles import find_relus_and_kernels
-from convscope._scan.plan import ScanPlan
+from convscope._scan.plan import ScanJob, ScanPlan
 from convscope._scan.summaries import State
 
 _MAX_KERNELS = 4096  # a matrix of 32 MB
@@ -73,10 +73,9 @@ def _layer_difference(now: Any, before: Any) -> str:
     return f"{len(before)} layers, not {len(now)} as requested now"
 
 
-def new_manifest(
-    model: Model, dataset: Dataset, plan: ScanPlan, identity: Mapping[str, Any], folder: Path
-) -> dict[str, Any]:
+def new_manifest(job: ScanJob, identity: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The manifest of a scan that begins; writes the listing and ``network.safetensors``."""
+    model, dataset, plan = job.model, job.dataset, job.plan
     write_listing(folder, dataset.ids, dataset.labels)
     described_model = {
         "channels": model.input.channels,

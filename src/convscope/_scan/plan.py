@@ -57,10 +57,6 @@ class ScanPlan:
         for start in range(shard * self.shard, end, self.batch):
             yield np.arange(start, min(start + self.batch, end), dtype=np.int64)
 
-    def with_half_batch(self) -> ScanPlan:
-        """The same plan with half the images in a batch."""
-        return replace(self, batch=self.batch // 2)
-
     def settings(self) -> dict[str, Any]:
         """The manifest's settings, with which a resumed scan must agree."""
         summary = asdict(self.summary)
@@ -74,6 +70,15 @@ class ScanPlan:
             "shard": self.shard,
             "by class": labeled,
         }
+
+
+@dataclass(frozen=True, eq=False)
+class ScanJob:
+    """A network, a dataset, and the plan for scanning it: all that an engine needs."""
+
+    model: Model
+    dataset: Dataset
+    plan: ScanPlan
 
 
 def make_plan(

@@ -21,12 +21,12 @@ from convscope._atlas.files import (
     write_manifest,
     writer_lock,
 )
-from convscope._data import Dataset, DatasetLike, open_dataset
+from convscope._data import DatasetLike, open_dataset
 from convscope._errors import AtlasError, DatasetError, is_out_of_memory
 from convscope._models import Model, ModelLike, load
 from convscope._scan.engines import Engine, make_engine
 from convscope._scan.manifest import describe_differences, identify, new_manifest
-from convscope._scan.plan import ScanPlan, make_plan
+from convscope._scan.plan import ScanJob, ScanPlan, make_plan
 from convscope._scan.shards import merge_shards, read_shard_counts
 from convscope._scan.summaries import SummarySettings
 from convscope._scan.thumbnails import write_thumbnails
@@ -115,7 +115,7 @@ def scan(
     if folder.exists() and not folder.is_dir():
         raise AtlasError(f"{str(folder)!r} is a file. Give a folder for the atlas: -o")
     with writer_lock(folder):
-        run = _ScanRun(loaded, data, plan, folder, progress, on_note)
+        run = _ScanRun(ScanJob(loaded, data, plan), folder, progress, on_note)
         run.begin(fixed_batch=batch is not None, fixed_shard=shard is not None)
         run.finish(make_engine(engine, address, workers))
     return Atlas(folder)
@@ -126,73 +126,74 @@ class _ScanRun:
 
     def __init__(
         self,
-        model: Model,
-        dataset: Dataset,
-        plan: ScanPlan,
+        job: ScanJob,
         folder: Path,
         progress: Callable[[ScanProgress], None] | None,
         on_note: Callable[[str], None] | None,
     ) -> None:
-        self.model, self.dataset, self.plan, self.folder = model, dataset, plan, folder
+        self._job, self._folder = job, folder
         self._progress = progress or (lambda report: None)
         self._on_note = on_note or (lambda text: None)
         self._done = self._skipped = self._new = 0
-        self.manifest: dict[str, Any] = {}
+        self._manifest: dict[str, Any] = {}
 
     @cached_property
     def _identity(self) -> dict[str, Any]:
-        return identify(self.model, self.dataset)
+        return identify(self._job.model, self._job.dataset)
 
     def begin(self, fixed_batch: bool, fixed_shard: bool) -> None:
         """Read the manifest of a scan to resume, or write a new one."""
-        if not (self.folder / MANIFEST).exists():
+        if not (self._folder / MANIFEST).exists():
             self._check_empty()
-            self.manifest = new_manifest(
-                self.model, self.dataset, self.plan, self._identity, self.folder
-            )
-            write_manifest(self.folder, self.manifest)
+            self._manifest = new_manifest(self._job, self._identity, self._folder)
+            write_manifest(self._folder, self._manifest)
             return
-        self.manifest = read_manifest(self.folder)
-        settings = self.manifest["settings"]
+        self._manifest = read_manifest(self._folder)
+        settings = self._manifest["settings"]
         if not fixed_batch:
-            self.plan = replace(self.plan, batch=settings["batch"])
+            self._replan(batch=settings["batch"])
         if not fixed_shard:
-            self.plan = replace(self.plan, shard=settings["shard"])
-        now = self._identity | {"settings": self.plan.settings()}
-        differences = describe_differences(now, self.manifest)
+            self._replan(shard=settings["shard"])
+        now = self._identity | {"settings": self._plan.settings()}
+        differences = describe_differences(now, self._manifest)
         if differences:
             raise AtlasError(
-                f"{str(self.folder)!r} holds another scan: {differences}. Give another folder "
+                f"{str(self._folder)!r} holds another scan: {differences}. Give another folder "
                 "(-o), or remove this one"
             )
+
+    @property
+    def _plan(self) -> ScanPlan:
+        return self._job.plan
+
+    def _replan(self, **changes: Any) -> None:
+        self._job = replace(self._job, plan=replace(self._plan, **changes))
 
     def _check_empty(self) -> None:
         """Do not mix the user's files with an atlas."""
         ours = (LISTING, NETWORK)  # of a scan that was killed before it had a manifest
         others = [
             path.name
-            for path in self.folder.iterdir()
+            for path in self._folder.iterdir()
             if not path.name.startswith(".") and path.name not in ours
         ]
         if others:
             raise AtlasError(
-                f"{str(self.folder)!r} holds other files ({sorted(others)[0]!r}). Give a new "
+                f"{str(self._folder)!r} holds other files ({sorted(others)[0]!r}). Give a new "
                 "folder for the atlas: -o"
             )
 
     def finish(self, engine: Engine) -> None:
         """Scan the missing shards, merge all, and make the thumbnails."""
-        if not self.manifest["state"]["complete"]:
+        if not self._manifest["state"]["complete"]:
             while not self._scan_missing(engine):
                 pass
             self._merge()
-        for path in shard_paths(self.folder):
+        for path in shard_paths(self._folder):
             path.unlink(missing_ok=True)
         write_thumbnails(
-            self.model,
-            self.dataset,
-            self.plan,
-            self.folder,
+            self._job,
+            self._folder,
             lambda done, total: self._progress(ScanProgress("thumbnails", done, total)),
         )
 
@@ -201,14 +202,12 @@ class _ScanRun:
         missing = self._missing_shards()
         self._report("scanning")
         try:
-            results = engine.scan_shards(
-                self.model, self.dataset, self.plan, missing, self._count_images
-            )
+            results = engine.scan_shards(self._job, missing, self._count_images)
             with closing(results):  # type: ignore[type-var]
                 for result in results:
-                    result.save(self.folder)
+                    result.save(self._folder)
         except Exception as error:
-            if not is_out_of_memory(error) or self.plan.batch == 1:
+            if not is_out_of_memory(error) or self._plan.batch == 1:
                 raise
             self._halve_batch()
             return False
@@ -218,8 +217,8 @@ class _ScanRun:
         """Shards that are not finished; counts the images of those that are."""
         self._done = self._skipped = self._new = 0
         missing = []
-        for shard in range(self.plan.shards):
-            counts = read_shard_counts(self.folder, shard)
+        for shard in range(self._plan.shards):
+            counts = read_shard_counts(self._folder, shard)
             if counts is None:
                 missing.append(shard)
             else:
@@ -230,14 +229,14 @@ class _ScanRun:
     def _halve_batch(self) -> None:
         """Halve the batch; this may change the last bits, so all shards are scanned again."""
         self._on_note(
-            f"out of memory with batches of {self.plan.batch}: starting again with batches of "
-            f"{self.plan.batch // 2}"
+            f"out of memory with batches of {self._plan.batch}: starting again with batches of "
+            f"{self._plan.batch // 2}"
         )
-        for path in shard_paths(self.folder):
+        for path in shard_paths(self._folder):
             path.unlink()
-        self.plan = self.plan.with_half_batch()
-        self.manifest["settings"] = self.plan.settings()
-        write_manifest(self.folder, self.manifest)
+        self._replan(batch=self._plan.batch // 2)
+        self._manifest["settings"] = self._plan.settings()
+        write_manifest(self._folder, self._manifest)
 
     def _count_images(self, images: int, skipped: int) -> None:
         self._done += images + skipped
@@ -246,7 +245,7 @@ class _ScanRun:
         self._report("scanning")
 
     def _report(self, stage: str) -> None:
-        self._progress(ScanProgress(stage, self._done, self.plan.images, self._skipped, self._new))
+        self._progress(ScanProgress(stage, self._done, self._plan.images, self._skipped, self._new))
 
     def _merge(self) -> None:
         """Merge the shards, and complete the manifest."""
@@ -254,31 +253,31 @@ class _ScanRun:
         images, skipped = self._finished_images()
         if not images:
             raise DatasetError(
-                f"None of the {len(self.dataset):,} images of {self.dataset.name} could be read; "
-                f"the first: {skipped[0][1]}"
+                f"None of the {self._plan.images:,} images of {self._job.dataset.name} could be "
+                f"read; the first: {skipped[0][1]}"
             )
-        merge_shards(self.folder, self.plan)
-        self.manifest["state"] = {
+        merge_shards(self._folder, self._plan)
+        self._manifest["state"] = {
             "complete": True,
-            "shards": self.plan.shards,
-            "done": self.plan.shards,
+            "shards": self._plan.shards,
+            "done": self._plan.shards,
             "images": images,
             "skipped": len(skipped),
         }
-        self.manifest["skipped"] = [
-            {"index": index, "id": self.dataset.ids[index], "reason": reason}
+        self._manifest["skipped"] = [
+            {"index": index, "id": self._job.dataset.ids[index], "reason": reason}
             for index, reason in skipped[:_MAX_NAMED]
         ]
-        write_manifest(self.folder, self.manifest)
+        write_manifest(self._folder, self._manifest)
 
     def _finished_images(self) -> tuple[int, list[tuple[int, str]]]:
         """The number of images of all shards, and index and reason of those skipped."""
         images, skipped = 0, list[tuple[int, str]]()
-        for shard in range(self.plan.shards):
-            counts = read_shard_counts(self.folder, shard)
+        for shard in range(self._plan.shards):
+            counts = read_shard_counts(self._folder, shard)
             if counts is None:
                 raise AtlasError(
-                    f"{str(shard_path(self.folder, shard))!r} is gone. Run the same command again"
+                    f"{str(shard_path(self._folder, shard))!r} is gone. Run the same command again"
                 )
             images += counts["images"]
             skipped += [(int(index), reason) for index, reason in counts["skipped"]]

@@ -15,12 +15,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from convscope._atlas.files import SUMMARY, array_writer, durable_file, shard_path, write_arrays
-from convscope._data import Dataset
 from convscope._layers import file_name
 from convscope._loading import PreparedBatch, prefetch_batches
-from convscope._models import Batch, Model
+from convscope._models import Batch
 from convscope._scan.layer_batch_stats import compute_batch_stats
-from convscope._scan.plan import ScanPlan
+from convscope._scan.plan import ScanJob, ScanPlan
 from convscope._scan.summaries import LayerSummary, State
 
 OnImages = Callable[[int, int], None]
@@ -65,29 +64,23 @@ def read_shard_counts(folder: Path, shard: int) -> dict[str, Any] | None:
 
 
 def scan_shards(
-    model: Model,
-    dataset: Dataset,
-    plan: ScanPlan,
+    job: ScanJob,
     shards: Sequence[int],
     workers: int | None = None,
     on_images: OnImages | None = None,
 ) -> Iterator[ShardResult]:
     """Scan each shard in turn; images are decoded ahead, beyond the end of a shard too."""
-    indices = (batch for shard in shards for batch in plan.batches(shard))
-    batches = prefetch_batches(model, dataset, plan.size, indices, workers)
-    with closing(batches), model.eval_frozen():  # type: ignore[type-var]
+    indices = (batch for shard in shards for batch in job.plan.batches(shard))
+    batches = prefetch_batches(job.model, job.dataset, job.plan.size, indices, workers)
+    with closing(batches), job.model.eval_frozen():  # type: ignore[type-var]
         for shard in shards:
-            yield _scan_shard(model, dataset, plan, shard, batches, on_images)
+            yield _scan_shard(job, shard, batches, on_images)
 
 
 def _scan_shard(
-    model: Model,
-    dataset: Dataset,
-    plan: ScanPlan,
-    shard: int,
-    batches: Iterator[PreparedBatch],
-    on_images: OnImages | None,
+    job: ScanJob, shard: int, batches: Iterator[PreparedBatch], on_images: OnImages | None
 ) -> ShardResult:
+    plan = job.plan
     summaries = {
         path: LayerSummary(plan.summary, channels)
         for path, channels in zip(plan.layers, plan.channels, strict=True)
@@ -98,28 +91,21 @@ def _scan_shard(
         result.skipped += batch.skipped
         result.images += len(batch.images)
         if len(batch.images):
-            _scan_batch(model, dataset, plan, batch, summaries)
+            _scan_batch(job, batch, summaries)
         if on_images:
             on_images(len(batch.images), len(batch.skipped))
     result.states = {path: summary.state() for path, summary in summaries.items()}
     return result
 
 
-def _scan_batch(
-    model: Model,
-    dataset: Dataset,
-    plan: ScanPlan,
-    batch: PreparedBatch,
-    summaries: dict[str, LayerSummary],
-) -> None:
-    labeled = plan.summary.labeled and dataset.labels is not None
-    labels = dataset.labels[batch.images] if labeled and dataset.labels is not None else None
+def _scan_batch(job: ScanJob, batch: PreparedBatch, summaries: dict[str, LayerSummary]) -> None:
+    labels = None if job.dataset.labels is None else job.dataset.labels[batch.images]
 
     def consume(path: str, activation: Tensor) -> None:
         summaries[path].update(compute_batch_stats(batch.images, activation), labels)
 
     names = tuple(map(str, batch.images))
-    model.stream(Batch(batch.values, None, names, single=False), plan.layers, consume)
+    job.model.stream(Batch(batch.values, None, names, single=False), job.plan.layers, consume)
 
 
 def merge_shards(folder: Path, plan: ScanPlan) -> None:

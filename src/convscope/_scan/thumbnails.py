@@ -26,12 +26,11 @@ from torch.nn import functional as F
 from convscope._atlas import Atlas
 from convscope._atlas.files import THUMBNAILS, disk_errors
 from convscope._atlas.thumbnails import SCHEMA, ResizeCrop, whole_pixels
-from convscope._data import Dataset
 from convscope._errors import AtlasError, ImageError
 from convscope._images import Picture, View
 from convscope._loading import default_workers, prefetch
 from convscope._models import Batch, Model, stacked
-from convscope._scan.plan import ScanPlan
+from convscope._scan.plan import ScanJob
 
 _THUMBNAIL_SIDE = 192
 _CROP_SIDE = 128
@@ -60,13 +59,7 @@ class _DecodedImage:
     crops: list[tuple[Any, ...]]
 
 
-def write_thumbnails(
-    model: Model,
-    dataset: Dataset,
-    plan: ScanPlan,
-    folder: Path,
-    on_images: Callable[[int, int], None],
-) -> None:
+def write_thumbnails(job: ScanJob, folder: Path, on_images: Callable[[int, int], None]) -> None:
     """Write ``thumbnails.sqlite``, unless it exists.
 
     Raises:
@@ -75,7 +68,7 @@ def write_thumbnails(
     final, unfinished = folder / THUMBNAILS, folder / f".{THUMBNAILS}.unfinished"
     if final.exists():
         return
-    writer = _ThumbnailWriter(model, dataset, plan, Atlas(folder))
+    writer = _ThumbnailWriter(job, Atlas(folder))
     try:
         with disk_errors(folder):
             with closing(sqlite3.connect(unfinished)) as file:
@@ -109,8 +102,9 @@ def _listed_images(atlas: Atlas) -> dict[int, _ListedImage]:
 
 
 class _ThumbnailWriter:
-    def __init__(self, model: Model, dataset: Dataset, plan: ScanPlan, atlas: Atlas) -> None:
-        self._model, self._dataset, self._plan, self._atlas = model, dataset, plan, atlas
+    def __init__(self, job: ScanJob, atlas: Atlas) -> None:
+        self._model, self._dataset, self._plan = job.model, job.dataset, job.plan
+        self._atlas = atlas
         self._listed = _listed_images(atlas)
 
     def fill(self, file: sqlite3.Connection, on_images: Callable[[int, int], None]) -> None:
