@@ -106,6 +106,9 @@ def open_images(
         size: The input size, if not the model's own.
         split: The split to use, of data that have one of that name.
 
+    Returns:
+        The loader.
+
     Raises:
         DatasetError: There is no image.
     """
@@ -215,6 +218,9 @@ def match_labels(model: Model, dataset: Dataset, outputs: int, purpose: str) -> 
         dataset: Labeled images.
         outputs: The number of the model's classes.
         purpose: What needs the labels, for the message.
+
+    Returns:
+        Indices of outputs, int64 ``(N,)``.
 
     Raises:
         DatasetError: The data have no labels, or their classes do not match the model's.

@@ -107,6 +107,9 @@ class Atlas(AtlasReader):
         Args:
             address: Layer and channel, such as ``"features.5:12"``.
 
+        Returns:
+            The unit.
+
         Raises:
             UnknownLayer: The layer was not scanned, or has no such channel; names the nearest.
             UsageError: The address is that of a layer.
@@ -118,6 +121,12 @@ class Atlas(AtlasReader):
 
     def layer(self, path: str) -> LayerAtlas:
         """The layer at a path.
+
+        Args:
+            path: The layer's path.
+
+        Returns:
+            Its statistics, as arrays over all channels.
 
         Raises:
             UnknownLayer: It was not scanned; names the nearest.

@@ -86,7 +86,7 @@ class AtlasReader:
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
-        """One index into ``classes`` for each image of the dataset; ``None`` without labels."""
+        """Indices into ``classes``, ``(N,)``: one for each image; ``None`` without labels."""
         return self._listing[1]
 
     def label(self, image: int) -> str:
@@ -100,6 +100,9 @@ class AtlasReader:
             name: For example ``"top.mean.score"``.
             path: The layer's path.
 
+        Returns:
+            Its shape is ``(C,)``, ``(k, C)`` or as listed there, for C channels.
+
         Raises:
             AtlasError: There is no such array, or the file is damaged.
         """
@@ -109,7 +112,15 @@ class AtlasReader:
         return np.asarray(values)
 
     def network_array(self, name: str, path: str) -> NDArray[Any] | None:
-        """An array of ``network.safetensors``; ``None`` where there is none."""
+        """An array of ``network.safetensors``, with the shape that ``convscope._atlas`` lists.
+
+        Args:
+            name: For example ``"kernel.norm"``.
+            path: The layer's path.
+
+        Returns:
+            The array; ``None`` where there is none.
+        """
         values = self._array(NETWORK, name, path)
         return None if values is None else np.asarray(values)
 
@@ -174,6 +185,12 @@ class LayerAtlas:
 
     def array(self, name: str) -> NDArray[Any]:
         """An array of ``summary.safetensors``; ``convscope._atlas`` lists their names.
+
+        Args:
+            name: For example ``"top.mean.score"``.
+
+        Returns:
+            Its shape is ``(C,)``, ``(k, C)`` or as listed there, for C channels.
 
         Raises:
             AtlasError: There is no such array.

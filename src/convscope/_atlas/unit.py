@@ -48,6 +48,9 @@ class Unit:
             by: Rank by the ``"mean"`` or the ``"peak"`` of the channel's feature map.
             first: The number of images; by default all that the scan listed.
 
+        Returns:
+            The images, each with its score and the position of its highest value.
+
         Raises:
             UsageError: ``by`` is neither.
         """
@@ -61,6 +64,9 @@ class Unit:
         Args:
             by: Rank by the ``"mean"`` or the ``"peak"`` of the channel's feature map.
             first: The number of images; by default all that the scan listed.
+
+        Returns:
+            The images, each with its score and the position of its highest value.
 
         Raises:
             UsageError: ``by`` is neither.
@@ -92,6 +98,9 @@ class Unit:
         Args:
             first: The number of images.
             by: Give the ``"mean"`` or the ``"peak"`` of the feature map as the score.
+
+        Returns:
+            The images, in random order.
         """
         scores = self.layer.array(f"sample.{by}")[:first, self.channel]
         listed = [
@@ -109,6 +118,9 @@ class Unit:
         Args:
             quantiles: Which quantiles of the sample, 0 to 1.
             by: Rank by the ``"mean"`` or the ``"peak"`` of the channel's feature map.
+
+        Returns:
+            One image for each of ``quantiles``.
         """
         scores = self.layer.array(f"sample.{by}")[:, self.channel]
         order = np.argsort(scores, kind="stable")[: int((~np.isnan(scores)).sum())]
@@ -161,6 +173,9 @@ class Unit:
             columns: The number of images in a row.
             cmap: The colors of the feature maps.
             theme: ``"light"`` or ``"dark"``.
+
+        Returns:
+            The figure.
 
         Raises:
             AtlasError: No image is ranked, or the atlas has no thumbnails yet.

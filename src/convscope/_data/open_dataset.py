@@ -35,18 +35,20 @@ _SPLITS = ("train", "test")
 def open_dataset(spec: DatasetLike, *, split: str | None = None) -> Dataset:
     """Open a dataset. Images are read when they are needed.
 
-    Args:
-        spec: One of
+    A dataset is one of:
 
-            - a folder of images, class sub-folders optional, or a ``.zip`` or ``.tar`` of one
-            - a folder of IDX files, such as MNIST
-            - WebDataset shards: ``train-{000..099}.tar``, ``'shards/*.tar'``
-            - ``torchvision:NAME,root=…``: its training split, unless ``split`` is given
-            - ``huggingface:NAME,split=…[,config=…,image=COLUMN,label=COLUMN]``; NAME may be a
-              folder that ``save_to_disk`` wrote
-            - ``shapes[,count=…,size=…,seed=…]``: drawn shapes
-            - in Python, a sequence of images, of ``(image, label)`` pairs, such as a torch
-              Dataset, or of rows with named columns, such as a Hugging Face dataset
+    - a folder of images, class sub-folders optional, or a ``.zip`` or ``.tar`` of one
+    - a folder of IDX files, such as MNIST
+    - WebDataset shards: ``train-{000..099}.tar``, ``'shards/*.tar'``
+    - ``torchvision:NAME,root=…``: its training split, unless ``split`` is given
+    - ``huggingface:NAME,split=…[,config=…,image=COLUMN,label=COLUMN]``; NAME may be a folder that
+      ``save_to_disk`` wrote
+    - ``shapes[,count=…,size=…,seed=…]``: drawn shapes
+    - in Python, a sequence of images, of ``(image, label)`` pairs, such as a torch Dataset, or of
+      rows with named columns, such as a Hugging Face dataset
+
+    Args:
+        spec: The dataset, as above; a ``Dataset`` is returned as it is.
         split: ``"train"`` or ``"test"``, for data with both; data without splits give all images.
 
     Returns:
