@@ -52,7 +52,8 @@ def test_options_after_commas() -> None:
         "w": None,
     }
     assert (
-        _refused("demo,top") == "'top' in 'demo,top' is no option. Write NAME,key=value,key=value"
+        _refused("demo,top")
+        == "'top' in 'demo,top' is not an option. Write NAME,key=value,key=value"
     )
 
 
@@ -155,7 +156,7 @@ def test_torchscript_in_memory_is_refused() -> None:
         ("net.pt2", "an exported program has no modules left to look into."),
         ("net.pkl", "a pickle would run code when opened. Save model.state_dict() and load it"),
         ("net.tflite", "TensorFlow Lite is not read."),
-        ("net.txt", "is no model file. Read are: .keras, .h5, .safetensors with its metadata"),
+        ("net.txt", "is not a model file. Supported: .keras, .h5, .safetensors with its metadata"),
         ("net.py", "Which function of {file} makes the model? -m {file}:NAME"),
     ],
 )

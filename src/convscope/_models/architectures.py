@@ -1,6 +1,6 @@
-"""The two networks that ``convscope train`` can build, and a trained file can name.
+"""The two networks that ``convscope train`` can build.
 
-Both are written out plainly: they are the first networks a reader opens under the microscope,
+Both are written out plainly: they are the first networks that a reader looks into,
 and every address in the documentation (``stem.conv:3``) is a name from this file.
 """
 
@@ -74,7 +74,7 @@ class Stage(nn.Module):
 class Compact(nn.Module):
     """A small fully convolutional network with a 5×5 stem (466 k parameters for ten classes).
 
-    Nothing before the global max-pool depends on the size of the input, so pictures of any size
+    Nothing before the global max-pool depends on the size of the input, so images of any size
     of at least 4×4 pass through it. Input ``(N, channels, H, W)``; output ``(N, classes)``.
     """
 

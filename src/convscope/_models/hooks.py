@@ -262,7 +262,7 @@ def leaves(result: Any) -> Iterator[Any]:
 
 
 def replace_first(result: Any, old: Any, new: Any) -> Any:
-    """``result`` with the tensor ``old`` exchanged for ``new``, its structure kept."""
+    """``result`` with the tensor ``old`` replaced by ``new``, in the same structure."""
     if result is old:
         return new
     kind: Any = type(result)

@@ -94,7 +94,7 @@ def from_keras(model: Any, name: str, input: Input | None = None) -> Model:
 
 
 def _rescales(model: Any) -> bool:
-    """Whether a network begins by dividing 0…255 down itself."""
+    """Whether a network begins with a layer that scales 0…255 itself."""
     first = [la for la in getattr(model, "layers", []) if type(la).__name__ != "InputLayer"][:3]
     scales = [getattr(la, "scale", 1) for la in first if type(la).__name__ == "Rescaling"]
     return any(isinstance(scale, float) and 0 < scale < 0.05 for scale in scales)

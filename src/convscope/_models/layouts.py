@@ -24,7 +24,7 @@ class Layout:
     - ``order``: where among the positions each one of the grid stands, row by row.
     - ``size``: height and width of the grid.
     - ``apart``: how many tokens stand outside the grid (class tokens, registers, padding).
-    - ``batch``: which dimension counts the images; with it in front, all the rest is said.
+    - ``batch``: which dimension counts the images; the others are given with it in front.
     """
 
     shape: tuple[int, ...]
@@ -59,7 +59,7 @@ class Layout:
         return not self.apart and bool((self.order.diff() == 1).all())
 
     def fits(self, result: Tensor) -> bool:
-        """Whether a result is of the kind that this was found for."""
+        """Whether a result has the shape that this was determined for."""
         result = result.transpose(0, self.batch)
         return tuple(result.shape[1:]) == self.shape[1:] and (result.shape[0] % self._windows == 0)
 
@@ -139,9 +139,9 @@ def layout_of(code: Tensor) -> Layout | None:
     # Patches that were joined in the channels differ along these too: then the first counts.
     fewer = [[dim for dim in varying if dim != left] for left in reversed(varying)]
     for along in [varying, *fewer]:
-        found = _along(code, along)
-        if found is not None:
-            return replace(found, batch=batch)
+        layout = _along(code, along)
+        if layout is not None:
+            return replace(layout, batch=batch)
     return None
 
 

@@ -55,20 +55,29 @@ def load(
     classes: Sequence[str] | None = None,
     input: tuple[int, ...] | None = None,
 ) -> Model:
-    """Make a network ready to be looked into; the network itself is not changed.
+    """Load a network, ready to be looked into; the network itself is not changed.
 
-    ``model`` is ``demo``, ``torchvision:NAME``, ``timm:NAME``, ``keras:NAME`` (options after
-    commas: ``torchvision:vgg16,weights=none``), a ``.keras`` or ``.h5`` file, a ``.safetensors``
-    file written by ``convscope train``, ``FILE.py:factory`` or ``package.module:factory``, an
-    ``nn.Module``, a ``keras.Model``, or a ``Model`` already loaded.
+    Args:
+        model: ``demo``, ``torchvision:NAME``, ``timm:NAME``, ``keras:NAME`` (options after
+            commas: ``torchvision:vgg16,weights=none``), a ``.keras`` or ``.h5`` file, a
+            ``.safetensors`` file written by ``convscope train``, ``FILE.py:factory`` or
+            ``package.module:factory``, an ``nn.Module``, a ``keras.Model``, or a ``Model``.
+        weights: A ``.safetensors`` or ``.pth`` file of weights (``.weights.h5`` for Keras); goes
+            with a name.
+        preprocess: From an image to the network's input, where the model does not bring its own,
+            or not the right one: a ``Preprocess`` or a text such as ``imagenet``.
+        classes: The names of the outputs, in order.
+        input: Shape of one image, ``(channels, height, width)``, where it cannot be known; of
+            networks of volumes ``(channels, slices, height, width)``.
 
-    - ``weights``: a ``.safetensors`` or ``.pth`` file of weights (``.weights.h5`` for Keras).
-    - ``preprocess``: from a picture to numbers, where the model does not bring it or not rightly.
-    - ``classes``: the names of its outputs.
-    - ``input``: ``(channels, height, width)``, where these cannot be known; of a network of volumes
-      ``(channels, slices, height, width)``.
+    Returns:
+        The model; ``model`` itself where it was a ``Model`` and nothing else was given.
 
-    Raises ``ModelError`` and its kinds, each one line that says what to do.
+    Raises:
+        ModelError: If the model cannot be found, built or run.
+        WeightsError: If weights do not fit, or cannot be downloaded.
+        UnsafeFile: If a file would run code when it is opened.
+        UsageError: If an argument is malformed.
     """
     loaded = _loaded(model, weights)
     if loaded is model and (input, preprocess, classes) != (None, None, None):
@@ -85,7 +94,7 @@ def load(
 
 
 def _input_shape(shape: tuple[int, ...]) -> tuple[int, int, tuple[int, int]]:
-    """Channels, slices (0 of pictures), and the size with all slices below each other."""
+    """Channels, slices (0 of images), and the size with all slices below each other."""
     if len(shape) not in (3, 4) or not all(isinstance(side, int) and side > 0 for side in shape):
         raise UsageError(f"input is (channels, height, width), not {shape!r}: input=(3, 224, 224)")
     channels, *slices, height, width = shape
@@ -125,10 +134,12 @@ def parse_spec(text: str, weights: str | Path | None = None) -> Spec:
     name, *parts = [text] if Path(text).exists() else text.split(",")
     options: dict[str, Any] = {}
     for part in parts:
-        key, given, value = part.partition("=")
-        if not given or not key.isidentifier():
-            raise UsageError(f"{part!r} in {text!r} is no option. Write NAME,key=value,key=value")
-        if key == "weight":  # frameworks swallow this one, and go and download
+        key, equals, value = part.partition("=")
+        if not equals or not key.isidentifier():
+            raise UsageError(
+                f"{part!r} in {text!r} is not an option. Write NAME,key=value,key=value"
+            )
+        if key == "weight":  # frameworks ignore this one, and download
             raise UsageError(f"No option 'weight' in {text!r}. Close: 'weights'")
         options[key] = _value(value)
     return Spec(text, name, options, weights)
@@ -192,7 +203,7 @@ def _from_file(path: Path, spec: Spec) -> Model:
     if suffix in _ADVICE:
         raise ModelError(f"{path}: {_ADVICE[suffix].format(file=path)}")
     raise ModelError(
-        f"{path} is no model file. Read are: .keras, .h5, .safetensors with its metadata"
+        f"{path} is not a model file. Supported: .keras, .h5, .safetensors with its metadata"
     )
 
 

@@ -4,7 +4,7 @@ While a network runs once, every tensor carries a code of the same shape: the ro
 each element, or none. What moves elements about (views, transpositions, windows, rolls, joined
 tokens) moves their codes alike, by the same operation; a convolution or a pooling begins a new
 grid; a matrix product keeps the positions of its rows. So tokens, windows and channels that come
-last are all known for what they are, and attention changes nothing about it.
+last are all recognized, and attention makes no difference.
 """
 
 from __future__ import annotations
@@ -82,14 +82,14 @@ _GRIDS = ("conv", "pool2d", "upsample", "grid_sampler", "col2im")
 
 
 class Positions(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows positions through all that runs inside the ``with``."""
+    """Follows positions through every operation inside the ``with``."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._codes: MutableMapping[Tensor, Tensor] = WeakTensorKeyDictionary()
 
     def mark(self, tensor: Tensor, code: Tensor) -> None:
-        """Say where the elements of ``tensor`` stand."""
+        """Set where the elements of ``tensor`` stand."""
         self._codes[tensor] = code
 
     def of(self, tensor: Tensor) -> Tensor | None:
@@ -163,7 +163,7 @@ class Positions(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _on_grid(self, source: Tensor, out: Tensor) -> Tensor | None:
         """Positions after a convolution: those it had, where the size stays; else a new grid.
 
-        A volume has none: which of its three axes would be the picture's?
+        A volume has none: which of its three axes would be the image's?
         """
         code = self.of(source)
         stays = code is not None and out.ndim < 5 and code.shape[2:] == out.shape[2:]
@@ -173,17 +173,17 @@ class Positions(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _copied(self, target: Tensor, source: Tensor) -> None:
         """A part of a tensor was overwritten: so is that part of its codes."""
-        known = self.of(source)
+        code = self.of(source)
         base = target if target._base is None else target._base
-        if known is None and self.of(base) is None:
+        if code is None and self.of(base) is None:
             return
-        held = self.of(base)
+        base_code = self.of(base)
         canvas = torch.zeros(base.untyped_storage().nbytes() // base.element_size())
         whole = canvas.as_strided(base.shape, base.stride(), base.storage_offset())
-        if held is not None:
-            whole.copy_(held)
+        if base_code is not None:
+            whole.copy_(base_code)
         part = canvas.as_strided(target.shape, target.stride(), target.storage_offset())
-        part.copy_(torch.zeros(()) if known is None else known)
+        part.copy_(torch.zeros(()) if code is None else code)
         self._codes[base] = whole
         self._codes[target] = part
 

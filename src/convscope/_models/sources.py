@@ -32,7 +32,7 @@ DEMO = Path(__file__).parent / "builtin" / "demo.safetensors"
 
 
 def from_module(module: nn.Module, name: str, input: Input | None = None) -> Model:
-    """A module as it is; its number of input channels is that of its first convolution."""
+    """A user's module; its number of input channels is that of its first convolution."""
     module, name = unwrapped(module, name)
     if isinstance(module, torch.jit.ScriptModule):
         raise ModelError(
@@ -48,7 +48,7 @@ def from_module(module: nn.Module, name: str, input: Input | None = None) -> Mod
 
 
 def torch_model(module: nn.Module, name: str, input: Input) -> Model:
-    """A module as a ``Model``, as it is."""
+    """A ``Model`` of exactly this module."""
     return Model(HookBackend(TorchModules(module)), name, input)
 
 

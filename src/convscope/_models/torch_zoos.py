@@ -157,7 +157,7 @@ def from_timm(name: str, options: dict[str, Any], weights: str | Path | None) ->
 
 
 def _timm_source(timm: Any, name: str) -> dict[str, Any]:
-    """Where timm is to read the published weights: a file at hand, so that it asks no network."""
+    """Options that make timm read published weights from a local file, without the network."""
     known = timm.list_pretrained(f"{name.split('.')[0]}.*")
     if "." in name and name not in known:
         raise WeightsError(

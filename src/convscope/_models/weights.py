@@ -1,4 +1,4 @@
-"""Weights: reading them without running anyone's code, fitting them, telling untrained ones."""
+"""Weights: reading files without running their code, fitting them, recognizing untrained ones."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def near_files(path: Path) -> str:
-    """The files beside ``path`` with names like its own, for a message that it is not there."""
+    """The files beside ``path`` with similar names, for the message that it does not exist."""
     beside: Iterable[str] = ()
     if path.parent.is_dir():
         beside = (file.name for file in path.parent.iterdir())
@@ -71,8 +71,8 @@ def _read_pickle(path: Path) -> Mapping[str, Any]:
         required = re.search(r"GLOBAL (\S+)", str(error))
         if required is None:
             raise WeightsError(
-                f"{path} cannot be read as weights: it is damaged, or no file of torch's. "
-                "Read are .safetensors and .pth"
+                f"{path} cannot be read as weights: it is damaged, or not a file of torch. "
+                "Supported: .safetensors and .pth"
             ) from None
         raise UnsafeFile(
             f"{path} wants to run code when opened ({required[1].strip('.')}), so it is not. Save "
@@ -143,13 +143,13 @@ def cached_download(url: str, model: str) -> Path:
 
 
 def check_reachable(url: str) -> None:
-    """Raise ``OSError`` at once where the host of ``url`` cannot be found; a proxy may find it."""
+    """Raise ``OSError`` at once where the host of ``url`` cannot be resolved, unless by a proxy."""
     if not getproxies().keys() & {"http", "https", "all"}:
         socket.getaddrinfo(urlparse(url).hostname, 443)
 
 
 def no_network(model: str, url: str, path: Path, error: object) -> WeightsError:
-    """What to say where weights cannot be fetched: which file to put where."""
+    """The error for weights that cannot be downloaded: which file to put where."""
     reason = error_text(getattr(error, "reason", error), 80)
     return WeightsError(
         f"The weights of {model} cannot be downloaded ({reason}). Put {url} at {path}, "

@@ -1,4 +1,4 @@
-"""What stands around a network, or in its place: compiled, parallel, quantized, exported."""
+"""Wrappers around a network (compiled, parallel), and what is given in place of one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def not_a_model(value: Any) -> ModelError:
 
 
 def unwrapped(module: nn.Module, name: str) -> tuple[nn.Module, str]:
-    """The network inside ``torch.compile`` and ``DataParallel``; a lone layer gets a network."""
+    """The network inside ``torch.compile`` and ``DataParallel``; a lone layer becomes a network."""
     while True:
         if is_compiled(module):
             inside = module._orig_mod
@@ -49,7 +49,7 @@ def unwrapped(module: nn.Module, name: str) -> tuple[nn.Module, str]:
         module = inside
     if _is_named(module, "FullyShardedDataParallel") or _is_sharded(module):
         raise ModelError(
-            f"{name} has its weights spread over several processes (FSDP). Load its full "
+            f"{name} has its weights sharded over several processes (FSDP). Load its full "
             "state_dict into the plain network, and give that"
         )
     return _as_network(module), name
@@ -97,7 +97,7 @@ def _is_named(module: nn.Module, name: str) -> bool:
 
 
 def _is_sharded(module: nn.Module) -> bool:
-    """Whether weights are pieces of tensors on several devices."""
+    """Whether weights are sharded over several devices."""
     if "torch.distributed.tensor" not in sys.modules:
         return False
     kind: type = sys.modules["torch.distributed.tensor"].DTensor

@@ -1,4 +1,4 @@
-"""Receptive fields, as told to people and to crops."""
+"""``ReceptiveField``: what figures, crops and tables need of a layer's dependence on the image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope._models.receptive_field.calls import Reach
+from convscope._models.receptive_field.rules import Dependence
 from convscope._models.receptive_field.spans import EXACT, LOCAL, OPEN, ORIGIN, Spans, varies
 
 Intervals = NDArray[np.int64]
@@ -15,26 +15,29 @@ Intervals = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class ReceptiveField:
-    """What of the image each position of a layer depends on.
+    """The part of the image that each position of a layer depends on.
 
-    - ``rows``, ``columns``: for each row (column) of the map the interval ``[start, end)`` of image
-      rows (columns) that it can depend on, clipped to the image; ``(height, 2)``. Exact for the
-      graph that ran: no smaller interval is right for all weights. Empty where it is ``[0, 0)``.
-    - ``local_rows``, ``local_columns``: the same but for what reaches a position through a global
-      gate, a value about the whole that is told to all positions alike (squeeze-and-excitation,
-      pooled context, the statistics of a norm).
-    - ``size``: the local extent in the middle of the map, height and width, as on an image that
-      goes on beyond its borders.
-    - ``stride``: image rows and columns from one position to the next; 0 where they do not move.
-    - ``image``: height and width of the image.
-    - ``data_dependent``: values in the image decide where a position looks (deformable
-      convolution, attention by index); the intervals hold all it may look at.
-    - ``unknown``: operations that no rule describes; they were taken to depend on everything.
-    - ``dims``: the dimensions of the tensor that hold rows and columns: the last two, or 1 and 2
-      where the dependence itself shows that channels are last; ``(1, 1)`` for a sequence of
-      tokens; ``None`` for what is no map.
+    A layer that is neither a map nor a sequence of tokens has one position.
 
-    A layer that is no map, or a sequence of tokens, has one position.
+    Attributes:
+        rows: For each row of the map the interval ``[start, end)`` of image rows that it can
+            depend on, clipped to the image: ``(height, 2)``. Exact for the graph that ran: no
+            smaller interval holds for all weights. ``[0, 0)`` where it depends on nothing.
+        columns: The same for columns: ``(width, 2)``.
+        local_rows: The same without what arrives through a global gate: a value computed from the
+            whole image and shared by all positions (squeeze-and-excitation, pooled context, the
+            statistics of a norm).
+        local_columns: The same for columns.
+        size: Local extent in the middle of the map, height and width in pixels, as on an image
+            that goes on beyond its borders.
+        stride: Image rows and columns from one position to the next; 0 where they do not move.
+        image: Height and width of the image.
+        data_dependent: Whether values in the image decide what a position depends on (deformable
+            convolution, attention by index); the intervals then hold all that it may depend on.
+        unknown: Operations that no rule describes; they were taken to depend on everything.
+        dims: The dimensions of the tensor that hold rows and columns: the last two, or 1 and 2
+            where the dependence itself shows that channels are last; ``(1, 1)`` for a sequence of
+            tokens; ``None`` for what is no map.
     """
 
     rows: Intervals
@@ -50,17 +53,26 @@ class ReceptiveField:
 
     @property
     def known(self) -> bool:
-        """Whether every operation on the way was understood."""
+        """Whether a rule describes every operation on the way."""
         return not self.unknown
 
     @property
     def gated(self) -> bool:
-        """Whether anything reaches a position through a global gate."""
+        """Whether positions depend on more of the image through a global gate."""
         same = np.array_equal(self.rows, self.local_rows)
         return not (same and np.array_equal(self.columns, self.local_columns))
 
     def box(self, y: int, x: int, *, local: bool = True) -> tuple[int, int, int, int]:
-        """``(top, left, bottom, right)`` of what position ``(y, x)`` depends on."""
+        """The part of the image that position ``(y, x)`` depends on.
+
+        Args:
+            y: Row of the map.
+            x: Column of the map.
+            local: Whether to leave out what arrives through a global gate.
+
+        Returns:
+            ``(top, left, bottom, right)`` in pixels of the image.
+        """
         rows = self.local_rows if local else self.rows
         columns = self.local_columns if local else self.columns
         (top, bottom), (left, right) = rows[y].tolist(), columns[x].tolist()
@@ -91,12 +103,14 @@ def _all(intervals: Intervals, size: int) -> bool:
     return bool((intervals == [0, size]).all())
 
 
-def summarized(reach: Reach, shape: tuple[int, ...], image: tuple[int, int]) -> ReceptiveField:
-    """The field of a tensor with that reach; the hull over all but its rows and columns."""
-    dims = _dims(reach, len(shape))
+def receptive_field_of(
+    dependence: Dependence, shape: tuple[int, ...], image: tuple[int, int]
+) -> ReceptiveField:
+    """The field of a tensor with that dependence; the hull over all but its rows and columns."""
+    dims = _dims(dependence, len(shape))
     kept = (None, None) if dims is None or dims[0] == dims[1] else dims
     exact, local, size, stride = zip(
-        *(_axis(reach.along(axis), kept[axis], shape, image[axis]) for axis in (0, 1)),
+        *(_axis(dependence.along(axis), kept[axis], shape, image[axis]) for axis in (0, 1)),
         strict=True,
     )
     return ReceptiveField(
@@ -107,18 +121,18 @@ def summarized(reach: Reach, shape: tuple[int, ...], image: tuple[int, int]) -> 
         size=size,
         stride=stride,
         image=image,
-        data_dependent=reach.data_dependent,
-        unknown=reach.unknown,
+        data_dependent=dependence.data_dependent,
+        unknown=dependence.unknown,
         dims=dims,
     )
 
 
-def _dims(reach: Reach, ndim: int) -> tuple[int, int] | None:
+def _dims(dependence: Dependence, ndim: int) -> tuple[int, int] | None:
     """Which dimensions hold rows and columns, from how the spans vary."""
     if ndim < 3:
         return None
     rows, columns = (
-        [dim for dim in range(ndim) if varies(reach.along(axis), [dim])] for axis in (0, 1)
+        [dim for dim in range(ndim) if varies(dependence.along(axis), [dim])] for axis in (0, 1)
     )
     if ndim == 3:
         return (1, 1) if rows == columns == [1] else None
@@ -132,7 +146,7 @@ def _axis(
     length = 1 if kept is None else shape[kept]
     axes = tuple(axis for axis in range(1, spans.ndim) if kept is None or axis != kept + 1)
     ends = np.broadcast_to(spans.max(axes).reshape(6, -1), (6, length))
-    if not ends[LOCAL].any():  # all came through gates: then that is what it looks at
+    if not ends[LOCAL].any():  # all came through gates: then that is what counts
         ends = np.concatenate([ends[EXACT]] * 3)
     exact, local = (_intervals(ends[kind]).clip(0, size) for kind in (EXACT, LOCAL))
     opened = _intervals(ends[OPEN])
@@ -143,9 +157,9 @@ def _axis(
 
 
 def _intervals(ends: Spans) -> Intervals:
-    """``(2, n)`` as kept to ``(n, 2)`` as told."""
-    seen = ends[0] > 0
-    both = np.where(seen, [ORIGIN - ends[0], ends[1] - ORIGIN], 0)
+    """Spans ``(2, n)`` as intervals ``(n, 2)``."""
+    any_row = ends[0] > 0
+    both = np.where(any_row, [ORIGIN - ends[0], ends[1] - ORIGIN], 0)
     return both.T.astype(np.int64)
 
 

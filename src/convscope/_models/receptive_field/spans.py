@@ -62,13 +62,13 @@ def union(spans: Sequence[Spans]) -> Spans:
     return result
 
 
-def mixed(spans: Spans, dims: Sequence[int]) -> Spans:
+def merged_along(spans: Spans, dims: Sequence[int]) -> Spans:
     """Each element depends on all along ``dims``, which stay, with size 1."""
     axes = tuple(dim + 1 for dim in dims if spans.shape[dim + 1] > 1)
     return spans.max(axes, keepdims=True) if axes else spans
 
 
-def without(spans: Spans, dims: Sequence[int]) -> Spans:
+def squeezed(spans: Spans, dims: Sequence[int]) -> Spans:
     """Drop dimensions of size 1."""
     return spans.squeeze(tuple(dim + 1 for dim in dims))
 
@@ -105,8 +105,8 @@ def covers(spans: Spans, others: Spans) -> bool:
     return bool((spans[LOCAL].min(dims[0]) >= others[LOCAL].max(dims[1])).all())
 
 
-def blind(spans: Spans) -> Spans:
-    """With the exact part only: what passes a global gate."""
+def exact_only(spans: Spans) -> Spans:
+    """Only the exact part: what passes a global gate."""
     result = spans.copy()
     result[NOT_EXACT] = 0
     return result
@@ -189,8 +189,8 @@ def _continued(spans: Spans, axis: int, low: int, high: int) -> Spans:
     step = (final - first) / max(last, 1)
     before = np.rint(first - step * _along(np.arange(low, 0, -1), axis, spans.ndim))
     after = np.rint(final + step * _along(np.arange(1, high + 1), axis, spans.ndim))
-    seen = [np.where(first > 0, before, 0), spans, np.where(final > 0, after, 0)]
-    return _and_zero(np.concatenate(seen, axis).astype(np.int32), axis)
+    pieces = [np.where(first > 0, before, 0), spans, np.where(final > 0, after, 0)]
+    return _and_zero(np.concatenate(pieces, axis).astype(np.int32), axis)
 
 
 def _along(values: NDArray[np.int64], axis: int, ndim: int) -> NDArray[np.int64]:
@@ -220,7 +220,7 @@ def groups(old: Shape, new: Shape) -> list[tuple[range, range]]:
     >>> groups((1, 6, 4), (2, 3, 4))
     [(range(0, 2), range(0, 2)), (range(2, 3), range(2, 3))]
     """
-    found: list[tuple[range, range]] = []
+    result: list[tuple[range, range]] = []
     i = j = 0
     while i < len(old) and j < len(new):
         end, stop = i + 1, j + 1
@@ -230,8 +230,8 @@ def groups(old: Shape, new: Shape) -> list[tuple[range, range]]:
                 left, end = left * old[end], end + 1
             else:
                 right, stop = right * new[stop], stop + 1
-        found.append((range(i, end), range(j, stop)))
+        result.append((range(i, end), range(j, stop)))
         i, j = end, stop
     if i < len(old) or j < len(new):  # what is left has size 1
-        found.append((range(i, len(old)), range(j, len(new))))
-    return found
+        result.append((range(i, len(old)), range(j, len(new))))
+    return result

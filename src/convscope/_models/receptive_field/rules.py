@@ -1,4 +1,4 @@
-"""One call of an operation, as rules see it, and the table of rules."""
+"""The table of rules, and the call of an operation that a rule gets."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor
 from convscope._models.receptive_field.spans import (
     Shape,
     Spans,
-    blind,
     covers,
     everything,
+    exact_only,
     nothing,
     union,
     varies,
@@ -23,7 +23,7 @@ from convscope._models.receptive_field.spans import (
 
 
 @dataclass(frozen=True, eq=False)
-class Reach:
+class Dependence:
     """What the elements of a tensor depend on: spans of image rows and of image columns.
 
     - ``data_dependent``: which rows and columns they are depends on the values in the image.
@@ -52,7 +52,7 @@ class Call:
         args: Sequence[Any],
         kwargs: dict[str, Any],
         result: Any,
-        sources: dict[int, tuple[Tensor, Reach]],
+        sources: dict[int, tuple[Tensor, Dependence]],
         image: tuple[int, int],
     ) -> None:
         self.func = func
@@ -106,7 +106,7 @@ class Call:
 
     def all_sources(self, axis: int) -> Spans:
         """The hull of everything that the operation reads, without dimensions."""
-        return union([_total(reach.along(axis)) for _, reach in self.sources.values()])
+        return union([_total(dependence.along(axis)) for _, dependence in self.sources.values()])
 
 
 def _total(spans: Spans) -> Spans:
@@ -132,8 +132,8 @@ def tensors(values: Any) -> Iterator[Tensor]:
             yield from tensors(value)
 
 
-class ChosenByValues(Exception):
-    """Raised by a rule where values decide which elements are read."""
+class ValueDependent(Exception):
+    """Raised by a rule where values in the image decide which elements are read."""
 
 
 Rule = Callable[[Call, int], Spans | list[Spans]]
@@ -141,20 +141,20 @@ Rule = Callable[[Call, int], Spans | list[Spans]]
 
 _Rule = TypeVar("_Rule", bound=Rule)
 _RULES: dict[str, Rule] = {}
-_UNCERTAIN: set[str] = set()
+_VALUE_DEPENDENT: set[str] = set()
 
 
-def rule(*names: str, uncertain: bool = False) -> Callable[[_Rule], _Rule]:
+def rule(*names: str, value_dependent: bool = False) -> Callable[[_Rule], _Rule]:
     """Register the rule for the operations ``names``, their in-place variants included.
 
-    Of what is ``uncertain``, positions depend on the values in the image.
+    ``value_dependent``: which positions they read depends on the values in the image.
     """
 
     def register(function: _Rule) -> _Rule:
         for name in names:
             _RULES[name if "::" in name else f"aten::{name}"] = function
-            if uncertain:
-                _UNCERTAIN.add(name)
+            if value_dependent:
+                _VALUE_DEPENDENT.add(name)
         return function
 
     return register
@@ -163,7 +163,7 @@ def rule(*names: str, uncertain: bool = False) -> Callable[[_Rule], _Rule]:
 def rule_of(func: Any) -> tuple[Rule | None, bool]:
     """The rule for an operation, and whether what it reads depends on values."""
     name = _plain(func)
-    return _RULES.get(name), name.removeprefix("aten::") in _UNCERTAIN
+    return _RULES.get(name), name.removeprefix("aten::") in _VALUE_DEPENDENT
 
 
 @lru_cache(maxsize=1024)
@@ -193,15 +193,17 @@ def _returns_view(func: Any) -> bool:
     return bool(aliases) and all(alias and not alias.is_write for alias in aliases)
 
 
-def ungated(pieces: Sequence[Spans], judged: Sequence[Spans], grown: Sequence[list[int]]) -> Spans:
+def union_without_gates(
+    pieces: Sequence[Spans], judged: Sequence[Spans], grown: Sequence[list[int]]
+) -> Spans:
     """The union of what an operation combines, the local part without global gates.
 
     A gate is a factor (or an addend) that is broadcast over positions, and that already depends
-    on all that the others depend on: it tells every position the same about the whole. ``grown``
+    on all that the others depend on: every position gets the same value of the whole. ``grown``
     are the dimensions along which each piece is broadcast; ``judged`` is each as it was before
     the operation summed over any of it.
     """
-    seen = []
+    parts = []
     for k, piece in enumerate(pieces):
         gate = any(
             other is not piece
@@ -209,14 +211,14 @@ def ungated(pieces: Sequence[Spans], judged: Sequence[Spans], grown: Sequence[li
             and covers(judged[k], judged[j])
             for j, other in enumerate(pieces)
         )
-        seen.append(blind(piece) if gate else piece)
-    return union(seen)
+        parts.append(exact_only(piece) if gate else piece)
+    return union(parts)
 
 
-def broadcast(spans: Spans, image: int) -> Spans:
+def broadcast_alone(spans: Spans, image: int) -> Spans:
     """The same for what is broadcast alone, before it meets anything: ``expand``, a resize from 1.
 
-    One value that depends on the whole image is told to every position.
+    One value that depends on the whole image is given to every position.
     """
     alone = spans.size == 6
-    return blind(spans) if alone and covers(spans, everything(image, 0)) else spans
+    return exact_only(spans) if alone and covers(spans, everything(image, 0)) else spans

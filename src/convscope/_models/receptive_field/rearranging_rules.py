@@ -9,17 +9,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convscope._models.receptive_field.calls import Call, ChosenByValues, broadcast, rule, tensors
+from convscope._models.receptive_field.rules import (
+    Call,
+    ValueDependent,
+    broadcast_alone,
+    rule,
+    tensors,
+)
 from convscope._models.receptive_field.spans import (
     Shape,
     Spans,
     Taps,
     compact,
-    mixed,
+    merged_along,
     nothing,
     read,
     reshaped,
-    without,
+    squeezed,
 )
 
 
@@ -65,10 +71,10 @@ def expand(call: Call, axis: int) -> Spans:
     shape: Shape = (*(1,) * lead, *source.shape)
     spans = call.spans("self", axis).reshape(6, *(1,) * lead, *call.spans("self", axis).shape[1:])
     if any(old == 1 < new for old, new in zip(shape, out, strict=True)):
-        spans = broadcast(spans, call.image[axis])
+        spans = broadcast_alone(spans, call.image[axis])
     times = [
-        new // old if old and seen > 1 else 1
-        for old, new, seen in zip(shape, out, spans.shape[1:], strict=True)
+        new // old if old and own > 1 else 1
+        for old, new, own in zip(shape, out, spans.shape[1:], strict=True)
     ]
     return spans if set(times) <= {1} else np.tile(spans, (1, *times))
 
@@ -83,7 +89,7 @@ def select(call: Call, axis: int) -> Spans:
 def _at(spans: Spans, dim: int, index: int) -> Spans:
     index = index % spans.shape[dim + 1]
     at = (slice(None),) * (dim + 1)
-    return without(spans[(*at, slice(index, index + 1))], [dim])
+    return squeezed(spans[(*at, slice(index, index + 1))], [dim])
 
 
 @rule("slice")
@@ -131,17 +137,17 @@ def concatenate(call: Call, axis: int) -> Spans:
 def stack(call: Call, axis: int) -> Spans:
     dim = call["dim"] % call.out.ndim
     parts = [part.unsqueeze(dim) for part in call["tensors"]]
-    seen = [np.expand_dims(call.of(part, axis), dim + 1) for part in call["tensors"]]
-    return _joined(seen, parts, dim)
+    pieces = [np.expand_dims(call.of(part, axis), dim + 1) for part in call["tensors"]]
+    return _joined(pieces, parts, dim)
 
 
-def _joined(seen: Sequence[Spans], parts: Sequence[Tensor], dim: int) -> Spans:
-    if all(spans is seen[0] for spans in seen) and seen[0].shape[dim + 1] == 1:
-        return seen[0]
-    shape = np.broadcast_shapes(*(mixed(spans, [dim]).shape for spans in seen))
+def _joined(pieces: Sequence[Spans], parts: Sequence[Tensor], dim: int) -> Spans:
+    if all(spans is pieces[0] for spans in pieces) and pieces[0].shape[dim + 1] == 1:
+        return pieces[0]
+    shape = np.broadcast_shapes(*(merged_along(spans, [dim]).shape for spans in pieces))
     written = [
         np.broadcast_to(spans, (*shape[: dim + 1], part.shape[dim], *shape[dim + 2 :]))
-        for spans, part in zip(seen, parts, strict=True)
+        for spans, part in zip(pieces, parts, strict=True)
     ]
     return compact(np.concatenate(written, dim + 1), [dim])
 
@@ -170,7 +176,7 @@ def _several(values: Any) -> list[int]:
 @rule("index_select")
 def index_select(call: Call, axis: int) -> Spans:
     if call.depends("index"):
-        raise ChosenByValues
+        raise ValueDependent
     size = call["self"].shape[call["dim"]]
     at = call["index"].reshape(-1, 1).cpu().numpy()
     return read(call.spans("self", axis), call["dim"] % call.out.ndim, Taps(at, size))
@@ -182,10 +188,10 @@ def pixel_shuffle(call: Call, axis: int) -> Spans:
     *lead, channels, height, width = call["self"].shape
     r, n = call["upscale_factor"], len(lead)
     split_shape = (*lead, channels // (r * r), r, r, height, width)
-    seen = reshaped(call.spans("self", axis), call.shape("self"), split_shape)
-    seen = seen.transpose(*range(n + 2), n + 4, n + 2, n + 5, n + 3)
+    spans = reshaped(call.spans("self", axis), call.shape("self"), split_shape)
+    spans = spans.transpose(*range(n + 2), n + 4, n + 2, n + 5, n + 3)
     middle = (*lead, channels // (r * r), height, r, width, r)
-    return reshaped(seen, middle, tuple(call.out.shape))
+    return reshaped(spans, middle, tuple(call.out.shape))
 
 
 @rule("pixel_unshuffle")
@@ -193,10 +199,10 @@ def pixel_unshuffle(call: Call, axis: int) -> Spans:
     *lead, channels, height, width = call["self"].shape
     r, n = call["downscale_factor"], len(lead)
     split_shape = (*lead, channels, height // r, r, width // r, r)
-    seen = reshaped(call.spans("self", axis), call.shape("self"), split_shape)
-    seen = seen.transpose(*range(n + 2), n + 3, n + 5, n + 2, n + 4)
+    spans = reshaped(call.spans("self", axis), call.shape("self"), split_shape)
+    spans = spans.transpose(*range(n + 2), n + 3, n + 5, n + 2, n + 4)
     middle = (*lead, channels, r, r, height // r, width // r)
-    return reshaped(seen, middle, tuple(call.out.shape))
+    return reshaped(spans, middle, tuple(call.out.shape))
 
 
 @rule("channel_shuffle", "native_channel_shuffle")
@@ -219,7 +225,7 @@ def pairs(call: Call, axis: int) -> Spans:
 
 @rule("view_as_complex")
 def unpaired(call: Call, axis: int) -> Spans:
-    return mixed(call.spans("self", axis), [call.out.ndim])[..., 0]
+    return merged_along(call.spans("self", axis), [call.out.ndim])[..., 0]
 
 
 @rule("index", "_unsafe_index")
@@ -227,7 +233,7 @@ def index(call: Call, axis: int) -> Spans | list[Spans]:
     """Dimensions without an index stay as they are."""
     given = call["indices"]
     if any(id(each) in call.sources for each in given if each is not None):
-        raise ChosenByValues
+        raise ValueDependent
     ndim = call["self"].ndim
     masks = any(each is not None and each.ndim > 1 and each.dtype == torch.bool for each in given)
     indexed = [dim for dim in range(ndim) if dim < len(given) and given[dim] is not None]
@@ -252,7 +258,7 @@ def index(call: Call, axis: int) -> Spans | list[Spans]:
 def rearrangement(call: Call, axis: int) -> Spans | list[Spans]:
     given = call["indices"] if call.has("indices") else call["index"] if call.has("index") else ()
     if any(id(each) in call.sources for each in tensors(given)):
-        raise ChosenByValues
+        raise ValueDependent
     if call.has("accumulate") and call["accumulate"]:
         raise NotImplementedError("sums where places coincide")
     return _replayed(call, axis)
@@ -311,8 +317,8 @@ def _replayed(call: Call, axis: int, dims: Iterable[int] | None = None) -> Spans
 
     Constants bring in no dependence. ``dims``: where the spans have to be written out.
     """
-    seen = [list(tensors(_replay(call, axis, kind, dims))) for kind in range(6)]
-    results = [np.stack([part.numpy() for part in parts]) for parts in zip(*seen, strict=True)]
+    replayed = [list(tensors(_replay(call, axis, kind, dims))) for kind in range(6)]
+    results = [np.stack([part.numpy() for part in parts]) for parts in zip(*replayed, strict=True)]
     return [compact(spans, range(spans.ndim - 1)) for spans in results]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from convscope._models.receptive_field.calls import Call, broadcast, rule, ungated
+from convscope._models.receptive_field.rules import Call, broadcast_alone, rule, union_without_gates
 from convscope._models.receptive_field.spans import (
     NOWHERE,
     Spans,
@@ -19,7 +19,7 @@ from convscope._models.receptive_field.spans import (
     expanded,
     full,
     gathered,
-    mixed,
+    merged_along,
     read,
     reshaped,
 )
@@ -62,22 +62,24 @@ def convolution(call: Call, axis: int) -> Spans:
     shape, kernel = call.shape("input"), call.shape("weight")[2:]
     stride, padding, dilation = (_each(call[n], count) for n in ("stride", "padding", "dilation"))
     window = spreading if call["transposed"] else sliding
-    seen = call.spans("input", axis)
+    spans = call.spans("input", axis)
     for k in range(count):
         outputs = call.out.shape[2 + k]
         taps = window(shape[2 + k], outputs, kernel[k], stride[k], padding[k], dilation[k])
-        seen = read(seen, 2 + k, taps)
-    seen = _channels_mixed(seen, call["groups"], shape[1], call.out.shape[1])
+        spans = read(spans, 2 + k, taps)
+    spans = _channels_merged(spans, call["groups"], shape[1], call.out.shape[1])
     if not call.depends("weight"):
-        return seen
-    weight = mixed(call.spans("weight", axis), range(count + 2))  # dynamic: a filter is a gate
+        return spans
+    weight = merged_along(
+        call.spans("weight", axis), range(count + 2)
+    )  # dynamic: a filter is a gate
     everywhere = list(range(2, count + 2))
-    return ungated([seen, weight], [seen, weight], [[], everywhere])
+    return union_without_gates([spans, weight], [spans, weight], [[], everywhere])
 
 
-def _channels_mixed(spans: Spans, groups: int, inputs: int, outputs: int) -> Spans:
+def _channels_merged(spans: Spans, groups: int, inputs: int, outputs: int) -> Spans:
     if spans.shape[2] == 1 or groups == 1:
-        return mixed(spans, [1])
+        return merged_along(spans, [1])
     parts = spans.reshape(6, spans.shape[1], groups, inputs // groups, *spans.shape[3:]).max(3)
     return compact(parts.repeat(outputs // groups, 2), [1])
 
@@ -99,13 +101,13 @@ def pooling(call: Call, axis: int) -> Spans:
     stride = _each(call["stride"] or kernel, count)
     padding = _each(call["padding"], count)
     dilation = _each(call["dilation"] if call.has("dilation") else 1, count)
-    seen = call.spans("self", axis)
+    spans = call.spans("self", axis)
     for k in range(count):
         dim = call.out.ndim - count + k
         size, outputs = call["self"].shape[dim], call.out.shape[dim]
         taps = sliding(size, outputs, kernel[k], stride[k], padding[k], dilation[k])
-        seen = read(seen, dim, taps)
-    return seen
+        spans = read(spans, dim, taps)
+    return spans
 
 
 def _plain_name(call: Call) -> str:
@@ -124,11 +126,11 @@ def _plain_name(call: Call) -> str:
     "adaptive_max_pool3d",
 )
 def adaptive_pooling(call: Call, axis: int) -> Spans:
-    seen = call.spans("self", axis)
+    spans = call.spans("self", axis)
     count = len(_each(call["output_size"], 1))
     for dim in range(call.out.ndim - count, call.out.ndim):
-        seen = read(seen, dim, adapting(call["self"].shape[dim], call.out.shape[dim]))
-    return seen
+        spans = read(spans, dim, adapting(call["self"].shape[dim], call.out.shape[dim]))
+    return spans
 
 
 @rule("constant_pad_nd")
@@ -150,13 +152,13 @@ def replication_padding(call: Call, axis: int) -> Spans:
 
 def _padded(call: Call, pads: Sequence[int], axis: int, source: Any) -> Spans:
     """``pads`` are (before, after) from the last dimension on; ``source`` says what is read."""
-    seen = call.spans("self", axis)
+    spans = call.spans("self", axis)
     for k in range(len(pads) // 2):
         dim = call.out.ndim - 1 - k
         size = call["self"].shape[dim]
         at = np.arange(-pads[2 * k], size + pads[2 * k + 1])
-        seen = read(seen, dim, Taps(source(at, size)[:, None], size))
-    return seen
+        spans = read(spans, dim, Taps(source(at, size)[:, None], size))
+    return spans
 
 
 _RESIZING = (
@@ -182,14 +184,14 @@ def resizing(call: Call, axis: int) -> Spans:
     count = call.out.ndim - 2
     names = _SCALES[count]
     corners = call["align_corners"] if call.has("align_corners") else None
-    seen = call.spans("self", axis)
+    spans = call.spans("self", axis)
     for k in range(count):
         size, outputs = call["self"].shape[2 + k], call.out.shape[2 + k]
         if size == 1 and outputs > 1:
-            seen = broadcast(seen, call.image[axis])
+            spans = broadcast_alone(spans, call.image[axis])
         taps = _resized(call.func, names, size, outputs, corners, call[names[k]])
-        seen = read(seen, 2 + k, taps)
-    return seen
+        spans = read(spans, 2 + k, taps)
+    return spans
 
 
 @lru_cache(maxsize=256)
@@ -219,7 +221,7 @@ def windows_as_columns(call: Call, axis: int) -> Spans:
     """``(C, H, W)`` to ``(C · kernel, positions)``, with a batch or without."""
     source = call["self"]
     first = source.ndim - 2
-    seen = call.spans("self", axis)
+    spans = call.spans("self", axis)
     options = [call[n] for n in ("kernel_size", "stride", "padding", "dilation")]
     kernel, counts = call["kernel_size"], []
     for k in (0, 1):
@@ -227,10 +229,10 @@ def windows_as_columns(call: Call, axis: int) -> Spans:
         width, stride, padding, dilation = (_each(option, 2)[k] for option in options)
         counts.append((size + 2 * padding - dilation * (width - 1) - 1) // stride + 1)
         taps = sliding(size, counts[k], width, stride, padding, dilation)
-        seen = gathered(seen, first + 2 * k, taps)
-    seen = seen.transpose(*range(first + 1), first + 2, first + 4, first + 1, first + 3)
+        spans = gathered(spans, first + 2 * k, taps)
+    spans = spans.transpose(*range(first + 1), first + 2, first + 4, first + 1, first + 3)
     shape = (*source.shape[:first], *kernel, *counts)
-    return reshaped(seen, shape, tuple(call.out.shape))
+    return reshaped(spans, shape, tuple(call.out.shape))
 
 
 @rule("col2im")
@@ -244,28 +246,28 @@ def columns_as_windows(call: Call, axis: int) -> Spans:
     columns = (width + 2 * pw - dw * (kw - 1) - 1) // sw + 1
     lead = tuple(call.out.shape[:-2])
     shape = (*lead, kh, kw, rows, columns)
-    seen = full(reshaped(call.spans("self", axis), call.shape("self"), shape), shape)
+    spans = full(reshaped(call.spans("self", axis), call.shape("self"), shape), shape)
     canvas = np.zeros((6, *lead, height + 2 * ph, width + 2 * pw), np.int32)
     for i, j in np.ndindex(kh, kw):
         part = canvas[..., i * dh : i * dh + sh * rows : sh, j * dw : j * dw + sw * columns : sw]
-        np.maximum(part, seen[..., i, j, :, :], out=part)
+        np.maximum(part, spans[..., i, j, :, :], out=part)
     inner = canvas[..., ph : ph + height, pw : pw + width]
     return compact(inner, range(call.out.ndim))
 
 
-@rule("torchvision::deform_conv2d", uncertain=True)
+@rule("torchvision::deform_conv2d", value_dependent=True)
 def deformable_convolution(call: Call, axis: int) -> Spans:
     """Samples wherever its offsets say; locally, where it would without any."""
     kernel, shape = call.shape("weight")[2:], call.shape("input")
-    seen = call.spans("input", axis)
+    spans = call.spans("input", axis)
     for k, letter in enumerate("hw"):
         stride, pad, dilation = (call[f"{n}_{letter}"] for n in ("stride", "pad", "dilation"))
         outputs = call.out.shape[2 + k]
         taps = sliding(shape[2 + k], outputs, kernel[k], stride, pad, dilation)
-        seen = read(seen, 2 + k, taps)
+        spans = read(spans, 2 + k, taps)
     for name in ("offset", "mask"):
         if call.depends(name):
-            seen = np.maximum(seen, mixed(call.spans(name, axis), [1]))
-    seen = expanded(mixed(seen, [1]), 0, seen.shape[1]).copy()
-    seen[:2] = np.maximum(seen[:2], everything(call.image[axis], 4)[:2])
-    return seen
+            spans = np.maximum(spans, merged_along(call.spans(name, axis), [1]))
+    spans = expanded(merged_along(spans, [1]), 0, spans.shape[1]).copy()
+    spans[:2] = np.maximum(spans[:2], everything(call.image[axis], 4)[:2])
+    return spans

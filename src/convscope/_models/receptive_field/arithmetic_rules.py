@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from convscope._models.receptive_field.calls import Call, ChosenByValues, rule, tensors, ungated
+from convscope._models.receptive_field.rules import (
+    Call,
+    ValueDependent,
+    rule,
+    tensors,
+    union_without_gates,
+)
 from convscope._models.receptive_field.spans import (
     EXACT,
     Shape,
     Spans,
     covers,
-    mixed,
+    merged_along,
+    squeezed,
     union,
     varies,
-    without,
 )
 
 
@@ -53,13 +59,13 @@ def pointwise(call: Call, axis: int) -> Spans:
     """Each element depends on the elements at its own place."""
     ndim, out = call.out.ndim, tuple(call.out.shape)
     pieces, grown = [], []
-    for tensor, reach in call.sources.values():
+    for tensor, dependence in call.sources.values():
         lead = ndim - tensor.ndim
-        spans = reach.along(axis)
+        spans = dependence.along(axis)
         pieces.append(spans.reshape(6, *(1,) * lead, *spans.shape[1:]))
         shape: Shape = (*(1,) * lead, *tensor.shape)
         grown.append([dim for dim in range(ndim) if shape[dim] == 1 and out[dim] > 1])
-    return ungated(pieces, pieces, grown)
+    return union_without_gates(pieces, pieces, grown)
 
 
 @rule("copy")
@@ -110,40 +116,40 @@ def reduction(call: Call, axis: int) -> Spans:
         return pointwise(call, axis)
     source = next(tensors(call.args))
     dims = call.dims("dim", source.ndim)
-    spans = mixed(call.of(source, axis), dims)
+    spans = merged_along(call.of(source, axis), dims)
     kept = call["keepdim"] if call.has("keepdim") else False
-    return spans if kept else without(spans, dims)
+    return spans if kept else squeezed(spans, dims)
 
 
 @rule("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "_logcumsumexp")
 def running(call: Call, axis: int) -> Spans:
     """Each depends on itself and on all before it."""
     spans = call.spans("self", axis)
-    seen: Spans = np.maximum.accumulate(spans, call["dim"] % call.out.ndim + 1)
-    return seen
+    result: Spans = np.maximum.accumulate(spans, call["dim"] % call.out.ndim + 1)
+    return result
 
 
 @rule("mkldnn_rnn_layer")
 def recurrent(call: Call, axis: int) -> list[Spans]:
     """Steps along dimension 0, one after another; then the last states."""
-    spans = mixed(call.spans("input", axis), [2])
+    spans = merged_along(call.spans("input", axis), [2])
     order = slice(None, None, -1 if call["reverse"] else 1)
-    seen = np.maximum.accumulate(spans[:, order], 1)[:, order]
-    return [seen, *[mixed(spans, [0]) for _ in call.outputs[1:]]]
+    result = np.maximum.accumulate(spans[:, order], 1)[:, order]
+    return [result, *[merged_along(spans, [0]) for _ in call.outputs[1:]]]
 
 
-@rule("topk", "sort", "kthvalue", "mode", "argsort", "msort", uncertain=True)
+@rule("topk", "sort", "kthvalue", "mode", "argsort", "msort", value_dependent=True)
 def ordering(call: Call, axis: int) -> Spans:
     """What stands at a place of an order depends on all values."""
     ndim = call["self"].ndim
     dims = [(call["dim"] if call.has("dim") else 0) % max(ndim, 1)]
-    spans = mixed(call.spans("self", axis), dims)
-    return without(spans, dims) if call.out.ndim < ndim else spans
+    spans = merged_along(call.spans("self", axis), dims)
+    return squeezed(spans, dims) if call.out.ndim < ndim else spans
 
 
 @rule("_fft_r2c", "_fft_c2c", "_fft_c2r")
 def fourier(call: Call, axis: int) -> Spans:
-    return mixed(call.spans("self", axis), call.dims("dim", call.out.ndim))
+    return merged_along(call.spans("self", axis), call.dims("dim", call.out.ndim))
 
 
 def _normalized(spans: Spans, statistics: Spans) -> Spans:
@@ -156,14 +162,14 @@ def _normalized(spans: Spans, statistics: Spans) -> Spans:
 @rule("_softmax", "_log_softmax", "softmax", "log_softmax", "_safe_softmax")
 def softmax(call: Call, axis: int) -> Spans:
     spans = call.spans("self", axis)
-    return _normalized(spans, mixed(spans, [call["dim"] % call.out.ndim]))
+    return _normalized(spans, merged_along(spans, [call["dim"] % call.out.ndim]))
 
 
 @rule("native_layer_norm", "_fused_rms_norm", "rms_norm", "layer_norm")
 def layer_norm(call: Call, axis: int) -> Spans:
     spans, ndim = call.spans("input", axis), call.out.ndim
     count = len(call["normalized_shape"])
-    return _normalized(spans, mixed(spans, range(ndim - count, ndim)))
+    return _normalized(spans, merged_along(spans, range(ndim - count, ndim)))
 
 
 @rule(
@@ -180,14 +186,14 @@ def batch_norm(call: Call, axis: int) -> Spans:
     spans = call.spans("input", axis)
     if not (call.has("training") and call["training"]):
         return spans
-    return _normalized(spans, mixed(spans, [k for k in range(call.out.ndim) if k != 1]))
+    return _normalized(spans, merged_along(spans, [k for k in range(call.out.ndim) if k != 1]))
 
 
 @rule("native_group_norm", "group_norm")
 def group_norm(call: Call, axis: int) -> Spans:
     spans = call.spans("input", axis)
     space = range(2, call.out.ndim)
-    statistics = mixed(spans, space)
+    statistics = merged_along(spans, space)
     channels = call.out.shape[1]
     if spans.shape[2] > 1:
         groups = call["group"] if call.has("group") else call["num_groups"]
@@ -208,13 +214,13 @@ def product(call: Call, axis: int) -> Spans:
         b = b.reshape(6, -1, 1)
     elif right == "weight":
         b = b.swapaxes(-1, -2)
-    seen = _multiplied(a, b)
+    result = _multiplied(a, b)
     if call[left].ndim == 1:
-        seen = seen.squeeze(-2)
+        result = result.squeeze(-2)
     if vector:
-        seen = seen.squeeze(-1)
+        result = result.squeeze(-1)
     added = "self" if left != "self" else "bias"
-    return union([seen, call.spans(added, axis)]) if call.depends(added) else seen
+    return union([result, call.spans(added, axis)]) if call.depends(added) else result
 
 
 def _factors(call: Call) -> tuple[str, str]:
@@ -234,11 +240,11 @@ def _factors(call: Call) -> tuple[str, str]:
 
 def _multiplied(a: Spans, b: Spans) -> Spans:
     """Rows of ``a`` with columns of ``b``: all that is summed over, of both."""
-    rows, columns = mixed(a, [a.ndim - 2]), mixed(b, [b.ndim - 3])
+    rows, columns = merged_along(a, [a.ndim - 2]), merged_along(b, [b.ndim - 3])
     lead = max(rows.ndim, columns.ndim)
     rows, columns, a, b = (_led(spans, lead) for spans in (rows, columns, a, b))
     last, before = lead - 2, lead - 3
-    return ungated([rows, columns], [a, b], [[last], [before]])
+    return union_without_gates([rows, columns], [a, b], [[last], [before]])
 
 
 def _led(spans: Spans, ndim: int) -> Spans:
@@ -259,21 +265,21 @@ def attention(call: Call, axis: int) -> Spans:
     """Each query depends on itself and on all keys and values."""
     q, k, v = (call.spans(name, axis) for name in ("query", "key", "value"))
     token, feature = q.ndim - 3, q.ndim - 2
-    query, keys = mixed(q, [feature]), mixed(k, [token, feature])
+    query, keys = merged_along(q, [feature]), merged_along(k, [token, feature])
     if not (varies(query, [token]) and covers(k, query)):  # else every key is about the whole
         query = union([query, keys])
     mask = "attn_bias" if call.has("attn_bias") else "attn_mask"
     if call.depends(mask):
         spans = call.spans(mask, axis)
-        query = union([query, mixed(spans, [spans.ndim - 2])])
-    return ungated([query, mixed(v, [token])], [query, v], [[feature], [token]])
+        query = union([query, merged_along(spans, [spans.ndim - 2])])
+    return union_without_gates([query, merged_along(v, [token])], [query, v], [[feature], [token]])
 
 
 @rule("_native_multi_head_attention", "_transformer_encoder_layer_fwd")
 def fused_attention(call: Call, axis: int) -> Spans:
     """All tokens of a sequence, dimension 1, depend on all."""
-    seen = [mixed(reach.along(axis), [1, 2]) for t, reach in call.sources.values() if t.ndim == 3]
-    return union(seen)
+    tokens = [each.along(axis) for tensor, each in call.sources.values() if tensor.ndim == 3]
+    return union([merged_along(spans, [1, 2]) for spans in tokens])
 
 
 @rule("embedding")
@@ -307,4 +313,4 @@ def embedding(call: Call, axis: int) -> Spans:
 )
 def anywhere(call: Call, axis: int) -> Spans:
     """Where these read from is decided by values."""
-    raise ChosenByValues
+    raise ValueDependent
