@@ -63,7 +63,7 @@ LESS = {
     r"\b(6000|2000)\b": "120",
     r"first=500\b": "first=40",
     r"^convscope (style|maximize)(?!.*--steps)": r"convscope \1 --steps 2",
-    r"^convscope sensitivity (?!.*--change)": "convscope sensitivity --change hue ",
+    r"^convscope sensitivity (?!.*--perturbation)": "convscope sensitivity --perturbation hue ",
     r"--channels 10\b": "--channels 1 --method gradcam",
     r"^convscope (style|dream)(?!.*--size)": r"convscope \1 --size 96",
 }

@@ -258,7 +258,9 @@ def _make_outputs(folder: Path) -> None:
     attribution = cs.attribute("demo", str(image), method="gradcam", channels=3)
     attribution.save(folder / "attribution.png")
     cs.ablate("demo", images, "stem.relu:0").save(folder / "ablation.png")
-    cs.sensitivity("demo", images, layers, changes="hue", first=4).save(folder / "sensitivity.png")
+    cs.sensitivity("demo", images, layers, perturbations="hue", first=4).save(
+        folder / "sensitivity.png"
+    )
     cs.diagnose("demo", images, layers, explain=1).save(folder / "diagnosis.html")
 
 
