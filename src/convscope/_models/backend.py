@@ -21,7 +21,7 @@ from torch import Tensor
 from convscope._errors import ConvscopeError, ModelError, UnknownLayer, UsageError, one_line
 from convscope._layers import Layer
 from convscope._models.hooks import lock_of
-from convscope._models.inputs import Input
+from convscope._models.inputs import Input, NativeLayout
 from convscope._models.receptive_field import ReceptiveField
 
 Edit = Callable[[Tensor], Tensor]
@@ -41,7 +41,7 @@ class ModelInfo(Protocol):
     edits: Mapping[str, Edit]
 
 
-class Backend(Protocol):
+class Backend(NativeLayout, Protocol):
     """One network in one framework. ``info`` is the model that a call is made for.
 
     ``values`` are standard batches, float32 ``(N, C, H, W)``; of a network of volumes, with the
@@ -89,12 +89,6 @@ class Backend(Protocol):
 
     def memory_budget(self) -> int:
         """Bytes that the activations of one batch may take where the network lives."""
-
-    def standard_input(self, values: Tensor) -> Tensor:
-        """A batch in the network's own layout as ``(N, C, H, W)`` or ``(N, C, D, H, W)``."""
-
-    def input_shape(self, input: Input, channels: int) -> tuple[int | str, ...]:
-        """The shape of one image in the network's own layout, for messages."""
 
 
 @runtime_checkable

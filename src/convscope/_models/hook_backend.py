@@ -34,7 +34,7 @@ from convscope._models.hooks import (
     first_tensor,
     observing,
 )
-from convscope._models.inputs import Input
+from convscope._models.inputs import Input, NativeLayout
 from convscope._models.layer_table import LayerTable
 from convscope._models.layouts import Layout, LayoutFinder
 from convscope._models.positions import Positions, grid
@@ -43,7 +43,7 @@ from convscope._models.recording import Arrangement, ChannelOrder, RawOrder, Rec
 from convscope._models.recording import editing as editing_results
 
 
-class HookedFramework(ChannelOrder, Protocol):
+class HookedFramework(ChannelOrder, NativeLayout, Protocol):
     """How one framework's ``nn.Module``s are called and read.
 
     - ``grid_dims``: which dimensions of a map are its height and width, as a rule.
@@ -63,12 +63,6 @@ class HookedFramework(ChannelOrder, Protocol):
 
     def enter(self, values: Tensor) -> Tensor:
         """A standard batch in the network's own layout, type and device."""
-
-    def standard_input(self, values: Tensor) -> Tensor:
-        """The inverse of ``lay_out``."""
-
-    def input_shape(self, input: Input, channels: int) -> tuple[int | str, ...]:
-        """The shape of one image in the network's own layout, for messages."""
 
     def fused(self, tree: ModuleTree, report: Report) -> AbstractContextManager[None]:
         """A context that reports ``PATH/pre`` of the layers that hold an activation."""
