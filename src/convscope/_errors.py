@@ -102,6 +102,24 @@ def closest(word: str, known: Iterable[str], *, most: int = 3) -> str:
     return f" Close: {', '.join(map(repr, near[:most]))}." if near else ""
 
 
+def check_name(kind: str, name: str, names: Iterable[str]) -> str:
+    """Return ``name`` where it is one of ``names``.
+
+    Raises:
+        UsageError: Where it is not; the message lists the nearest of more than two, then all.
+
+    >>> check_name("baseline", "grey", ["zero", "gray", "blurred"])
+    Traceback (most recent call last):
+    convscope._errors.UsageError: No baseline 'grey'. Close: 'gray'. Known: zero, gray, blurred
+    """
+    names = list(names)
+    if name in names:
+        return name
+    name = name[:40]
+    near = closest(name, names) if len(names) > 2 else ""
+    raise UsageError(f"No {kind} {name!r}.{near} Known: {', '.join(names)}")
+
+
 def _score(matcher: SequenceMatcher[str], name: str) -> float:
     """How alike two names are, 0 to 1; 0 as soon as a cheap bound shows that they are not."""
     matcher.set_seq1(name.lower())

@@ -19,7 +19,7 @@ from convscope._ablation.interventions import (
     reconstruct_channels,
     set_channels,
 )
-from convscope._errors import UsageError
+from convscope._errors import UsageError, check_name
 from convscope._loading import (
     ImageLoader,
     ImagesLike,
@@ -84,8 +84,7 @@ def ablate(
         UsageError: For an unknown fill, for positions, and where no unit is named.
     """
     loaded = load(model)
-    if fill not in _FILLS:
-        raise UsageError(f"No fill {fill!r}. Known: {', '.join(_FILLS)}")
+    check_name("fill", fill, _FILLS)
     loader = open_images(loaded, images, first=first, size=size)
     addresses = [units] if isinstance(units, str) else list(units)
     chosen = [unit for address in addresses for unit in parse_units(loaded, address)]

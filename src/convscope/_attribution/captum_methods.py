@@ -5,11 +5,10 @@ The function of each method has the name that ``methods`` lists it by.
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from convscope._attribution.methods import METHODS, AttributionMethod
 from convscope._attribution.target import AttributionTask
-from convscope._errors import ConvscopeError, MissingDependency, ModelError, UsageError, one_line
+from convscope._errors import ConvscopeError, ModelError, UsageError, import_optional, one_line
 from convscope._models import Edit, stacked
 
 NOISE_SHARE = 0.15  # SmoothGrad's noise as a share of the range of the values (Smilkov et al.)
@@ -247,11 +246,8 @@ def _ablation_of(channels: Sequence[int]) -> Edit:
     return edit
 
 
-def _captum() -> ModuleType:
-    try:
-        return importlib.import_module("captum.attr")
-    except ImportError:
-        raise MissingDependency("captum", "Attribution", "captum") from None
+def _captum() -> Any:
+    return import_optional("captum.attr", "captum", "Attribution", "captum")
 
 
 def _leaf(task: AttributionTask) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from convscope._errors import UsageError, closest
+from convscope._errors import UsageError, check_name
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,6 @@ METHODS: Mapping[str, AttributionMethod] = {method.name: method for method in _A
 def select_methods(names: str | Sequence[str]) -> list[AttributionMethod]:
     """Return the methods of these names; raise ``UsageError`` for an unknown one, and for none."""
     names = [names] if isinstance(names, str) else list(names)
-    known = f"Known: {', '.join(METHODS)}"
-    for name in names:
-        if name not in METHODS:
-            raise UsageError(f"No method {name[:40]!r}.{closest(name[:40], METHODS)} {known}")
     if not names:
-        raise UsageError(f"No method was named. {known}")
-    return [METHODS[name] for name in names]
+        raise UsageError(f"No method was named. Known: {', '.join(METHODS)}")
+    return [METHODS[check_name("method", name, METHODS)] for name in names]

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor, nn
 
-from convscope._errors import UsageError, closest
+from convscope._errors import UsageError, check_name, closest
 from convscope._layers import Address, parse_address
 from convscope._models import Batch, Model, probabilities
 from convscope._models.layer_roles import output_layer
@@ -161,10 +161,7 @@ def make_baseline(model: Model, batch: Batch, kind: str) -> tuple[Tensor, str]:
     For an image it is made of pixels and then preprocessed: zero is black. For numbers, zero is 0
     and gray their mean.
     """
-    if kind not in BASELINES:
-        raise UsageError(
-            f"No baseline {kind!r}.{closest(kind, BASELINES)} Known: {', '.join(BASELINES)}"
-        )
+    check_name("baseline", kind, BASELINES)
     if batch.views is None or batch.preprocess is None:
         if kind == "blurred":
             raise UsageError("A blurred baseline needs an image, not numbers. Take baseline=gray")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from convscope._cli import options as opt
 from convscope._cli.options import FigureFile
 from convscope._cli.progress import ProgressBar
 from convscope._cli.tables import print_table
+
+if TYPE_CHECKING:
+    from convscope._attribution.attribution_result import AttributionResult
 
 
 def attribute(
@@ -103,6 +106,11 @@ def attribute(
     if as_json:
         print(json.dumps(result.to_dict(), indent=1, ensure_ascii=False))
         return
+    _print(result)
+    typer.echo(written)
+
+
+def _print(result: AttributionResult) -> None:
     typer.echo(result.sentence())
     for line in result.sentences():
         typer.echo(f"  {line}")
@@ -114,4 +122,3 @@ def attribute(
                 for one in result.channels.channels
             ],
         )
-    typer.echo(written)

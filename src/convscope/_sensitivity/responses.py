@@ -40,11 +40,11 @@ class ResponseExtractor:
         return self._extract(images, _central_peak)
 
     def _extract(self, images: Tensor, reduce: Callable[[Tensor], Tensor]) -> Responses:
-        rows: dict[str, list[NDArray[np.float64]]] = {path: [] for path in self.paths}
+        batches: dict[str, list[NDArray[np.float64]]] = {path: [] for path in self.paths}
         for some in torch.split(images, _IMAGES_PER_PASS):
             for path, maps in self.model.activations(self._batch(some), self.paths).items():
-                rows[path].append(reduce(maps).cpu().double().numpy())
-        return {path: np.concatenate(found) for path, found in rows.items()}
+                batches[path].append(reduce(maps).cpu().double().numpy())
+        return {path: np.concatenate(rows) for path, rows in batches.items()}
 
     def _batch(self, images: Tensor) -> Batch:
         levels = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from convscope._errors import UsageError, closest
+from convscope._errors import UsageError, check_name
 from convscope._images import Preprocess
 from convscope._layers import Layer
 from convscope._loading import ImageLoader, ImagesLike, Progress, open_images
@@ -79,8 +79,7 @@ def sensitivity(
     with_channels = [layer for layer in selected if layer.shape]
     if not with_channels:
         raise UsageError(f"{', '.join(la.path for la in selected)}: no layer with channels")
-    if pool not in _POOLS:
-        raise UsageError(f"No pool {pool!r}. Known: {', '.join(_POOLS)}")
+    check_name("pool", pool, _POOLS)
     if loaded.input.depth:
         raise UsageError(f"{loaded.name} takes volumes; sensitivity perturbs images")
     kinds = _select_perturbations(perturbations, loaded.input.channels)
@@ -92,13 +91,7 @@ def sensitivity(
 def _select_perturbations(names: str | Sequence[str] | None, channels: int) -> list[Perturbation]:
     """Those of these names that are defined for a number of input channels."""
     names = list(PERTURBATIONS) if names is None else [names] if isinstance(names, str) else names
-    for name in names:
-        if name not in PERTURBATIONS:
-            raise UsageError(
-                f"No perturbation {name!r}.{closest(name, PERTURBATIONS)} Known: "
-                f"{', '.join(PERTURBATIONS)}"
-            )
-    kinds = [PERTURBATIONS[name] for name in names]
+    kinds = [PERTURBATIONS[check_name("perturbation", name, PERTURBATIONS)] for name in names]
     return [kind for kind in kinds if channels in (kind.channels or (channels,))]
 
 
@@ -162,10 +155,8 @@ class _Measurement:
         return _images(batch, batch.preprocess or self._loader.model.input.preprocess)
 
     def _effect(self, key: tuple[str, float], path: str, channels: int) -> PerturbationEffect:
-        known = (*key, path)
-        if known not in self._effects:
-            self._effects[known] = PerturbationEffect(np.zeros(channels), np.zeros(channels))
-        return self._effects[known]
+        zeros = np.zeros((2, channels))
+        return self._effects.setdefault((*key, path), PerturbationEffect(*zeros))
 
     def _result(self, tuning: dict[str, TuningCurves]) -> SensitivityResult:
         variances = self._original.variances()
