@@ -13,6 +13,7 @@ from torch.nn import functional
 
 import convscope as cs
 from convscope._errors import ImageError, UnknownLayer, UsageError
+from convscope._feature_maps import FeatureMapsBatch
 from convscope._layers import figure_name
 
 SOBEL = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])
@@ -67,14 +68,42 @@ def test_values_equal_a_convolution_by_hand() -> None:
     np.testing.assert_allclose(found, expected[0].detach().numpy(), atol=1e-6)
 
 
-def test_one_gives_one_and_a_list_gives_a_list(edge: np.ndarray) -> None:
+def test_one_image_gives_maps_and_several_give_a_batch(edge: np.ndarray) -> None:
     model = cs.load(Planted())
-    assert [m["conv"].values.shape for m in cs.feature_maps(model, [edge, edge[:20]], "conv")] == [
-        (4, 22, 30),
-        (4, 18, 30),
+    batch = cs.feature_maps(model, [edge, edge[:20]], "conv")
+    assert isinstance(batch, FeatureMapsBatch)
+    assert [m["conv"].values.shape for m in batch] == [(4, 22, 30), (4, 18, 30)]
+    assert repr(batch) == "FeatureMapsBatch(2 images in Planted: conv)"
+    single = cs.feature_maps(model, edge, "conv")
+    np.testing.assert_array_equal(batch[0]["conv"].values, single["conv"].values)
+    assert len(cs.feature_maps(model, torch.rand(2, 1, 8, 8), "conv")) == 2
+
+
+def test_a_batch_is_sliced_and_drawn_image_by_image(edge: np.ndarray) -> None:
+    batch = cs.feature_maps(Planted(), [edge, edge, edge[:20]], "conv")
+    assert isinstance(batch[1:], FeatureMapsBatch)
+    assert len(batch[1:]) == 2
+    sheet = batch.grid("conv", channels=[0, 3])
+    assert [len(section.tiles) for section in sheet.sections] == [3, 3, 3]
+    assert [tile.label for tile in sheet.sections[0].tiles] == ["input", "0", "3"]
+    with pytest.raises(UnknownLayer, match="was not recorded"):
+        batch.grid("relu")
+    assert batch._repr_html_().count("<img") == 3
+
+
+def test_a_batch_is_saved_under_names_of_its_own(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        Image.new("L", (12, 12)).save(tmp_path / folder / "cat.png")
+    images = [tmp_path / "a/cat.png", tmp_path / "b/cat.png"]
+    written = cs.feature_maps(Planted(), images, ["conv", "relu"]).save(tmp_path / "out")
+    assert [path.name for path in written] == [
+        "cat.conv.png",
+        "cat.relu.png",
+        "cat.2.conv.png",
+        "cat.2.relu.png",
     ]
-    batch = cs.feature_maps(model, torch.rand(2, 1, 8, 8), "conv")
-    assert len(batch) == 2
+    assert all(path.is_file() for path in written)
 
 
 def test_linear_layers_are_maps_of_one_pixel() -> None:
@@ -144,15 +173,15 @@ def test_seen_shows_the_original_beside_it(edge: np.ndarray) -> None:
     tiles = cs.feature_maps(model, edge, "conv").preprocessed().sections[0].tiles
     assert [(tile.label, tile.size) for tile in tiles] == [
         ("original", (24, 32)),
-        ("what the model sees", (16, 16)),
+        ("preprocessed input", (16, 16)),
     ]
 
 
 def test_numbers_have_no_original_and_say_how_they_are_drawn() -> None:
     maps = cs.feature_maps(Planted(), np.float32(np.eye(12))[None], "conv")
     (tile,) = maps.preprocessed().sections[0].tiles
-    assert tile.label == "what the model sees"
-    assert "drawn black to white" in maps.specimen.lines[0]
+    assert tile.label == "preprocessed input"
+    assert "drawn black to white" in maps.input.lines[0]
 
 
 def test_overlay_lies_on_what_the_model_sees(edge: np.ndarray) -> None:
@@ -214,7 +243,7 @@ def test_mapping_protocol(edge: np.ndarray) -> None:
     ("options", "kind", "text"),
     [
         ({"channels": [3, 4]}, UnknownLayer, "No channel 4 in 'conv' of Planted: it has 4, 0 to 3"),
-        ({"first": 0}, UsageError, "first=0 shows nothing. Nearest: 1"),
+        ({"first": 0}, UsageError, "first=0 shows no map. Nearest: 1"),
         ({"first": 1, "channels": [0]}, UsageError, "Give either first= or channels=, not both"),
     ],
 )

@@ -11,7 +11,7 @@ from PIL import Image
 
 from convscope._app import export
 from convscope._errors import MissingDependency
-from convscope._feature_maps import FeatureMaps, feature_maps
+from convscope._feature_maps import FeatureMaps, record_maps
 from convscope._filters import filters
 from convscope._images import Picture, decode
 from convscope._models import Model, load
@@ -84,8 +84,9 @@ def run(folder: Path) -> Iterator[str]:
     facts = _facts(model)
     yield f"The built-in network: {'; '.join(f'{name} {value}' for name, value in facts)}"
     yield from _predictions(tour, model, photographs)
+    layers = model.layers.select(DEPTHS)
     maps = {
-        name: feature_maps(model, photograph, DEPTHS, size=MAPS_SIZE)
+        name: record_maps(model, model.prepare(photograph, size=MAPS_SIZE), layers)
         for name, photograph in photographs.items()
     }
     yield from _depths(tour, maps)

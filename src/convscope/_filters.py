@@ -1,18 +1,17 @@
-"""Learned filters as pictures."""
+"""Learned filters as figures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convscope._errors import UnknownLayer
 from convscope._layers import Layer
-from convscope._models import load
+from convscope._models import ModelLike, load
 from convscope._plot import (
     RGB_FILTERS,
     Range,
@@ -27,10 +26,14 @@ from convscope._plot import (
 
 @dataclass(frozen=True, eq=False)
 class Filters:
-    """The kernels of one layer.
+    """The learned kernels of one layer.
 
-    - ``values``: float32 ``(out, in, height, width)``; ``in`` counts the channels of one group.
-    - ``color``: whether the inputs are the red, green and blue of the picture (in this order).
+    Attributes:
+        values: float32 ``(out, in, height, width)``; ``in`` counts the channels of one group.
+        layer: The layer that holds them.
+        model: The model's title.
+        color: Whether the inputs are the red, green and blue of the image, in this order.
+        untrained: A warning where the weights look untrained, else empty.
     """
 
     values: NDArray[np.float32]
@@ -49,12 +52,23 @@ class Filters:
         range: Range = "layer",
         theme: Theme = "light",
     ) -> Sheet:
-        """The filters as one titled picture.
+        """Draw the filters as one titled figure.
 
-        Filters that read the picture's own colors are drawn in color, others as a mosaic: a row
-        for each output channel, a column for each input channel, weights on a signed color map.
-        A mosaic shows at most 24 outputs and 32 inputs unless ``first``, ``channels`` or ``inputs``
-        ask for more.
+        Filters whose inputs are the image's colors are drawn in color, others as a mosaic: a row
+        per output channel, a column per input channel, weights on a signed color map. A mosaic
+        shows at most 24 outputs and 32 inputs unless ``first``, ``channels`` or ``inputs`` request
+        more.
+
+        Args:
+            first: Number of output channels to show, from channel 0.
+            channels: Output channels to show, in this order, instead of ``first``.
+            inputs: Input channels to show.
+            columns: Filters per row, where they are no mosaic.
+            range: Colors span each ``"channel"``, the whole ``"layer"``, or ``(low, high)``.
+            theme: ``"light"`` or ``"dark"``.
+
+        Raises:
+            UnknownLayer: Where there is no such channel.
         """
         outputs = self._outputs(first, channels)
         if self.color:
@@ -68,7 +82,14 @@ class Filters:
         return self._mosaic(outputs, inputs, range, theme)
 
     def save(self, path: str | Path) -> Path:
-        """Write the grid as a picture, by the file's ending."""
+        """Write the grid; the file's ending decides the format.
+
+        Args:
+            path: A .png, .webp, .jpg, .svg or .pdf file.
+
+        Returns:
+            The path.
+        """
         return self.grid().save(path)
 
     def _repr_html_(self) -> str:
@@ -124,15 +145,23 @@ class Filters:
                 )
 
 
-def _range(count: int, most: int | None) -> range:
-    return range(min(count, most or count))
+def _range(count: int, limit: int | None) -> range:
+    return range(min(count, limit or count))
 
 
-def filters(model: Any, layer: str) -> Filters:
-    """The learned kernels of ``layer``.
+def filters(model: ModelLike, layer: str) -> Filters:
+    """Read the learned kernels of a layer.
 
-    ``model`` is a loaded model or anything ``load`` takes. Linear layers count as 1×1 kernels,
-    those of 1-D convolutions as 1×k. Raises ``UnknownLayer`` where the layer has no kernel.
+    Args:
+        model: A loaded model, or anything ``load`` takes.
+        layer: The layer's path.
+
+    Returns:
+        The kernels, ``(out, in, height, width)``; linear layers count as 1×1, 1-D convolutions as
+        1×k.
+
+    Raises:
+        UnknownLayer: Where there is no such layer, or it has no kernel.
     """
     loaded = load(model)
     (chosen,) = loaded.layers.select(layer)[:1]

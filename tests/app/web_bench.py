@@ -48,7 +48,7 @@ def loaded(seed: int = 0) -> cs.Model:
 
 
 def png(seed: int = 0, size: tuple[int, int] = (40, 30)) -> bytes:
-    """A picture of noise as a file."""
+    """An image of noise as a file."""
     pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8)
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "png")

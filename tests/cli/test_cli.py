@@ -97,10 +97,12 @@ def test_maps_to_one_file(run: Run) -> None:
 
 
 def test_maps_of_many_go_into_a_folder(run: Run) -> None:
-    run("maps", "a photo.png", "b.png", "-l", "0", "-o", "out", "--npz", "--seen")
+    run("maps", "a photo.png", "b.png", "-l", "0", "-o", "out", "--npz", "--preprocessed")
     names = {path.name for path in (run.folder / "out").iterdir()}
     assert names == {
-        f"{image}.{what}" for image in ("a%20photo", "b") for what in ("0.png", "0.npz", "seen.png")
+        f"{image}.{what}"
+        for image in ("a%20photo", "b")
+        for what in ("0.png", "0.npz", "preprocessed.png")
     }
 
 

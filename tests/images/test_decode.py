@@ -52,7 +52,7 @@ def test_a_folder_names_the_command_for_folders(tmp_path: Path) -> None:
     folder = tmp_path / "my photos"
     folder.mkdir()
     assert refused(folder) == (
-        f"'{folder}' is a folder, not an image. Give its pictures: '{folder}'/*"
+        f"'{folder}' is a folder, not an image. Give its images: '{folder}'/*"
     )
 
 
@@ -444,19 +444,19 @@ def test_arrays_with_an_alpha_channel_and_odd_strides(pixels: np.ndarray) -> Non
 @pytest.mark.parametrize("shape", [(), (7,), (5, 7, 2), (2, 5, 7), (1, 5, 7, 3), (0, 7), (5, 0, 3)])
 def test_uint8_arrays_of_other_shapes(shape: tuple[int, ...]) -> None:
     text = refused(np.zeros(shape, np.uint8))
-    assert text.startswith(f"A uint8 array of shape {shape} is not a picture. Give (height, width)")
+    assert text.startswith(f"A uint8 array of shape {shape} is not an image. Give (height, width)")
 
 
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        (np.zeros((4, 4, 3), np.float32), "An array of float32 is not a picture"),
+        (np.zeros((4, 4, 3), np.float32), "An array of float32 is not an image"),
         (torch.zeros(3, 4, 4), "(255 * x).round().astype('uint8')"),
-        (np.zeros((4, 4), np.int64), "An array of int64 is not a picture"),
-        (np.zeros((4, 4), bool), "An array of bool is not a picture"),
-        (None, "A NoneType is not a picture"),
-        ([[1, 2]], "A list is not a picture: that is a file, a PIL image or uint8"),
-        (7, "A int is not a picture"),
+        (np.zeros((4, 4), np.int64), "An array of int64 is not an image"),
+        (np.zeros((4, 4), bool), "An array of bool is not an image"),
+        (None, "A NoneType is not an image"),
+        ([[1, 2]], "A list is not an image: give a file, a PIL image or uint8"),
+        (7, "A int is not an image"),
     ],
 )
 def test_wrong_types(source: Any, said: str) -> None:

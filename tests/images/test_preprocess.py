@@ -129,7 +129,7 @@ def test_other_channel_counts_are_refused() -> None:
     with pytest.raises(ImageError) as raised:
         Preprocess().view(np.zeros((4, 4), np.uint8), channels=4)
     assert told(raised) == (
-        "The model takes 4 channels and a picture has 1 or 3. "
+        "The model takes 4 channels and an image has 1 or 3. "
         "Give a float array of shape (4, height, width)"
     )
 
@@ -145,7 +145,7 @@ def test_numbers_per_channel_must_fit(part: str) -> None:
             act()
         assert told(raised) == (
             f"{part}=0.5/0.25/0.125 is 3 numbers for an input of 1 channel. "
-            "Give one, or one a channel"
+            "Give one, or one per channel"
         )
 
 
@@ -217,7 +217,7 @@ def test_one_pixel_and_a_strip() -> None:
     with pytest.raises(ImageError) as raised:
         model.view(np.zeros((1, 20_000, 3), np.uint8))
     assert told(raised) == (
-        "A picture of 1×20000 (height×width) would become 256×5120000 for this model. Crop it first"
+        "An image of 1×20000 (height×width) would become 256×5120000 for this model. Crop it first"
     )
 
 
@@ -298,9 +298,9 @@ def test_lists_and_arrays_become_tuples_so_that_a_card_can_be_read_back() -> Non
         ({"std": (1, 0, 1)}, "std divides, so it cannot be 0 as in (1, 0, 1)"),
         ({"scale": 0}, "scale divides"),
         ({"scale": (1, 2)}, "scale is a number, not (1, 2)"),
-        ({"mean": float("nan")}, "mean is a number, or one a channel, not nan"),
-        ({"mean": "imagenet"}, "mean is a number, or one a channel, not 'imagenet'"),
-        ({"mean": ()}, "mean is a number, or one a channel, not ()"),
+        ({"mean": float("nan")}, "mean is a number, or one per channel, not nan"),
+        ({"mean": "imagenet"}, "mean is a number, or one per channel, not 'imagenet'"),
+        ({"mean": ()}, "mean is a number, or one per channel, not ()"),
         ({"order": "rgb"}, "Channel order is 'RGB' or 'BGR', not 'rgb'"),
         (
             {"interpolation": "bilinaer"},

@@ -165,7 +165,7 @@ def test_one_channel_and_many_channel_networks() -> None:
     assert gray.prepare(RGB).values.shape == (1, 1, 12, 16)
     many = cs.load(nn.Conv2d(6, 2, 1), input=(6, 12, 16))
     assert many.prepare(torch.rand(6, 12, 16)).values.shape == (1, 6, 12, 16)
-    with pytest.raises(ImageError, match="takes 6 channels and a picture has 1 or 3"):
+    with pytest.raises(ImageError, match="takes 6 channels and an image has 1 or 3"):
         many.prepare(RGB)
     pixels, note = many.preprocessed(many.prepare(torch.rand(6, 12, 16)))
     assert pixels.shape == (12, 16, 3)

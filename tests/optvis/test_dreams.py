@@ -267,7 +267,7 @@ def broken() -> nn.Module:
             "4",
             {},
             ModelError,
-            "A picture of 1×1 (height×width) is too small",
+            "An image of 1×1 (height×width) is too small",
         ),
         (Fixed, PICTURE[:9], "conv", {}, ModelError, "too small: Fixed takes 16×16"),
         (Detached, PICTURE, "conv", {}, ModelError, "No gradient leads from 'conv'"),

@@ -49,7 +49,7 @@ def test_a_given_range_and_signed_zero() -> None:
 def test_the_legend_says_how_it_is_laid_over() -> None:
     sheet = Sheet("Grad-CAM", ("model tiny",), (Section("", (overlay_tile(PICTURE, np.eye(2)),)),))
     words = " ".join(text.text for text in sheet.layout.texts)
-    assert "laid over the picture in gray" in words
+    assert "laid over the image in gray" in words
     assert "viridis" in words
     assert [swatch.kind for swatch in sheet.layout.swatches] == ["bar"]
 
@@ -67,7 +67,7 @@ def test_overlays_with_nan_draw() -> None:
         ({"opacity": 2}, "Opacity runs from 0 to 1, not 2."),
         (
             {"box": (0, 0, 99, 5)},
-            "Box (0, 0, 99, 5) is not inside the 20×12 picture. Nearest: (0, 0, 20, 5).",
+            "Box (0, 0, 99, 5) is not inside the 20×12 image. Nearest: (0, 0, 20, 5).",
         ),
     ],
 )

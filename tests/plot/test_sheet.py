@@ -97,8 +97,8 @@ def test_marks(maps: NDArray[np.float32]) -> None:
     assert kinds == ["bar", "zero", "constant", "nan", "+inf", "-inf"]
     assert NEG_INF in pixels
     words = _words(sheet)
-    assert "zero: exactly 0 everywhere here: channel 2" in words
-    assert "constant, one value everywhere: channel 3" in words
+    assert "inactive: every value is exactly 0: channel 2" in words
+    assert "constant: one value at every position: channel 3" in words
     assert "= 0.31" in words
     assert "NaN, not a number: channel 4" in words
 
@@ -189,7 +189,7 @@ def test_rgb_filters() -> None:
         )
         <= 0.5
     )
-    assert "zero: exactly 0 everywhere here: filter 2" in _words(
+    assert "inactive: every value is exactly 0: filter 2" in _words(
         Sheet("Filters", LINES, (Section("", tuple(tiles)),), noun="filter")
     )
 
@@ -332,13 +332,11 @@ def test_an_interrupted_write_keeps_the_old_file(
 ) -> None:
     path = tmp_path / "maps.png"
     path.write_bytes(b"old")
-    whole = Path.write_bytes
 
-    def interrupted(self: Path, data: bytes) -> int:
-        whole(self, data[:10])
+    def interrupted(self: Path, target: Path) -> Path:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_bytes", interrupted)
+    monkeypatch.setattr(Path, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         _sheet(maps).save(path)
     assert path.read_bytes() == b"old"
@@ -428,7 +426,7 @@ def _tile():  # type: ignore[no-untyped-def]
         ),
         (
             lambda: map_sheet(np.eye(3)[None], "t").save("a.gif"),
-            "Cannot write '.gif' pictures. Try 'a.png'. Known: png, webp, jpg, jpeg, svg, pdf",
+            "Cannot write '.gif' figures. Try 'a.png'. Known: png, webp, jpg, jpeg, svg, pdf",
         ),
         (
             lambda: map_sheet(np.eye(3)[None], "t").save("a"),
@@ -444,7 +442,7 @@ def _tile():  # type: ignore[no-untyped-def]
         (
             lambda: picture_tile(np.zeros((3, 3, 3))),
             "A tile needs (height, width) or (height, width, 3) uint8, not (3, 3, 3) float64. "
-            "Use map_tiles for values, picture_tile for pictures.",
+            "Use map_tiles for values, picture_tile for images.",
         ),
         (
             lambda: rgb_filter_tiles(np.zeros((4, 8, 3, 3))),
@@ -457,7 +455,7 @@ def _tile():  # type: ignore[no-untyped-def]
         ),
         (
             lambda: overlay_tile(np.zeros((9, 9), np.uint8), np.eye(3)),
-            "An overlay needs a picture (height, width, 3) uint8, not (9, 9) uint8. "
+            "An overlay needs an image (height, width, 3) uint8, not (9, 9) uint8. "
             "Try Image.convert('RGB').",
         ),
     ],

@@ -18,7 +18,7 @@ from convscope._app.slides import Given, Glance, Slide, make_glance, make_slide
 from convscope._atlas import Atlas
 from convscope._data import Dataset
 from convscope._errors import ConvscopeError, UnknownLayer
-from convscope._feature_maps import feature_maps
+from convscope._feature_maps import record_maps
 from convscope._layers import Layer
 from convscope._models import Model, load
 from convscope._sensitivity import LayerSensitivity
@@ -268,7 +268,7 @@ class Session:
     def _look(self, slide: Slide, group: Sequence[int]) -> dict[int, Floats]:
         """One pass; what was computed is kept."""
         by_path = {self.layers[index].path: index for index in group}
-        seen = feature_maps(self.model, slide.batch, list(by_path))
+        seen = record_maps(self.model, slide.batch, self.model.layers.select(list(by_path)))
         found = {by_path[path]: maps.values for path, maps in seen.items()}
         for index, values in found.items():
             self.captured.put((slide.id, index), values)

@@ -12,12 +12,14 @@ from convscope._cli.figures import FigureWriter
 
 
 def filters(
-    layer: Annotated[str, typer.Option("--layer", "-l", metavar="LAYER", help="Which layer.")],
+    layer: Annotated[
+        str, typer.Option("--layer", "-l", metavar="LAYER", help="Path of the layer.")
+    ],
     model: opt.ModelName = "demo",
     first: opt.First = None,
     channels: opt.Channels = None,
     inputs: Annotated[
-        str | None, typer.Option(metavar="LIST", help="These input channels: 0-15.")
+        str | None, typer.Option(metavar="LIST", help="Input channels to show: 0-15.")
     ] = None,
     columns: opt.Columns = None,
     range: opt.Range = "layer",
@@ -26,7 +28,7 @@ def filters(
     output: opt.Output = None,
     show: opt.Show = False,
 ) -> None:
-    """The learned filters of a layer: in color where it reads the picture, else signed."""
+    """Draw the learned filters of a layer: in color where its input is the image, else signed."""
     from convscope._filters import filters as read_filters
 
     loaded = opt.load_model(model, weights)

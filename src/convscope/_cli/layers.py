@@ -51,7 +51,7 @@ def layers(
 def _fields(model: Model) -> Mapping[str, ReceptiveField]:
     try:
         return model.receptive_fields()
-    except ModelError as error:  # the rest of the table is worth having
+    except ModelError as error:  # the rest of the table does not need them
         opt.note(str(error))
         return {}
 

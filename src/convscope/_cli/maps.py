@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from convscope._cli import options as opt
-
-if TYPE_CHECKING:
-    from convscope._feature_maps import FeatureMaps
 from convscope._cli.figures import FigureWriter
 
 
@@ -22,39 +19,46 @@ def maps(
     columns: opt.Columns = None,
     cmap: Annotated[
         str | None,
-        typer.Option(metavar="CMAP", help="viridis, magma, gray, or signed (around zero)."),
+        typer.Option(
+            metavar="CMAP", help="Color map: viridis, magma, gray, or signed (centered on zero)."
+        ),
     ] = None,
     range: opt.Range = "channel",
     overview: Annotated[
-        bool, typer.Option("--overview", help="One picture of all depths.")
+        bool,
+        typer.Option("--overview", help="Draw the strongest maps of every layer in one figure."),
     ] = False,
     overlay: Annotated[
-        bool, typer.Option("--overlay", help="Lay the maps over the picture.")
+        bool, typer.Option("--overlay", help="Lay the maps over the preprocessed input.")
     ] = False,
     position: Annotated[
         str | None,
         typer.Option(
-            "--receptive-field", metavar="Y,X", help="What one position of each layer looks at."
+            "--receptive-field",
+            metavar="Y,X",
+            help="Draw the receptive field of this position (row, column) of each layer.",
         ),
     ] = None,
-    seen: Annotated[bool, typer.Option("--seen", help="Also what the model sees.")] = False,
+    preprocessed: Annotated[
+        bool, typer.Option("--preprocessed", help="Also draw the preprocessed input.")
+    ] = False,
     theme: opt.Theme = "light",
     size: opt.Size = None,
     weights: opt.Weights = None,
     preprocess: opt.Preprocessing = None,
     input_shape: opt.InputShape = None,
     output: opt.Output = None,
-    numbers: Annotated[bool, typer.Option("--npz", help="Also write the numbers.")] = False,
+    numbers: Annotated[bool, typer.Option("--npz", help="Also write the values, as .npz.")] = False,
     show: opt.Show = False,
 ) -> None:
-    """The feature maps of some layers: one titled picture per layer and image.
+    """Draw the feature maps of some layers: one titled figure per layer and image.
 
-    Without -l: a few convolutions through the depth.
+    Without -l: the last convolution of each size.
     """
     from convscope._feature_maps import feature_maps
 
     loaded = opt.load_model(model, weights, preprocess, None, input_shape)
-    writer = FigureWriter(output, show, many=len(images) > 1 or overview + seen > 1)
+    writer = FigureWriter(output, show, several=len(images) > 1 or overview + preprocessed > 1)
     span: Any = opt.parse_range(range)
     colors: dict[str, Any] = {"theme": theme} | ({"cmap": cmap} if cmap else {})
     chosen: dict[str, Any] = {
@@ -63,19 +67,21 @@ def maps(
         "columns": columns,
     }
     for image in images:
-        found: FeatureMaps = feature_maps(loaded, image, layers, size=opt.parse_size(size))
-        if seen:
-            writer.write(found.preprocessed(theme=theme), image, "seen")  # type: ignore[arg-type]
+        recorded = feature_maps(loaded, image, layers, size=opt.parse_size(size))
+        if preprocessed:
+            sheet = recorded.preprocessed(theme=colors["theme"])
+            writer.write(sheet, image, "preprocessed")
         if overview:
-            sheet = found.overview(strongest=first or 8, range=span, **colors)
+            sheet = recorded.overview(strongest=first or 8, range=span, **colors)
             writer.write(sheet, image, "overview")
             continue
-        for path, one in found.items():
+        fields = loaded.receptive_fields(recorded.size) if position else {}
+        for path, one in recorded.items():
             if position:
-                field = loaded.receptive_fields(found.size)[path]
-                sheet = one.receptive_field(*opt.parse_position(position), field, **colors)
+                y, x = opt.parse_position(position)
+                sheet = one.receptive_field(y, x, fields[path], **colors)
             else:
                 sheet = (one.overlay if overlay else one.grid)(**chosen, range=span, **colors)
-            writer.write(sheet, image, path, alone=len(found) == 1)
+            writer.write(sheet, image, path, alone=len(recorded) == 1)
             if numbers:
-                writer.say(one.save(writer.path(image, path, ".npz")))
+                writer.report(one.save(writer.path(image, path, ".npz")))

@@ -13,7 +13,7 @@ from convscope._cli import options as opt
 def predict(
     images: opt.Images,
     model: opt.ModelName = "demo",
-    top: Annotated[int, typer.Option(min=1, help="So many classes.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="Number of classes to list.")] = 5,
     weights: opt.Weights = None,
     preprocess: opt.Preprocessing = None,
     classes: opt.Classes = None,
@@ -21,7 +21,7 @@ def predict(
     size: opt.Size = None,
     as_json: opt.Json = False,
 ) -> None:
-    """What the network takes each picture for."""
+    """Predict the most probable classes of each image."""
     loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
     sides = opt.parse_size(size)
     results = {

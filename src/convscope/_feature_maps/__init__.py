@@ -1,7 +1,11 @@
-"""Feature maps: what the channels of a layer make of one picture."""
+"""Feature maps: the activations of layers for an image, as numbers and figures."""
 
-from convscope._feature_maps.layer import LayerMaps
-from convscope._feature_maps.recorded import FeatureMaps, feature_maps
-from convscope._models import InputSummary
+from convscope._feature_maps.feature_maps import (
+    FeatureMaps,
+    FeatureMapsBatch,
+    feature_maps,
+    record_maps,
+)
+from convscope._feature_maps.layer_maps import LayerMaps
 
-__all__ = ["FeatureMaps", "InputSummary", "LayerMaps", "feature_maps"]
+__all__ = ["FeatureMaps", "FeatureMapsBatch", "LayerMaps", "feature_maps", "record_maps"]

@@ -1,4 +1,4 @@
-"""Numbers in files: what is no picture, such as many bands or a volume, as NumPy writes it."""
+"""Arrays in files, for inputs that are no images, such as many bands or a volume: ``.npy``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_array(source: str | Path | bytes, name: str = "") -> NDArray[Any]:
         return np.asarray(found, np.float32)
     if found.dtype != np.uint8:
         raise ImageError(
-            f"{name!r} holds {found.dtype}. Floats are taken as ready for the model, uint8 as a "
-            "picture: array.astype('float32')"
+            f"{name!r} holds {found.dtype}. Floats are taken as ready for the model, uint8 as an "
+            "image: array.astype('float32')"
         )
     return np.asarray(found)

@@ -1,7 +1,7 @@
-"""Decoding pictures honestly.
+"""Decoding images.
 
-``decode`` turns anything that is a picture into upright 8-bit RGB or gray, and notes what it had
-to decide on the way.
+``decode`` turns any image into upright 8-bit RGB or gray, and notes what it had to decide on the
+way.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ IMAGE_SUFFIXES = (
     ".ppm",
     ".pgm",
 )
-MAX_PIXELS = 178_956_970  # where Pillow itself refuses, unless it is told otherwise
+MAX_PIXELS = 178_956_970  # where Pillow itself refuses, by default
 # Only these are tried, whatever the file is called: some of Pillow's readers start programs (EPS).
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _ORIENTATION = 0x0112
@@ -57,11 +57,12 @@ _filters = threading.Lock()
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture.
+    """A decoded image.
 
-    - ``image``: mode ``RGB`` or ``L``, upright.
-    - ``name``: its file name, or ``"image"``.
-    - ``notes``: what decoding had to decide, such as ``"frame 1 of 12"``.
+    Attributes:
+        image: Mode ``RGB`` or ``L``, upright.
+        name: Its file name, or ``"image"``.
+        notes: What decoding had to decide, such as ``"frame 1 of 12"``.
     """
 
     image: Image.Image
@@ -90,13 +91,22 @@ def is_picture(source: Any) -> bool:
 
 
 def decode(source: Any, *, name: str | None = None) -> Picture:
-    """Decode a path, an open binary file, a PIL image or a uint8 array.
+    """Decode an image.
 
-    Arrays are ``(height, width)``, ``(height, width, 1 | 3 | 4)`` or, as torchvision reads them,
-    ``(1 | 3 | 4, height, width)``. Turned pictures (EXIF) are set upright, the first frame of an
-    animation is taken, transparency is laid on white, and 16 bits are reduced to 8; ``notes`` says
-    so. Raises ``ImageError`` for what is no picture, is damaged, is not there, or is so large that
-    it may be meant to exhaust the memory.
+    Rotated images (EXIF) are set upright, the first frame of an animation is taken, transparency is
+    laid on white, and 16 bits are reduced to 8; ``notes`` says so.
+
+    Args:
+        source: A path, an open binary file, a PIL image, or a uint8 array: ``(H, W)``,
+            ``(H, W, 1 | 3 | 4)`` or, as torchvision reads them, ``(1 | 3 | 4, H, W)``.
+        name: Its name, where the source has none.
+
+    Returns:
+        The image, 8-bit RGB or gray.
+
+    Raises:
+        ImageError: Where it is no image, damaged, missing, or so large that it may be meant to
+            exhaust the memory.
     """
     if isinstance(source, Picture):
         return source
@@ -111,11 +121,11 @@ def decode(source: Any, *, name: str | None = None) -> Picture:
 
 
 def pixels_of(data: bytes) -> tuple[int, int] | None:
-    """Width and height as a file's header tells them, nothing decoded; ``None`` for no picture."""
+    """Read width and height from a file's header; ``None`` where it is no image."""
     try:
         return _open(io.BytesIO(data)).size
     except Image.DecompressionBombError:
-        raise ImageError(_too_large("The picture")) from None
+        raise ImageError(_too_large("The image")) from None
     except Exception:  # damaged headers make Pillow raise nearly anything
         return None
 
@@ -144,7 +154,7 @@ def _from_path(source: str | Path, name: str | None) -> Picture:
 def _not_a_file(source: str | Path, path: Path) -> str:
     if path.is_dir() and str(source):
         folder = shlex.quote(str(source))
-        return f"{str(source)!r} is a folder, not an image. Give its pictures: {folder}/*"
+        return f"{str(source)!r} is a folder, not an image. Give its images: {folder}/*"
     if path.exists() and str(source):
         return f"{str(source)!r} is no regular file. Write it to one first"
     if "://" in str(source):
@@ -237,7 +247,7 @@ def _from_array(source: Any) -> Image.Image:
     if kind != "uint8":
         what = f"An array of {kind}" if kind else f"A {type(source).__name__}"
         hint = ". From 0…1: (255 * x).round().astype('uint8')" if "float" in kind else ""
-        raise ImageError(f"{what} is not a picture: that is a file, a PIL image or uint8{hint}")
+        raise ImageError(f"{what} is not an image: give a file, a PIL image or uint8{hint}")
     values = np.asarray(source.cpu() if hasattr(source, "cpu") else source)
     shape = values.shape
     if values.ndim == 3 and shape[2] not in (1, 3, 4) and shape[0] in (1, 3, 4):
@@ -246,7 +256,7 @@ def _from_array(source: Any) -> Image.Image:
         values = values[:, :, 0]
     if 0 in shape or not (values.ndim == 2 or values.shape[2:] in ((3,), (4,))):
         raise ImageError(
-            f"A uint8 array of shape {shape} is not a picture. "
+            f"A uint8 array of shape {shape} is not an image. "
             "Give (height, width), (height, width, 3) or (3, height, width)"
         )
     return Image.fromarray(np.ascontiguousarray(values))
@@ -284,7 +294,7 @@ def _to_eight_bits(image: Image.Image, name: str, notes: list[str]) -> Image.Ima
     low, high = float(values.min()), float(values.max())
     if not (math.isfinite(low) and math.isfinite(high)) or low < 0 or high > 65535:
         raise ImageError(
-            f"{name!r} holds values from {low:g} to {high:g}; a picture has 0 to 65535. "
+            f"{name!r} holds values from {low:g} to {high:g}; an image has 0 to 65535. "
             "Give it as a float array in the model's own scale"
         )
     if image.mode.startswith("I;16") or high > 255:

@@ -1,7 +1,7 @@
-"""What a model sees of a picture.
+"""Preprocessing: from an image to the numbers a model takes, and back to the original's pixels.
 
-``Preprocess`` is what a model does to a picture before its first layer; its ``View`` of a picture
-knows the way back to the original pixels.
+``Preprocess`` resizes, crops and normalizes; the ``View`` it makes of an image maps positions back
+to the original.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ from convscope._images.decode import MAX_PIXELS, Picture, decode
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-_OR_MORE = {"mean": ", or one a channel", "std": ", or one a channel", "scale": ""}
+_OR_MORE = {"mean": ", or one per channel", "std": ", or one per channel", "scale": ""}
 
 
 @dataclass(frozen=True)
 class View:
-    """What a model sees of a picture, and the way back.
+    """A preprocessed image, and the way back to the original.
 
-    - ``original``: the picture, upright.
-    - ``seen``: the same after resize and crop, before normalization.
-    - ``scale``: seen pixels per original pixel, ``(y, x)``.
-    - ``offset``: position of the seen picture's corner in the resized one, ``(y, x)``; negative
-      where the picture had to be padded.
+    Attributes:
+        original: The image, upright.
+        seen: The image after resize and crop, before normalization.
+        scale: Preprocessed pixels per original pixel, ``(y, x)``.
+        offset: Position of the crop's corner in the resized image, ``(y, x)``; negative where the
+            image was padded.
     """
 
     original: Picture
@@ -42,12 +43,18 @@ class View:
 
     @property
     def name(self) -> str:
+        """The name of the original."""
         return self.original.name
 
     def to_original(self, box: Sequence[float]) -> tuple[float, float, float, float]:
-        """Map a box ``(top, left, bottom, right)`` in seen pixels to original ones, clipped.
+        """Map a box from preprocessed to original pixels, clipped at the border.
 
-        Edges, not centers: the whole of the seen picture is ``(0, 0, height, width)``.
+        Args:
+            box: ``(top, left, bottom, right)``: edges, not centers; the whole preprocessed image is
+                ``(0, 0, height, width)``.
+
+        Returns:
+            The box in the original, ``(top, left, bottom, right)``.
         """
         height, width = self.original.image.height, self.original.image.width
         (sy, sx), (oy, ox) = self.scale, self.offset
@@ -59,18 +66,24 @@ class View:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """From a picture to the numbers a model was trained on.
+    """Preprocessing of images, as a model was trained with it.
 
-    A picture is resized, cropped to ``size`` from its center, scaled to 0…1 (times ``scale`` when
+    An image is resized, cropped to ``size`` from its center, scaled to 0…1 (times ``scale`` when
     that is not 1), and normalized: ``(x - mean) / std`` per channel.
 
-    - ``size``: ``(height, width)`` the model sees; ``None`` keeps the picture's own size.
-    - ``resize``: the shorter side before the crop, or an exact ``(height, width)``; ``None`` covers
-      ``size`` with nothing to spare. What is still smaller than ``size`` is padded with black.
-    - ``mean``, ``std``: one number, or one a channel as ``order`` has them; in the units that
-      ``scale`` leaves.
-    - ``order``: ``"RGB"`` or ``"BGR"``.
-    - ``origin``: where this knowledge comes from; shown wherever it matters.
+    Args:
+        size: ``(height, width)`` of the model's input; ``None`` keeps the image's own size.
+        resize: The shorter side before the crop, or an exact ``(height, width)``; ``None`` resizes
+            so that the image just covers ``size``. What is still smaller is padded with black.
+        mean: One number, or one per channel in the given ``order``, in units of 0…``scale``.
+        std: Likewise.
+        scale: Value of a white pixel before normalization: 1, or 255 for models that take 0…255.
+        order: Channel order, ``"RGB"`` or ``"BGR"``.
+        interpolation: Name of a Pillow resampling filter.
+        origin: Where these values come from; shown in figures.
+
+    Raises:
+        UsageError: Where a value makes no sense.
     """
 
     size: tuple[int, int] | None = None
@@ -95,9 +108,13 @@ class Preprocess:
         _check_names(self)
 
     def at(self, size: tuple[int, int]) -> Preprocess:
-        """The same at another size, the resize before the crop in proportion.
+        """Change the size, the resize before the crop in proportion.
 
-        A shorter side says nothing of another aspect ratio: there the picture covers ``size``.
+        Where the aspect ratio changes, a shorter side cannot be kept: the image then just covers
+        ``size``.
+
+        Args:
+            size: ``(height, width)``.
         """
         if size == self.size:
             return self
@@ -110,22 +127,37 @@ class Preprocess:
         return replace(self, size=size, resize=resize)
 
     def view(self, source: Any, channels: int = 3) -> View:
-        """Resize and crop ``source`` to what a model with ``channels`` inputs sees (uint8)."""
+        """Resize and crop an image.
+
+        Args:
+            source: Anything ``decode`` takes.
+            channels: Number of the model's input channels, 1 or 3.
+
+        Returns:
+            The preprocessed image, uint8, not yet normalized.
+
+        Raises:
+            ImageError: Where the image cannot be read, or the model takes other channels.
+        """
         if channels not in (1, 3):
             raise ImageError(
-                f"The model takes {channels} channels and a picture has 1 or 3. "
+                f"The model takes {channels} channels and an image has 1 or 3. "
                 f"Give a float array of shape ({channels}, height, width)"
             )
-        picture = decode(source)
-        image = picture.image.convert("L" if channels == 1 else "RGB")
+        decoded = decode(source)
+        image = decoded.image.convert("L" if channels == 1 else "RGB")
         resized, scale = self._resize(image)
         seen, offset = _center_crop(resized, self.size)
-        return View(picture, seen, scale, offset)
+        return View(decoded, seen, scale, offset)
 
     def normalize(self, seen: Image.Image | NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The float32 ``(channels, height, width)`` array that enters the model.
+        """Normalize a preprocessed image.
 
-        ``seen`` is a picture, or uint8 ``(height, width[, channels])``.
+        Args:
+            seen: A PIL image, or uint8 ``(H, W[, C])``.
+
+        Returns:
+            float32 ``(C, H, W)``, the model's input.
         """
         values = np.asarray(seen, np.float32)
         values = values[None] if values.ndim == 2 else np.moveaxis(values, 2, 0)
@@ -135,9 +167,13 @@ class Preprocess:
         return np.ascontiguousarray((scaled - mean) / std, np.float32)
 
     def restore(self, values: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The inverse of ``normalize``: ``(channels, H, W)`` back to uint8 ``(H, W[, 3])``.
+        """Invert ``normalize``; values out of range are clipped, NaN becomes black.
 
-        What no picture can hold is clipped; what is no number becomes black.
+        Args:
+            values: float32 ``(C, H, W)``.
+
+        Returns:
+            uint8 ``(H, W)`` or ``(H, W, 3)``.
         """
         mean, std = (self._per_channel(key, len(values)) for key in ("mean", "std"))
         scaled = np.nan_to_num((values * std + mean) * np.float32(255 / self.scale))
@@ -146,7 +182,7 @@ class Preprocess:
         return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
 
     def describe(self) -> str:
-        """One line for a title: ``resize 256, crop 224×224, 0…1, mean …, std … (torchvision)``."""
+        """Describe it in one line: ``resize 256, crop 224×224, 0…1, mean … (torchvision)``."""
         parts = [f"resize {_sides(self.resize)}"] if self.resize else []
         if self.size and not self.resize:
             parts.append("resize to cover")
@@ -165,7 +201,7 @@ class Preprocess:
         if len(numbers) not in (1, channels):
             raise UsageError(
                 f"{key}={_numbers(getattr(self, key))} is {len(numbers)} numbers for an input of "
-                f"{channels} channel{'s' * (channels > 1)}. Give one, or one a channel"
+                f"{channels} channel{'s' * (channels > 1)}. Give one, or one per channel"
             )
         return numbers
 
@@ -174,9 +210,9 @@ class Preprocess:
         scale = (target[0] / image.height, target[1] / image.width)
         if target == (image.height, image.width):
             return image, scale
-        if target[0] * target[1] > MAX_PIXELS:  # a strip whose shorter side is a few pixels
+        if target[0] * target[1] > MAX_PIXELS:  # a strip whose shorter side is a few pixels long
             raise ImageError(
-                f"A picture of {_sides((image.height, image.width))} (height×width) would become "
+                f"An image of {_sides((image.height, image.width))} (height×width) would become "
                 f"{_sides(target)} for this model. Crop it first"
             )
         how = Image.Resampling[self.interpolation.upper()]
@@ -200,7 +236,7 @@ class Preprocess:
 def _center_crop(
     image: Image.Image, size: tuple[int, int] | None
 ) -> tuple[Image.Image, tuple[float, float]]:
-    """Crop (or pad with black, where the picture is smaller) as torchvision's CenterCrop does."""
+    """Crop (or pad with black, where the image is smaller) as torchvision's CenterCrop does."""
     if size is None or size == (image.height, image.width):
         return image, (0.0, 0.0)
     top, left = _margin(image.height - size[0]), _margin(image.width - size[1])

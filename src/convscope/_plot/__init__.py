@@ -1,4 +1,11 @@
-"""Arrays → pictures. Knows no model and no framework: numpy and Pillow (matplotlib for SVG/PDF)."""
+"""Figures from arrays. Knows no model and no framework: numpy and Pillow (matplotlib for SVG/PDF).
+
+colors, quantize   which color a value has (colors.json is read by the app too)
+tiles, overlay, curves   single maps, kernels, images, curves
+grid, layout, legend, text   where everything goes, and what the colors mean
+draw, output   pixels and files
+sheet   the figure itself
+"""
 
 from convscope._plot.colors import TABLES, THEMES, Theme, palette, table
 from convscope._plot.overlay import overlay

@@ -1,6 +1,6 @@
-"""Color tables, themes, and the 256 palette entries every picture is made of.
+"""Color tables, themes, and the 256 palette entries every figure is made of.
 
-A picture is an array of palette indices until the very end, so that a 128-map grid is written as an
+A figure is an array of palette indices until the very end, so that a 128-map grid is written as an
 8-bit palette PNG and never expanded to RGB. The 256 entries are shared out once, here:
 
     0 … 240     the color map; an odd number, so that 120 is exactly its middle (zero, if signed)

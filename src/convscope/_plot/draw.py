@@ -41,13 +41,13 @@ def draw(layout: Layout, cmap: str, theme: str, *, texts: bool = True) -> Image.
         _swatch(canvas, swatch, colors)
     if texts:
         _texts(canvas, layout)
-    pictures = [placed for placed in layout.tiles if placed.tile.pixels.ndim == 3]
-    if not pictures:
+    colored = [placed for placed in layout.tiles if placed.tile.pixels.ndim == 3]
+    if not colored:
         image = Image.fromarray(canvas)
         image.putpalette(colors.tobytes())
         return image
     rgb = colors[canvas]
-    for placed in pictures:
+    for placed in colored:
         _write(rgb, placed.box, resized(placed.tile.pixels, placed.scale))
         _mark(rgb, placed, colors)
         _outline(rgb, placed, colors)
@@ -99,7 +99,7 @@ def _mark(canvas: NDArray[np.uint8], placed: Placed, colors: NDArray[np.uint8]) 
 
 
 def _outline(canvas: NDArray[np.uint8], placed: Placed, colors: NDArray[np.uint8]) -> None:
-    """Draw a tile's frames along their insides: paper between ink, which shows on any picture."""
+    """Draw a tile's frames along their insides: paper between ink, which shows on any image."""
     paper, ink = (colors[i] if canvas.ndim == 3 else i for i in (BACKGROUND, TEXT))
     x, y, w, h = placed.box
     for *corners, dashed in placed.tile.frames:

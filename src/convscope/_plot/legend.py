@@ -109,7 +109,7 @@ def _bar(tiles: Sequence[Tile], reach: Scope, cmap: str, noun: str, group: str) 
     if any(tile.clipped for tile in ranged):
         text += "; values outside have the end colors"
     if any(tile.pixels.ndim == 3 for tile in ranged):
-        text += "; laid over the picture in gray, one block for each position"
+        text += "; laid over the image in gray, one block per position"
     sign = "blue below 0, white = 0, red above · " if signed else ""
     return Entry("bar", f"{cmap} · {sign}{text}", low, high)
 
@@ -119,8 +119,8 @@ def _has(index: int) -> Callable[[Tile], bool]:
 
 
 _MARKS: tuple[tuple[Kind, str, Callable[[Tile], bool]], ...] = (
-    ("zero", "zero: exactly 0 everywhere here", lambda tile: tile.state == "zero"),
-    ("constant", "constant, one value everywhere", lambda tile: tile.state == "constant"),
+    ("zero", "inactive: every value is exactly 0", lambda tile: tile.state == "zero"),
+    ("constant", "constant: one value at every position", lambda tile: tile.state == "constant"),
     ("nan", "NaN, not a number", _has(NAN)),
     ("+inf", "+∞", _has(POS_INF)),
     ("-inf", "−∞", _has(NEG_INF)),

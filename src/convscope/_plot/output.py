@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from convscope._errors import UsageError
+from convscope._io import write_bytes
 from convscope._plot.colors import THEMES
 from convscope._plot.draw import draw
 from convscope._plot.layout import Layout
@@ -107,18 +107,10 @@ def ending_of(path: Path) -> str:
     if not ending:
         raise UsageError(f"{str(path)!r} has no file ending. Try '{path}.png'. Known: {known}")
     raise UsageError(
-        f"Cannot write {ending!r} pictures. Try '{path.with_suffix('.png')}'. Known: {known}"
+        f"Cannot write {ending!r} figures. Try '{path.with_suffix('.png')}'. Known: {known}"
     )
 
 
 def write(path: Path, content: Callable[[], bytes]) -> Path:
-    """Write a file as a whole or not at all; an interrupted write leaves the previous one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = content()
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        unfinished.write_bytes(data)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path
+    """Write a file as a whole or not at all."""
+    return write_bytes(path, content())

@@ -1,4 +1,4 @@
-"""A map over the picture it belongs to."""
+"""A map laid over the image it belongs to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def overlay(
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     values: NDArray[Any],
     *,
     cmap: str = "viridis",
@@ -26,35 +26,35 @@ def overlay(
     box: tuple[int, int, int, int] | None = None,
     fade: bool = False,
 ) -> NDArray[np.uint8]:
-    """Lay the map ``values``, ``(h, w)``, over ``picture``, ``(H, W, 3)`` uint8; same shape back.
+    """Lay the map ``values``, ``(h, w)``, over an image, ``(H, W, 3)`` uint8; same shape back.
 
     - ``low``, ``high``: the values at the ends of the color map; the map's own extremes by default
-    - ``opacity``: 0 (only the picture) … 1 (only the map)
-    - ``box``: left, top, right, bottom of the map in the picture's pixels (right and bottom
-      excluded); the whole picture by default. Outside it the picture stays as it is.
+    - ``opacity``: 0 (only the image) … 1 (only the map)
+    - ``box``: left, top, right, bottom of the map in the image's pixels (right and bottom
+      excluded); the whole image by default. Outside it the image stays as it is.
     - ``fade``: the nearer a value is to 0 (the middle of ``signed``, else the low end), the more of
-      the picture shows through
+      the image shows through
 
-    The picture turns gray under the map, so that every hue seen is the map's. The map is enlarged
+    The image turns gray under the map, so that every hue seen is the map's. The map is enlarged
     by nearest neighbor: its positions stay countable. NaN and ±inf are opaque in their reserved
     colors.
     """
-    _check(picture, values, opacity)
-    height, width = picture.shape[:2]
+    _check(image, values, opacity)
+    height, width = image.shape[:2]
     left, top, right, bottom = box or (0, 0, width, height)
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
         raise UsageError(
-            f"Box {(left, top, right, bottom)} is not inside the {width}×{height} picture. "
+            f"Box {(left, top, right, bottom)} is not inside the {width}×{height} image. "
             f"Nearest: {(max(0, left), max(0, top), min(width, right), min(height, bottom))}."
         )
     indices = _indices(values, cmap, low, high)
     colors = palette(cmap, "light").astype(np.float32)
     indices = np.asarray(Image.fromarray(indices).resize((right - left, bottom - top), 0))
-    under = picture[top:bottom, left:right].astype(np.float32) @ _GRAY
+    under = image[top:bottom, left:right].astype(np.float32) @ _GRAY
     cover = opacity * _prominence(indices, cmap) if fade else opacity
     share = np.where(indices >= NAN, 1.0, np.where(indices == FLAT, 0.0, cover))[..., None]
     mixed = (1 - share) * under[..., None] + share * colors[indices]
-    result = picture.copy()
+    result = image.copy()
     result[top:bottom, left:right] = np.rint(mixed).astype(np.uint8)
     return result
 
@@ -79,11 +79,11 @@ def _indices(
     return np.asarray(quantize(values[None], (bottom, top), signed=signed).indices[0], np.uint8)
 
 
-def _check(picture: NDArray[np.uint8], values: NDArray[Any], opacity: float) -> None:
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+def _check(image: NDArray[np.uint8], values: NDArray[Any], opacity: float) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise UsageError(
-            f"An overlay needs a picture (height, width, 3) uint8, not {picture.shape} "
-            f"{picture.dtype}. Try Image.convert('RGB')."
+            f"An overlay needs an image (height, width, 3) uint8, not {image.shape} "
+            f"{image.dtype}. Try Image.convert('RGB')."
         )
     if np.ndim(values) != 2:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""The sheet: every picture convscope makes, from a grid of maps to a contact sheet, is one."""
+"""The sheet: the figure that everything is drawn as, from a grid of maps to a contact sheet."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convscope._errors import UsageError
+from convscope._io import write_bytes
 from convscope._plot import output
 from convscope._plot.colors import TABLES, THEMES, Theme, known
 from convscope._plot.draw import draw
@@ -29,17 +30,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """A titled picture of tiles that says what its colors mean.
+    """A titled figure of tiles with a legend of its colors.
 
-    - ``title``, ``lines``: what is shown: model, layer, shape, input
-    - ``sections``: blocks of tiles, one below the other
-    - ``cmap``: the color map of all tiles that are maps: viridis, magma, gray, signed
-    - ``theme``: ``"light"`` or ``"dark"``
-    - ``cell``: the longest side of a tile in pixels to aim at (whole factors only); by default
-      maps are never reduced, and enlarged so that the sheet fills a screen
-    - ``noun``, ``group``: what a tile and a section are, for the legend's sentences
+    The legend is read off the tiles, so that it cannot disagree with them.
 
-    The legend is read off the tiles; the scale they are shown at is added by itself.
+    Args:
+        title: What is shown: layer, shape.
+        lines: Model, input, and notes, one statement each.
+        sections: Blocks of tiles, one below the other.
+        cmap: Color map of all tiles that are maps: viridis, magma, gray, signed.
+        theme: ``"light"`` or ``"dark"``.
+        cell: Longest side of a tile in pixels to aim at (whole factors only); by default maps are
+            never reduced, and enlarged so that the sheet fills a screen.
+        noun: What a tile is, for the legend's sentences.
+        group: What a section is, likewise.
+
+    Raises:
+        UsageError: Where there is nothing to draw, or ranges do not suit the color map.
     """
 
     title: str
@@ -82,7 +89,7 @@ class Sheet:
 
     @cached_property
     def image(self) -> Image.Image:
-        """The picture: mode P (indices and a palette) where all tiles are maps, else RGB."""
+        """The pixels: mode P (indices and a palette) where all tiles are maps, else RGB."""
         return draw(self.layout, self.cmap, self.theme)
 
     @property
@@ -95,24 +102,28 @@ class Sheet:
         return "\n".join([*self.lines, *colors])
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write png, webp, jpg, svg or pdf, by the file's ending; returns the path.
+        """Write the figure; missing folders are made.
 
-        Parent folders are made. An interrupted write leaves the previous file.
+        Args:
+            path: A .png, .webp, .jpg, .svg or .pdf file; the ending decides the format.
+
+        Returns:
+            The path.
+
+        Raises:
+            UsageError: Where the ending is unknown.
         """
         target = Path(path)
         ending = output.ending_of(target)
-
-        def content() -> bytes:
-            if ending == ".png":
-                return self._repr_png_()
-            if ending in output.VECTOR:
-                return output.vector(self.layout, self.cmap, self.theme, self.title, ending)
-            return output.encoded(self.image, ending)
-
-        return output.write(target, content)
+        if ending == ".png":
+            return write_bytes(target, self._repr_png_())
+        if ending in output.VECTOR:
+            data = output.vector(self.layout, self.cmap, self.theme, self.title, ending)
+            return write_bytes(target, data)
+        return write_bytes(target, output.encoded(self.image, ending))
 
     def plot(self) -> Figure:
-        """The same sheet as a matplotlib ``Figure`` (no pyplot state is touched)."""
+        """Draw the sheet as a matplotlib ``Figure`` (no pyplot state is touched)."""
         return output.figure(self.layout, self.cmap, self.theme)
 
     def _repr_png_(self) -> bytes:
@@ -138,7 +149,7 @@ def map_sheet(
     theme: Theme = "light",
     labels: Sequence[str] | None = None,
 ) -> Sheet:
-    """The feature maps ``(C, H, W)`` of one layer as a grid; parameters as in ``map_tiles``."""
+    """Draw the feature maps ``(C, H, W)`` of one layer as a grid; arguments as in ``map_tiles``."""
     known("color map", cmap, TABLES)
     tiles = map_tiles(
         values, channels=channels, range=range, signed=cmap == "signed", labels=labels

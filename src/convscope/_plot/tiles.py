@@ -1,4 +1,4 @@
-"""Tiles: one picture each, already in colors. A sheet only puts them side by side."""
+"""Tiles: one map, kernel or image each, already in colors. A sheet puts them side by side."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """One map, kernel or picture.
+    """One map, kernel or image.
 
     - ``pixels``: ``(H, W)`` uint8 palette indices (see ``colors``), or ``(H, W, 3)`` uint8 RGB
     - ``label``: what it is (the channel number); ``note``: small print beside it
-    - ``low``, ``high``: the values at the two ends of the color map; NaN in a plain picture
+    - ``low``, ``high``: the values at the two ends of the color map; NaN in a plain image
     - ``least``, ``most``: the finite extremes of the values shown
-    - ``state``: ``"live"``, ``"zero"`` (exactly 0 everywhere), ``"constant"``, ``"nan"`` or
+    - ``state``: ``"live"``, ``"zero"`` (every value exactly 0), ``"constant"``, ``"nan"`` or
       ``"inf"`` (some values are not finite), ``"picture"`` (RGB; no values)
     - ``frames``: rectangles drawn on it, at the scale it is shown at
     """
@@ -65,7 +65,7 @@ class Tile:
         if kind != np.uint8 or not fits or self.pixels.size == 0:
             raise UsageError(
                 f"A tile needs (height, width) or (height, width, 3) uint8, not {shape} {kind}. "
-                "Use map_tiles for values, picture_tile for pictures."
+                "Use map_tiles for values, picture_tile for images."
             )
 
     @property
@@ -155,16 +155,16 @@ def _tiles(done: Quantized, labels: Sequence[str]) -> list[Tile]:
     return [Tile(pixels, label, "", *rest) for pixels, label, *rest in rows]
 
 
-def picture_tile(picture: ArrayLike, label: str = "", note: str = "") -> Tile:
-    """A picture ``(H, W, 3)`` or ``(H, W)`` uint8, shown as it is (``(H, W)`` is gray)."""
-    pixels = np.asarray(picture)
+def picture_tile(image: ArrayLike, label: str = "", note: str = "") -> Tile:
+    """Make a tile of an image ``(H, W, 3)`` or ``(H, W)`` uint8, as it is (``(H, W)`` is gray)."""
+    pixels = np.asarray(image)
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
     return Tile(pixels, label, note)
 
 
 def overlay_tile(
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     values: NDArray[Any],
     label: str = "",
     note: str = "",
@@ -175,18 +175,18 @@ def overlay_tile(
     box: tuple[int, int, int, int] | None = None,
     fade: bool = False,
 ) -> Tile:
-    """A map ``(h, w)`` laid over a picture ``(H, W, 3)`` uint8; see ``overlay``."""
+    """Lay a map ``(h, w)`` over an image ``(H, W, 3)`` uint8; see ``overlay``."""
     done = quantize(np.asarray(values)[None], range, signed=cmap == "signed")
     low, high = float(done.low[0]), float(done.high[0])
     pixels = overlay(
-        picture, values, cmap=cmap, low=low, high=high, opacity=opacity, box=box, fade=fade
+        image, values, cmap=cmap, low=low, high=high, opacity=opacity, box=box, fade=fade
     )
     least, most = float(done.least[0]), float(done.most[0])
     return Tile(pixels, label, note, low, high, least, most, done.states[0])
 
 
 def rgb_filter_tiles(weights: NDArray[Any], *, channels: Sequence[int] | None = None) -> list[Tile]:
-    """First-layer filters ``(O, 3, kh, kw)`` as pictures: mid-gray is 0, see ``RGB_FILTERS``."""
+    """Draw first-layer filters ``(O, 3, kh, kw)`` in color: mid-gray is 0, see ``RGB_FILTERS``."""
     block = _weights(weights)
     if block.shape[1] != 3:
         raise UsageError(

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Protocol, cast
 
 from convscope._errors import UnknownLayer, UsageError
-from convscope._feature_maps import FeatureMaps, LayerMaps, feature_maps
+from convscope._feature_maps import FeatureMaps, LayerMaps, record_maps
 from convscope._layers import Layer
 from convscope._models import Batch, Model, load
 from convscope._plot import Range, Theme
@@ -66,7 +66,7 @@ class Watch:
         self.number = self.number + 1 if number is None else number
         if self.number != 1 and self.number % self.every:
             return False
-        maps = feature_maps(self._model, self._batch, self.layers)
+        maps = record_maps(self._model, self._batch, self._model.layers.select(self.layers))
         for path in self.layers:
             frame = self._frame(maps, maps[path], label)
             for writer in self._writers:
@@ -104,8 +104,8 @@ class Watch:
             chosen = tuple(self._channels)
         kind = f"{found.layer.kind} {'×'.join(map(str, found.values.shape))}"
         part = f" · {len(chosen)} of {count} channels" if len(chosen) < count else ""
-        lines = (f"{kind} · model {self._model.name}{part}", *maps.specimen.lines)
-        name, path = maps.specimen.name, found.layer.path
+        lines = (f"{kind} · model {self._model.name}{part}", *maps.input.lines)
+        name, path = maps.input.name, found.layer.path
         return Frame(self.number, label, path, name, lines, chosen, found.values[list(chosen)])
 
 

@@ -1,4 +1,4 @@
-"""The feature maps of one layer, as pictures and numbers."""
+"""The feature maps of one layer: numbers, and the figures made from them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope._errors import UnknownLayer, UsageError
+from convscope._io import atomic_file
 from convscope._layers import Layer
 from convscope._models import InputSummary, ReceptiveField, stacked
 from convscope._plot import (
@@ -32,15 +33,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class LayerMaps:
-    """The feature maps of one layer.
+    """The feature maps of one layer for one image.
 
-    - ``values``: float32 ``(channels, height, width)``; a linear layer's are ``(features, 1, 1)``.
-    - ``layer``: where they come from; ``specimen``: of what.
+    Attributes:
+        values: float32 ``(C, H, W)``; ``(features, 1, 1)`` for a linear layer.
+        layer: The layer that computed them.
+        input: The image, original and preprocessed.
     """
 
     values: NDArray[np.float32]
     layer: Layer
-    specimen: InputSummary
+    input: InputSummary
 
     def grid(
         self,
@@ -52,15 +55,20 @@ class LayerMaps:
         range: Range = "channel",
         theme: Theme = "light",
     ) -> Sheet:
-        """The maps as one titled picture.
+        """Draw the maps as one titled grid.
 
-        - ``first``: so many, from channel 0; ``channels``: these; by default all.
-        - ``columns``: maps in a row; by default what suits a screen.
-        - ``cmap``: ``viridis``, ``magma``, ``gray`` or ``signed`` (centered on zero).
-        - ``range``: colors span each ``"channel"``, the whole ``"layer"``, or ``(low, high)``.
-        - ``theme``: ``"light"`` or ``"dark"``.
+        Args:
+            first: Number of channels to show, from channel 0. All by default.
+            channels: Channels to show, in this order, instead of ``first``.
+            columns: Maps per row; by default what fills a screen.
+            cmap: ``viridis``, ``magma``, ``gray`` or ``signed`` (centered on zero).
+            range: Colors span each ``"channel"``, the whole ``"layer"``, or ``(low, high)``.
+            theme: ``"light"`` or ``"dark"``.
+
+        Raises:
+            UnknownLayer: Where there is no such channel.
         """
-        chosen = self._chosen(first, channels)
+        chosen = self.select_channels(first, channels)
         return map_sheet(
             self.values,
             self.title,
@@ -82,28 +90,30 @@ class LayerMaps:
         range: Range = "channel",
         theme: Theme = "light",
     ) -> Sheet:
-        """The maps laid over what the model sees; arguments as for ``grid``."""
-        chosen = self._chosen(first, channels)
+        """Draw the maps over the preprocessed input; arguments as for ``grid``."""
+        chosen = self.select_channels(first, channels)
         chosen = list(np.arange(len(self.values))) if chosen is None else chosen
         if range == "layer":
             finite = self.values[np.isfinite(self.values)]
             range = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
         tiles = [
-            overlay_tile(self.specimen.preprocessed, self._over(k), str(k), cmap=cmap, range=range)
+            overlay_tile(
+                self.input.preprocessed, self._over_input(k), str(k), cmap=cmap, range=range
+            )
             for k in chosen
         ]
-        lines = (*self._lines(chosen), "laid over what the model sees")
+        lines = (*self._lines(chosen), "laid over the preprocessed input")
         section = Section("", tuple(tiles), columns)
         return Sheet(self.title, lines, (section,), cmap=cmap, theme=theme)
 
-    def _over(self, channel: int) -> NDArray[np.float32]:
-        """A map as it lies over the picture: of a volume, slice over slice."""
+    def _over_input(self, channel: int) -> NDArray[np.float32]:
+        """A map as it lies over the input; of a volume, slice over slice."""
         values: NDArray[np.float32] = self.values[channel]
         shape = self.layer.shape
-        if not self.specimen.depth or shape is None or len(shape) != 4:
+        if not self.input.depth or shape is None or len(shape) != 4:
             return values
-        over: NDArray[np.float32] = stacked(values.reshape(shape[1:]), self.specimen.depth)
-        return over
+        slices: NDArray[np.float32] = stacked(values.reshape(shape[1:]), self.input.depth)
+        return slices
 
     def receptive_field(
         self,
@@ -115,23 +125,32 @@ class LayerMaps:
         cmap: str = "viridis",
         theme: Theme = "light",
     ) -> Sheet:
-        """What position ``(y, x)`` of the layer looks at: framed, cut out, and on a map.
+        """Draw the receptive field of a position: outlined in the input, cropped, and on a map.
 
-        ``field`` is the layer's, at the size the picture was seen at:
-        ``model.receptive_fields((224, 224))["features.3"]``. ``channel`` is the map to show, by
-        default the one that answers most strongly there. A broken frame is what reaches the
-        position through global gates.
+        A dashed outline is what reaches the position through global gates.
+
+        Args:
+            y: Row of the position in the map.
+            x: Column of the position.
+            field: The layer's receptive field at the size of the preprocessed input:
+                ``model.receptive_fields((224, 224))["features.3"]``.
+            channel: The map to show; by default the one with the highest activation there.
+            cmap: As for ``grid``.
+            theme: As for ``grid``.
+
+        Raises:
+            UnknownLayer: Where the map has no such position.
         """
         _, height, width = self.values.shape
         if not (0 <= y < height and 0 <= x < width):
             raise UnknownLayer(
-                f"No position {y},{x} in {self.layer.path!r} of {self.specimen.model}: its maps "
+                f"No position {y},{x} in {self.layer.path!r} of {self.input.model}: its maps "
                 f"are {height}×{width}"
             )
         strongest = int(np.nan_to_num(self.values[:, y, x], nan=-np.inf).argmax())
         channel = strongest if channel is None else channel
-        tiles = _framed(self.specimen.preprocessed, field, y, x)
-        tiles.append(self._pointed(channel, y, x, signed=cmap == "signed"))
+        tiles = _input_with_field(self.input.preprocessed, field, y, x)
+        tiles.append(self._map_with_position(channel, y, x, signed=cmap == "signed"))
         lines = [
             *self._lines([channel]),
             f"position {y},{x} of channel {channel}: {self.values[channel, y, x]:.4g}",
@@ -140,89 +159,103 @@ class LayerMaps:
         section = Section("", tuple(tiles), len(tiles))
         return Sheet(self.title, tuple(lines), (section,), cmap=cmap, theme=theme)
 
-    def _pointed(self, channel: int, y: int, x: int, signed: bool) -> Tile:
-        """The map of a channel, the position framed."""
+    def _map_with_position(self, channel: int, y: int, x: int, signed: bool) -> Tile:
+        """The map of a channel with the position outlined."""
         (tile,) = map_tiles(self.values, channels=[channel], signed=signed)
         return replace(tile, label=f"channel {channel}", frames=(Frame(y, x, y + 1, x + 1),))
 
     def strongest(self, count: int) -> list[int]:
-        """The channels with the highest peaks, strongest first; NaN counts as lowest."""
+        """Rank the channels by their highest activation.
+
+        Args:
+            count: Number of channels.
+
+        Returns:
+            Channel numbers, the highest first; NaN counts as lowest.
+        """
         peaks = np.nan_to_num(self.values, nan=-np.inf).max((1, 2))
         return [int(channel) for channel in np.argsort(-peaks, kind="stable")[:count]]
 
     def plot(self, **options: Any) -> Figure:
-        """``grid(**options)`` as a matplotlib ``Figure``."""
+        """Draw ``grid(**options)`` as a matplotlib ``Figure``."""
         return self.grid(**options).plot()
 
     def save(self, path: str | Path) -> Path:
-        """Write the grid (.png, .webp, .jpg, .svg, .pdf) or its numbers (.npz).
+        """Write the grid (.png, .webp, .jpg, .svg, .pdf) or the numbers (.npz).
 
         The ``.npz`` holds ``values``, and ``model``, ``layer`` and ``image`` as text.
+
+        Args:
+            path: The file; its ending decides the format.
+
+        Returns:
+            The path.
         """
         path = Path(path)
         if path.suffix != ".npz":
             return self.grid().save(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".tmp")
-        with temporary.open("wb") as stream:
-            np.savez_compressed(
-                stream,
-                values=self.values,
-                model=self.specimen.model,
-                layer=self.layer.path,
-                image=self.specimen.name,
-            )
-        return temporary.replace(path)
+        texts: dict[str, Any] = {
+            "model": self.input.model,
+            "layer": self.layer.path,
+            "image": self.input.name,
+        }
+        with atomic_file(path) as file:
+            np.savez_compressed(file, values=self.values, **texts)
+        return path
 
     def _repr_html_(self) -> str:
         return self.grid()._repr_html_()
 
     def __repr__(self) -> str:
-        return f"LayerMaps({self.title}, of {self.specimen.name})"
+        return f"LayerMaps({self.title}, of {self.input.name})"
 
     @property
     def title(self) -> str:
-        """``conv1 · Conv2d 16×28×28``, for pictures."""
+        """``conv1 · Conv2d 16×28×28``, for figures."""
         shape = "×".join(map(str, self.values.shape))
         return f"{self.layer.path} · {self.layer.kind} {shape}"
 
     def _lines(self, chosen: Sequence[int] | None) -> list[str]:
-        model = f"model {self.specimen.model}"
+        model = f"model {self.input.model}"
         if chosen is not None and len(chosen) < len(self.values):
             model += f" · {len(chosen)} of {len(self.values)} channels"
-        return [model, *self.specimen.lines, *_layout_lines(self.layer)]
+        return [model, *self.input.lines, *_layout_lines(self.layer)]
 
-    def _chosen(self, first: int | None, channels: Sequence[int] | None) -> list[int] | None:
+    def select_channels(
+        self, first: int | None, channels: Sequence[int] | None
+    ) -> list[int] | None:
         if first is not None and channels is not None:
             raise UsageError("Give either first= or channels=, not both")
         if first is not None:
             if first < 1:
-                raise UsageError(f"first={first} shows nothing. Nearest: 1")
+                raise UsageError(f"first={first} shows no map. Nearest: 1")
             return list(range(min(first, len(self.values))))
         for channel in channels or ():
             if not 0 <= channel < len(self.values):
                 raise UnknownLayer(
-                    f"No channel {channel} in {self.layer.path!r} of {self.specimen.model}: it has "
+                    f"No channel {channel} in {self.layer.path!r} of {self.input.model}: it has "
                     f"{len(self.values)}, 0 to {len(self.values) - 1}"
                 )
         return None if channels is None else list(channels)
 
 
-def _framed(seen: NDArray[np.uint8], field: ReceptiveField, y: int, x: int) -> list[Tile]:
-    """The input with what a position looks at framed, and cut out."""
+def _input_with_field(
+    pixels: NDArray[np.uint8], field: ReceptiveField, y: int, x: int
+) -> list[Tile]:
+    """The input with a receptive field outlined, and its crop."""
     top, left, bottom, right = local = field.box(y, x)
     if bottom <= top or right <= left:  # a position in the padding
-        return [picture_tile(seen, "what the model sees", "this position sees none of it")]
+        return [picture_tile(pixels, "preprocessed input", "the receptive field is all padding")]
     exact = field.box(y, x, local=False)
     gates = (Frame(*exact, dashed=True),) if exact != local else ()
     where = f"rows {top}–{bottom - 1}, columns {left}–{right - 1}"
-    whole = picture_tile(seen, "what the model sees", where)
-    cut = picture_tile(seen[top:bottom, left:right], "what the position sees")
+    whole = picture_tile(pixels, "preprocessed input", where)
+    cut = picture_tile(pixels[top:bottom, left:right], "receptive field")
     return [replace(whole, frames=(*gates, Frame(*local))), cut]
 
 
 def _layout_lines(layer: Layer) -> list[str]:
-    """What has to be said of how a layer's results became maps."""
+    """Notes on how a layer's output became maps."""
     lines = []
     if layer.shape is not None and len(layer.shape) > 3:
         *slices, height, width = layer.shape[1:]
