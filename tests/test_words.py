@@ -123,8 +123,27 @@ SPELLINGS = {
     r"is(e|es|ed|ing|er|ers|ation|ations|able)\b": "…ize",
 }
 
-# Rooms where nothing may be left; the others are still being rewritten.
-FINISHED = ("src/convscope/_io.py",)
+# Rooms and pages that are still being rewritten; nothing may be left in any other.
+UNFINISHED = (
+    "src/convscope/_optvis",
+    "src/convscope/_app",
+    "src/convscope/_cli",
+    "src/convscope/_train",
+    "src/convscope/_images",
+    "src/convscope/_plot",
+    "src/convscope/_feature_maps",
+    "src/convscope/_filters",
+    "src/convscope/_watch",
+    "src/convscope/_models",
+    "src/convscope/_atlas",
+    "src/convscope/_scan",
+    "src/convscope/_similarity",
+    "docs/see/",
+    "docs/how/",
+    "CONTRIBUTING",
+    "docs/reference/python",
+    "convscope ",
+)
 
 GAP = r"(?:\s|[\"'`]\s*\+?\s*f?[\"'`]|\s//\s|\s\*\s|#\s)+"
 
@@ -281,14 +300,14 @@ def all_hits() -> list[Hit]:
 
 
 def test_no_dialect_is_left() -> None:
-    hits = [hit for hit in all_hits() if hit.file.startswith(FINISHED)]
+    hits = [hit for hit in all_hits() if not hit.file.startswith(UNFINISHED)]
     assert not hits, "\n" + "\n".join(map(str, hits))
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_figures_and_pages_hold_none_either(tmp_path: Path) -> None:
     hits = list(in_outputs(tmp_path))
-    assert FINISHED == ("src/convscope/_io.py",) or not hits, "\n" + "\n".join(map(str, hits))
+    assert UNFINISHED or not hits, "\n" + "\n".join(map(str, hits))
 
 
 @pytest.mark.parametrize(
