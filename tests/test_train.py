@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -19,7 +20,9 @@ from convscope._errors import DatasetError, UsageError
 from convscope._models import Model
 from convscope._models.architectures import build
 from convscope._plot import Theme
-from convscope._train import Confusion, Epoch, Recipe, _augment, evaluate, files
+from convscope._train import ConfusionMatrix, EpochResult, Recipe, training_files
+from convscope._train.confusion_matrix import count_predictions
+from convscope._train.trainer import augment
 
 
 class Bars(Dataset):
@@ -49,7 +52,7 @@ RECIPE = Recipe(epochs=4, rate=0.05, shift=1)
 
 
 def test_it_learns_and_is_read_back(tmp_path: Path) -> None:
-    epochs: list[Epoch] = []
+    epochs: list[EpochResult] = []
     steps: list[tuple[int, int]] = []
     trained = cs.train(
         Bars(),
@@ -75,7 +78,7 @@ def test_it_learns_and_is_read_back(tmp_path: Path) -> None:
         assert probability > 0.5
 
 
-def test_the_card_says_what_was_done(tmp_path: Path) -> None:
+def test_the_metadata_describe_the_training(tmp_path: Path) -> None:
     cs.train(Bars(), tmp_path / "bars.safetensors", recipe=RECIPE, command="convscope train bars")
     metadata = json.loads((tmp_path / "bars.json").read_text())
     assert metadata["architecture"]["name"] == "simplecnn"
@@ -102,7 +105,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_normalization_is_that_of_the_training_part(tmp_path: Path) -> None:
+def test_normalization_is_that_of_the_training_split(tmp_path: Path) -> None:
     cs.train(Bars(), tmp_path / "bars.safetensors", recipe=Recipe(epochs=1))
     model = cs.load(tmp_path / "bars.safetensors")
     values = model.prepare([Bars().image(i) for i in range(200)]).values
@@ -117,30 +120,32 @@ def test_accuracy_is_a_plain_count(tmp_path: Path) -> None:
     pixels = torch.stack([torch.from_numpy(np.array(Bars().image(i)))[None] for i in range(40)])
     labels = torch.arange(40) % 2
     mean, std = trained.metadata["preprocess"]["mean"], trained.metadata["preprocess"]["std"]
-    found = evaluate(trained.module, pixels, labels, lambda x: (x / 255 - mean[0]) / std[0])
-    assert found == pytest.approx(right / 40)
+    counts = count_predictions(
+        trained.module, pixels, labels, lambda x: (x / 255 - mean[0]) / std[0], 2
+    )
+    assert np.trace(counts) / counts.sum() == pytest.approx(right / 40)
 
 
-def test_a_damaged_picture_is_left_out_and_counted(tmp_path: Path) -> None:
+def test_a_damaged_image_is_skipped_and_counted(tmp_path: Path) -> None:
     trained = cs.train(Bars(broken=3), tmp_path / "b.safetensors", recipe=Recipe(epochs=1))
     skipped = trained.metadata["data"]["train"].get("skipped", 0)
     skipped += trained.metadata["data"]["test"].get("skipped", 0)
     assert skipped == 1
 
 
-def test_shifts_move_pictures_and_repeat_their_edges() -> None:
-    picture = torch.arange(25, dtype=torch.uint8).reshape(1, 1, 5, 5)
+def test_shifts_move_images_and_repeat_their_edges() -> None:
+    image = torch.arange(25, dtype=torch.uint8).reshape(1, 1, 5, 5)
     random = torch.Generator().manual_seed(0)
-    seen = {tuple(_augment(picture, Recipe(shift=1), random).flatten().tolist()) for _ in range(99)}
+    seen = {tuple(augment(image, Recipe(shift=1), random).flatten().tolist()) for _ in range(99)}
     padded = np.pad(np.arange(25).reshape(5, 5), 1, mode="edge")
     expected = {tuple(padded[y : y + 5, x : x + 5].ravel()) for y in range(3) for x in range(3)}
     assert seen == expected
 
 
 def test_flips_mirror_about_half() -> None:
-    pictures = torch.arange(4, dtype=torch.uint8).reshape(1, 1, 1, 4).repeat(400, 1, 1, 1)
+    images = torch.arange(4, dtype=torch.uint8).reshape(1, 1, 1, 4).repeat(400, 1, 1, 1)
     random = torch.Generator().manual_seed(0)
-    flipped = _augment(pictures, Recipe(shift=0, flip=True), random)[:, 0, 0, 0] == 3
+    flipped = augment(images, Recipe(shift=0, flip=True), random)[:, 0, 0, 0] == 3
     assert 150 < int(flipped.sum()) < 250
 
 
@@ -173,8 +178,8 @@ def test_errors(tmp_path: Path) -> None:
         cs.train(unlabeled, tmp_path / "b.safetensors")
 
 
-def stop_after(number: int) -> Callable[[Epoch], None]:
-    def interrupt(epoch: Epoch) -> None:
+def stop_after(number: int) -> Callable[[EpochResult], None]:
+    def interrupt(epoch: EpochResult) -> None:
         if epoch.number == number:
             raise KeyboardInterrupt
 
@@ -230,6 +235,30 @@ def test_a_resumed_run_gives_the_weights_of_an_undisturbed_one(
     }
 
 
+def test_a_state_written_by_version_0_1_0_is_continued(tmp_path: Path) -> None:
+    """Its optimizer stood under a British key, and settings were named otherwise."""
+    recipe, path = Recipe(epochs=2, rate=0.05), tmp_path / "net.safetensors"
+    whole = tmp_path / "whole.safetensors"
+    cs.train(Bars(40), whole, recipe=recipe)
+    with pytest.raises(KeyboardInterrupt):
+        cs.train(Bars(40), path, recipe=recipe, on_epoch=stop_after(1))
+    state = torch.load(path.with_suffix(".resume.pt"), weights_only=True)
+    old = {
+        "optimizer": "optimiser",
+        "image size": "pictures of",
+        "training images": "training pictures",
+        "test images": "test pictures",
+    }
+    state["settings"] = {old.get(key, key): value for key, value in state["settings"].items()}
+    torch.save(
+        {old.get(key, key): value for key, value in state.items()}, path.with_suffix(".resume.pt")
+    )
+    epochs = list[int]()
+    cs.train(Bars(40), path, recipe=recipe, on_epoch=lambda epoch: epochs.append(epoch.number))
+    assert epochs == [2]
+    assert path.read_bytes() == whole.read_bytes()
+
+
 @pytest.mark.parametrize("done", [True, False], ids=["after", "before"])
 @pytest.mark.parametrize("at", range(1, 7))
 def test_no_moment_is_wrong_to_be_interrupted(
@@ -240,7 +269,7 @@ def test_no_moment_is_wrong_to_be_interrupted(
     whole, path = tmp_path / "whole.safetensors", tmp_path / "net.safetensors"
     cs.train(Bars(40), whole, recipe=recipe)
 
-    def replace(target: Path, write: Callable[[Path], object]) -> None:
+    def replace(target: Path, write: Callable[[BinaryIO], object]) -> None:
         written.append(target)
         if len(written) == at and not done:
             raise KeyboardInterrupt
@@ -248,8 +277,8 @@ def test_no_moment_is_wrong_to_be_interrupted(
         if len(written) == at:
             raise KeyboardInterrupt
 
-    replaced = files._replace
-    monkeypatch.setattr(files, "_replace", replace)
+    replaced = training_files._replace
+    monkeypatch.setattr(training_files, "_replace", replace)
     for _ in range(2):
         with suppress(KeyboardInterrupt):
             cs.train(Bars(40), path, recipe=recipe)
@@ -286,18 +315,16 @@ def test_only_the_same_training_is_continued(tmp_path: Path) -> None:
     path = tmp_path / "b.safetensors"
     with pytest.raises(KeyboardInterrupt):
         cs.train(Bars(), path, recipe=RECIPE, on_epoch=stop_after(1))
-    again = r"Give the same settings to continue it. Start afresh: --no-resume \(resume=False\)"
+    again = r"Give the same settings to continue it. To start again: --no-resume \(resume=False\)"
     with pytest.raises(
         UsageError, match=f"epoch 1 of a training with rate 0.05, not 0.02; shift 1, not 2. {again}"
     ):
         cs.train(Bars(), path, recipe=Recipe(epochs=4))
     with pytest.raises(UsageError, match="with architecture simplecnn, not compact"):
         cs.train(Bars(), path, architecture="compact", recipe=RECIPE)
-    with pytest.raises(UsageError, match="with pictures of 12×16, not 16×16"):
+    with pytest.raises(UsageError, match="with image size 12×16, not 16×16"):
         cs.train(Bars(), path, size=16, recipe=RECIPE)
-    with pytest.raises(
-        UsageError, match=r"training pictures bars \(90 %\) \(checksum .*, not bars"
-    ):
+    with pytest.raises(UsageError, match=r"training images bars \(90 %\) \(checksum .*, not bars"):
         cs.train(Bars(240), path, recipe=RECIPE)
     seen: list[int] = []
     cs.train(Bars(240), path, recipe=RECIPE, resume=False, on_epoch=lambda e: seen.append(e.number))
@@ -307,7 +334,9 @@ def test_only_the_same_training_is_continued(tmp_path: Path) -> None:
 def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "b.safetensors"
     path.with_suffix(".resume.pt").write_bytes(b"PK nonsense")
-    with pytest.raises(UsageError, match=r"b.resume.pt cannot be read: .* Start afresh") as caught:
+    with pytest.raises(
+        UsageError, match=r"b.resume.pt cannot be read: .* To start again"
+    ) as caught:
         cs.train(Bars(), path, recipe=RECIPE)
     assert "\n" not in str(caught.value)
 
@@ -333,16 +362,16 @@ class Witness:
 
 @pytest.fixture
 def planted(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[int]], None]:
-    """Let the test part of 20 pictures be answered rightly as often as said, epoch by epoch."""
+    """Set the number of correct predictions on the 20 test images, epoch by epoch."""
 
     def plant(rights: list[int]) -> None:
         answers = iter(rights)
 
-        def confuse(*_: object) -> np.ndarray:
+        def count(*_: object) -> np.ndarray:
             right = next(answers)
             return np.array([[right, 20 - right], [0, 0]])
 
-        monkeypatch.setattr("convscope._train.run.confuse", confuse)
+        monkeypatch.setattr("convscope._train.training.count_predictions", count)
 
     return plant
 
@@ -369,7 +398,7 @@ def test_patience_keeps_the_best_epoch(
         assert len(seen[0].labels) == 4
     assert trained.accuracy == 0.75
     assert trained.metadata["accuracy"]["epoch"] == 2
-    assert trained.metadata["accuracy"]["chosen"] == "the best epoch on these very images"
+    assert trained.metadata["accuracy"]["chosen"] == "the best epoch on these images"
     written, held = load_file(path), trained.module.state_dict()
     for name, value in seen[0].weights[1].items():
         assert torch.equal(written[name], value)
@@ -427,7 +456,7 @@ def test_a_run_stopped_while_the_animation_is_drawn_draws_it_again(tmp_path: Pat
     assert again == [(dying[0].labels[3], 4), ("closed", None)]
 
 
-def test_confusion_counts_what_was_taken_for_what(tmp_path: Path) -> None:
+def test_confusion_counts_labels_and_predictions(tmp_path: Path) -> None:
     trained = cs.train(Bars(), tmp_path / "b.safetensors", recipe=Recipe(epochs=1, rate=0.01))
     model = cs.load(trained.path)
     test = split_dataset(Bars())[1]
@@ -441,19 +470,23 @@ def test_confusion_counts_what_was_taken_for_what(tmp_path: Path) -> None:
     assert metadata["confusion"] == counts.tolist()
 
 
-CONFUSED = Confusion(np.array([[80, 12, 8], [0, 50, 0], [0, 0, 0]]), ("cat", "dog", "frog"), "net")
+CONFUSED = ConfusionMatrix(
+    np.array([[80, 12, 8], [0, 50, 0], [0, 0, 0]]), ("cat", "dog", "frog"), "net"
+)
 
 
-def test_the_worst_mistakes_are_named() -> None:
-    assert CONFUSED.worst() == [("cat", "dog", 0.12), ("cat", "frog", 0.08)]
-    assert CONFUSED.sentence() == "most confused: cat → dog 12 %, cat → frog 8.0 %"
+def test_the_most_frequent_confusions_are_named() -> None:
+    assert CONFUSED.most_frequent_confusions() == [("cat", "dog", 0.12), ("cat", "frog", 0.08)]
+    assert CONFUSED.sentence() == (
+        "most frequent confusions: cat predicted as dog 12 %, cat predicted as frog 8.0 %"
+    )
     assert CONFUSED.accuracy == 130 / 150
     assert (
-        Confusion(np.eye(2, dtype=int), ("a", "b")).sentence() == "no class was taken for another"
+        ConfusionMatrix(np.eye(2, dtype=int), ("a", "b")).sentence() == "no image is misclassified"
     )
 
 
-def test_the_matrix_colors_span_the_mistakes(tmp_path: Path) -> None:
+def test_the_matrix_colors_span_the_confusions(tmp_path: Path) -> None:
     sheet = CONFUSED.grid()
     (section,) = sheet.sections
     assert section.rows == ("cat · 100", "dog · 50", "frog · 0")
@@ -462,7 +495,7 @@ def test_the_matrix_colors_span_the_mistakes(tmp_path: Path) -> None:
     assert corners == [240, 240, 160, 0, 240, 0, 0, 0, 0]  # 8 of 12 is two thirds of 240
     assert {(tile.low, tile.high) for tile in section.tiles} == {(0.0, 12.0)}
     assert all(len(np.unique(tile.pixels)) > 1 for tile in section.tiles[:3])  # numbers
-    assert "accuracy 86.67% of 150 pictures" in sheet.description
+    assert "accuracy 86.67% on 150 images" in sheet.description
     assert "values outside have the end colors" in sheet.description
     assert CONFUSED.save(tmp_path / "c.png").stat().st_size
     assert "Confusion matrix" in CONFUSED._repr_html_()
@@ -473,27 +506,27 @@ def test_the_matrix_colors_span_the_mistakes(tmp_path: Path) -> None:
 def test_matrices_of_any_size_are_drawn(classes: int, theme: Theme) -> None:
     counts = np.random.default_rng(0).integers(0, 9, (classes, classes))
     names = tuple(f"a rather long name {k}" for k in range(classes))
-    sheet = Confusion(counts, names).grid(theme=theme)
+    sheet = ConfusionMatrix(counts, names).grid(theme=theme)
     assert max(sheet.image.size) < 1400
     assert len(sheet.sections[0].tiles) == min(classes, 100) ** 2
-    assert ("the 100 of 300 classes with the most mistakes" in sheet.description) == (classes > 100)
+    assert ("the 100 of 300 classes with the most errors" in sheet.description) == (classes > 100)
 
 
-def test_pictures_of_many_sizes_get_that_of_the_first(tmp_path: Path) -> None:
+def test_images_of_many_sizes_get_that_of_the_first(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
-    pictures = [
+    images = [
         (random.integers(0, 255, (8 + k % 3, 9, *[3] * (k > 30)), np.uint8), k % 2)
         for k in range(40)
     ]
-    trained = cs.train(pictures, tmp_path / "b.safetensors", recipe=Recipe(epochs=1))
+    trained = cs.train(images, tmp_path / "b.safetensors", recipe=Recipe(epochs=1))
     assert trained.metadata["architecture"]["channels"] == 1
     assert trained.metadata["architecture"]["size"][1] == 9
 
 
-def test_two_pictures_are_too_few(tmp_path: Path) -> None:
-    pictures = [(np.zeros((8, 8), np.uint8), k) for k in range(2)]
-    with pytest.raises(DatasetError, match=r"leaves one picture to train on. Give at least three"):
-        cs.train(pictures, tmp_path / "b.safetensors")
+def test_two_images_are_too_few(tmp_path: Path) -> None:
+    images = [(np.zeros((8, 8), np.uint8), k) for k in range(2)]
+    with pytest.raises(DatasetError, match=r"leaves one image to train on. Give at least three"):
+        cs.train(images, tmp_path / "b.safetensors")
 
 
 @pytest.mark.slow

@@ -105,9 +105,9 @@ def test_what_is_printed_and_written(
     metadata = json.loads((folder / "net.json").read_text())
     assert lines[0].startswith("net.safetensors: accuracy ")
     assert lines[1].startswith(
-        f"epoch {metadata['accuracy']['epoch']} was the best on these pictures"
+        f"epoch {metadata['accuracy']['epoch']} was the best on these images"
     )
-    assert lines[2].startswith("most confused: ")
+    assert lines[2].startswith("most frequent confusions: ")
     assert lines[3:] == [
         "net.confusion.png",
         "net.watch/noise.conv1.webp",
@@ -128,9 +128,12 @@ def test_what_is_printed_and_written(
     [
         (
             ["--watch", "conv1"],
-            "--watch conv1 looks at which picture? Name one: --watch-image FILE",
+            "--watch conv1 needs an image. Name one: --watch-image FILE",
         ),
-        (["--watch-image", "noise.png"], "Which layer is to look at noise.png? Name one: --watch"),
+        (
+            ["--watch-image", "noise.png"],
+            "--watch-image noise.png needs a layer. Name one: --watch",
+        ),
         (["--watch", "conv9", "--watch-image", "noise.png"], "No layer 'conv9' in net.safetensors"),
         (
             ["--watch", "conv1", "--watch-image", "nose.png"],
@@ -167,7 +170,7 @@ def test_another_setting_is_refused_in_one_line(
     line = capsys.readouterr().err.splitlines()[-1]
     assert line == (
         "convscope: net.resume.pt holds epoch 1 of a training with epochs 10, not 3. Give the same "
-        "settings to continue it. Start afresh: --no-resume (resume=False)"
+        "settings to continue it. To start again: --no-resume (resume=False)"
     )
     assert run(folder, monkeypatch, *TRAIN, "--epochs", "1", "--no-resume") == 0
     assert not (folder / "net.resume.pt").exists()

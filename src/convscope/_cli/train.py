@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from convscope._models import Model
-    from convscope._train import Epoch, Trained
+    from convscope._train import EpochResult, TrainingResult
     from convscope._watch import Frames, Watch
 
 
@@ -26,53 +26,63 @@ def train(
     dataset: Annotated[
         str,
         typer.Argument(
-            help="A folder of images with a sub-folder for each class, a .zip or .tar of "
-            "one, a folder of IDX files (MNIST), or shapes[,count=…,size=…]."
+            metavar="DATASET",
+            help="A folder of images with a sub-folder for each class, a .zip or .tar of one, a "
+            "folder of IDX files (MNIST), or shapes[,count=…,size=…].",
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="Weights, as .safetensors.")
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="File for the weights, .safetensors."),
     ],
     architecture: Annotated[
-        str, typer.Option("--architecture", "-a", help="simplecnn or compact.")
+        str, typer.Option("--architecture", "-a", help="Architecture: simplecnn or compact.")
     ] = "simplecnn",
     size: opt.Size = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training part.")] = 10,
-    batch: Annotated[int, typer.Option(min=2, help="Pictures in a step.")] = 128,
-    rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 0.02,
-    shift: Annotated[int, typer.Option(min=0, help="Largest random shift, in pixels.")] = 2,
-    flip: Annotated[bool, typer.Option(help="Mirror pictures at random.")] = False,
-    precision: Annotated[str, typer.Option(help="float32, or bfloat16 (faster).")] = "float32",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same network.")] = 0,
+    epochs: Annotated[
+        int, typer.Option(min=1, help="Number of passes over the training split.")
+    ] = 10,
+    batch: Annotated[int, typer.Option(min=2, help="Number of images in a step.")] = 128,
+    rate: Annotated[
+        float, typer.Option(help="Highest learning rate of the one-cycle schedule.")
+    ] = 0.02,
+    shift: Annotated[int, typer.Option(min=0, help="Largest random translation, in pixels.")] = 2,
+    flip: Annotated[bool, typer.Option(help="Mirror images at random.")] = False,
+    precision: Annotated[
+        str, typer.Option(help="Number format: float32, or bfloat16 (faster).")
+    ] = "float32",
+    seed: Annotated[
+        int, typer.Option(help="Random seed; the same seed gives the same network.")
+    ] = 0,
     patience: Annotated[
         int,
         typer.Option(
             min=0,
             metavar="N",
-            help="Stop after N epochs without a better accuracy and keep the best; 0: never.",
+            help="Stop after N epochs without a better accuracy and keep the best epoch; 0: never.",
         ),
     ] = 0,
     resume: Annotated[
-        bool, typer.Option(help="Go on where the same command was interrupted, or start afresh.")
+        bool, typer.Option(help="Continue where the same command was interrupted, or start again.")
     ] = True,
     watched: Annotated[
         list[str] | None,
         typer.Option(
             "--watch",
             metavar="LAYER",
-            help="The feature maps of this layer after each "
-            "epoch, and an animation at the end. Repeatable.",
+            help="Layer whose feature maps are drawn after each epoch, and animated at the end. "
+            "Repeatable.",
         ),
     ] = None,
     watch_image: Annotated[
-        Path | None, typer.Option(metavar="IMAGE", help="The picture for --watch.")
+        Path | None, typer.Option(metavar="IMAGE", help="Image whose feature maps --watch draws.")
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Train a small network on labeled pictures, to look into it.
+    """Train a small network on labeled images.
 
-    The file is loaded with -m FILE.safetensors; its metadata are written beside it as
-    JSON. After Ctrl-C     the same command goes on after the last finished epoch.
+    The weights are loaded with -m FILE.safetensors; their metadata are written beside them as
+    JSON. After Ctrl-C the same command continues after the last finished epoch.
     """
     from convscope._train import Recipe
     from convscope._train import train as run
@@ -89,7 +99,7 @@ def train(
         patience=patience,
     )
     with ProgressBar("reading images", quiet=as_json) as bar:
-        trained = run(
+        result = run(
             dataset,
             output,
             architecture=architecture,
@@ -101,45 +111,45 @@ def train(
             on_epoch=lambda epoch: bar.print(_epoch_line(epoch)),
             on_batch=_batch_progress(bar),
         )
-    picture = trained.confusion.save(output.with_suffix(".confusion.png"))
+    figure = result.confusion.save(output.with_suffix(".confusion.png"))
     if as_json:
-        print(json.dumps(trained.metadata, indent=1))
+        print(json.dumps(result.metadata, indent=1))
     else:
-        _say(trained, [picture, *(frames.animations if frames else ())])
+        _print_result(result, [figure, *(frames.animations if frames else ())])
 
 
 def _watch(
     layers: list[str] | None, image: Path | None, folder: Path
 ) -> tuple[Callable[[Model], Watch] | None, Frames | None]:
-    """What ``--watch`` and ``--watch-image`` ask for together."""
+    """The watch that ``--watch`` and ``--watch-image`` describe together."""
     if not layers and not image:
         return None, None
     if not image:
         raise UsageError(
-            f"--watch {' '.join(layers or ())} looks at which picture? Name one: --watch-image FILE"
+            f"--watch {' '.join(layers or ())} needs an image. Name one: --watch-image FILE"
         )
     if not layers:
-        raise UsageError(f"Which layer is to look at {image}? Name one: --watch conv1")
+        raise UsageError(f"--watch-image {image} needs a layer. Name one: --watch conv1")
     from convscope._watch import Frames, watch
 
     frames = Frames(folder)
     return lambda model: watch(model, image, layers, to=frames), frames
 
 
-def _say(trained: Trained, pictures: list[Path]) -> None:
-    said = trained.metadata["accuracy"]
+def _print_result(result: TrainingResult, figures: list[Path]) -> None:
+    accuracy = result.metadata["accuracy"]
     typer.echo(
-        f"{trained.path}: accuracy {trained.accuracy:.2%} on "
-        f"{said['images']:,} pictures it was not trained on"
+        f"{result.path}: accuracy {result.accuracy:.2%} on {accuracy['images']:,} test images"
     )
-    if "chosen" in said:
+    if "chosen" in accuracy:
         typer.echo(
-            f"epoch {said['epoch']} was the best on these pictures, so that is a little too high"
+            f"epoch {accuracy['epoch']} was the best on these images, so this accuracy is slightly "
+            "too high"
         )
-    typer.echo(trained.confusion.sentence())
-    for picture in pictures:
-        typer.echo(picture)
-    typer.echo(f"Next: convscope maps IMAGE -m {trained.path}")
+    typer.echo(result.confusion.sentence())
+    for path in figures:
+        typer.echo(path)
+    typer.echo(f"Next: convscope maps IMAGE -m {result.path}")
 
 
 def _batch_progress(bar: ProgressBar) -> Callable[[int, int], None]:
@@ -156,8 +166,8 @@ def _batch_progress(bar: ProgressBar) -> Callable[[int, int], None]:
     return on_batch
 
 
-def _epoch_line(epoch: Epoch) -> str:
+def _epoch_line(epoch: EpochResult) -> str:
     return (
-        f"epoch {epoch.number:>3} of {epoch.of}   loss {epoch.loss:.3f}   "
+        f"epoch {epoch.number:>3} of {epoch.total}   loss {epoch.loss:.3f}   "
         f"accuracy {epoch.accuracy:.2%}"
     )
