@@ -21,11 +21,10 @@ from torch import Tensor
 
 import convscope as cs
 from convscope._models import Model
-from convscope._optvis.climb import Adam, Climb, Plan, Unit
-from convscope._optvis.lens import Lens
+from convscope._optvis.objectives import channel
+from convscope._optvis.optimizer import Adam, Optimization, OptimizationPlan, RenderTarget
 from convscope._optvis.params import Fourier
-from convscope._optvis.transforms import Transforms
-from convscope._optvis.wanted import channel
+from convscope._optvis.transforms import Normalizer, Transforms
 
 PEERS = ("lucent", "horama")
 NETWORK, LAYER, SIZE = "torchvision:squeezenet1_1,weights=none", "features.10", 224
@@ -66,10 +65,10 @@ def bare(model: Model, layer: str, channels: list[int], size: int) -> Run:
 def ours(model: Model, layer: str, channels: list[int], size: int) -> Run:
     """Two steps of ours, everything in them; every other one is blurred."""
     wanted = [channel(layer, k) for k in channels]
-    units = [Unit(one, one.bind(model), 0, 1) for one in wanted]
-    plan = Plan((size, size), 10_000, Fourier(), Transforms())
+    units = [RenderTarget(one, one.bind(model), 0, 1) for one in wanted]
+    plan = OptimizationPlan((size, size), 10_000, Fourier(), Transforms())
     device = next(model.module.parameters()).device
-    climb = Climb(Lens(model), units, plan, device)
+    climb = Optimization(Normalizer(model), units, plan, device)
     adam, step = Adam(climb._state.detach(), plan.rate), iter(range(48, 10_000))
     return lambda: (climb._step(next(step), adam), climb._step(next(step), adam))
 

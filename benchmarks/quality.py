@@ -5,7 +5,7 @@
     python benchmarks/quality.py --peers PEERS [--steps 256] [--only ours] [--keep FOLDER]
 
 - ratio: the activation on the clean picture, as saved, over the highest of the 1,000 photographs
-- kept: what five small changes leave of it (``convscope._optvis.evidence.CHANGES``)
+- kept: what five small changes leave of it (``convscope._optvis.evaluation.PERTURBATIONS``)
 - fails: a unit whose picture does not reach the highest photograph
 - transfer: class pictures in EfficientNet-Lite0, a network that had no part in making them
 - CPU: seconds a picture on one thread; both tools in turn on the same units
@@ -35,7 +35,7 @@ from torch.nn import functional as F
 
 import convscope as cs
 from convscope._models import Model
-from convscope._optvis.evidence import CHANGES
+from convscope._optvis.evaluation import PERTURBATIONS
 
 DATA = Path(os.environ.get("CONVSCOPE_TEST_DATA", "../shared/data"))
 LAYERS = {"features.3": 5, "features.7": 5, "features.10": 5, "features.12": 6, "classifier.1": 6}
@@ -137,7 +137,7 @@ class Judge:
     def of(self, made: Made, path: str, units: list[int], best: Any) -> dict[str, Any]:
         saved = (made.pictures * 255).round() / 255
         clean = self.means(saved, path, units)
-        left = torch.stack([self.means(f(saved), path, units) for f in CHANGES.values()])
+        left = torch.stack([self.means(f(saved), path, units) for f in PERTURBATIONS.values()])
         ratio = (clean / torch.from_numpy(best[path][units])).numpy()
         kept = (left / clean.clamp_min(1e-6)).mean(0).numpy()
         return {"ratio": ratio, "kept": kept, "cpu": made.seconds}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import convscope as cs
 from convscope._errors import ModelError, UsageError
 from convscope._models import Model
-from convscope._optvis import MaCo, Step, activation_grid, channel, logit, maximize
+from convscope._optvis import MaCo, OptimizationStep, activation_grid, channel, logit, maximize
 
 Loader = Callable[..., Model]
 DRAW = np.random.default_rng(4)
@@ -130,7 +130,7 @@ def test_a_batch_too_large_for_memory_is_halved(small: Loader, error: Exception)
     module = Small(error)
     units = [f"inner.2:{k}" for k in range(7)]
 
-    def watch(step: Step) -> None:
+    def watch(step: OptimizationStep) -> None:
         told.append((step.done, step.of))
 
     seen = maximize(small(module), units, steps=3, on_step=watch)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from convscope._errors import UsageError
 from convscope._models import Model
 from convscope._optvis import Objective, channel, neuron, parse_objective
-from convscope._optvis.objectives import Goal, Sum
+from convscope._optvis.objectives import BoundObjective, Sum
 
 A, B = channel("eyes", 0), channel("eyes", 1)
 SEEN = {"eyes": torch.arange(10.0).view(1, 5, 1, 2)}
@@ -36,7 +36,7 @@ def test_what_is_no_objective_cannot_be_added() -> None:
 
 
 def test_a_goal_knows_its_layers(planted: Model) -> None:
-    goal: Goal = (A + channel("relu", 1) - B).bind(planted)
+    goal: BoundObjective = (A + channel("relu", 1) - B).bind(planted)
     assert goal.layers == ("eyes", "relu")
 
 

@@ -8,7 +8,15 @@ import torch
 from planted_networks import filters
 
 from convscope._models import Model
-from convscope._optvis import Fourier, Gallery, Pixels, Transforms, channel, maximize, neuron
+from convscope._optvis import (
+    Fourier,
+    OptimizedImages,
+    Pixels,
+    Transforms,
+    channel,
+    maximize,
+    neuron,
+)
 
 STILL = Transforms(0, 0, 0, 0, 0)
 
@@ -87,6 +95,6 @@ def test_a_living_neighbor_is_not_touched_by_the_rescue(planted: Model) -> None:
     np.testing.assert_allclose(beside.values, alone.values, atol=2 / 255)
 
 
-def _batch(model: Model, gallery: Gallery) -> torch.Tensor:
+def _batch(model: Model, gallery: OptimizedImages) -> torch.Tensor:
     values = torch.from_numpy(np.stack([one.values for one in gallery]))
     return (values - 0.5) / 0.25

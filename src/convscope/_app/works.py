@@ -25,9 +25,8 @@ from convscope._attribution.methods import select_methods
 from convscope._data import Dataset
 from convscope._errors import ConvscopeError, UnknownLayer, UsageError
 from convscope._models import Model
-from convscope._optvis import Optimized, channel, maximize
-from convscope._optvis import Step as OptimizationResult
-from convscope._optvis.moving import eight_bits
+from convscope._optvis import OptimizationStep, OptimizedImage, channel, maximize
+from convscope._optvis.animation import to_uint8
 from convscope._scan import ScanProgress, scan
 
 _MOST_STEPS, _LARGEST, _LONGEST = 2048, 512, 64
@@ -104,7 +103,7 @@ class Climb(Work):
     def run(self, session: Session, model: Model, teller: Teller) -> dict[str, Any]:
         path = session.layer(self.layer).path
         what = channel(path, self.channel)
-        found: Optimized = maximize(
+        found: OptimizedImage = maximize(
             model,
             what if self.sign > 0 else -what,
             steps=self.steps,
@@ -127,10 +126,10 @@ class Climb(Work):
         }
 
 
-def _climbed(step: OptimizationResult, teller: Teller) -> None:
+def _climbed(step: OptimizationStep, teller: Teller) -> None:
     teller.far(step.done, step.of)
     if teller.preview_due():
-        (values,) = eight_bits(step.images()[:1])
+        (values,) = to_uint8(step.images()[:1])
         pixels = values.transpose(1, 2, 0) if len(values) == 3 else values[0]
         teller.preview(_png(Image.fromarray(pixels)))
 

@@ -26,7 +26,7 @@ def dream(
         ),
     ] = None,
     guide: Annotated[
-        Path | None, typer.Option(metavar="IMAGE", help="Dream of what the layer sees in this.")
+        Path | None, typer.Option(metavar="IMAGE", help="DeepDream of what the layer sees in this.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="At each size.")] = 10,
     octaves: Annotated[

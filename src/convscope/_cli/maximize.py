@@ -14,7 +14,7 @@ from convscope._cli.progress import ProgressBar
 from convscope._errors import UsageError
 
 if TYPE_CHECKING:
-    from convscope._optvis import Gallery, Optimized, Step
+    from convscope._optvis import OptimizationStep, OptimizedImage, OptimizedImages
 from convscope._cli.progress import optimization_progress
 
 Addresses = Annotated[
@@ -128,18 +128,18 @@ def _wanted(addresses: list[str], grid: Path | None, like: Path | None) -> Any:
     return [caricature(str(like), path) for path in addresses] if like else addresses
 
 
-def _save(found: Gallery, output: Path | None, columns: int | None, name: str) -> Path:
+def _save(found: OptimizedImages, output: Path | None, columns: int | None, name: str) -> Path:
     """A single picture as its own sheet, several as a contact sheet; a folder holds all."""
     from convscope._layers import file_name
 
-    first: Optimized = found[0]
+    first: OptimizedImage = found[0]
     if output is not None and not output.suffix:
         return found.save(output, columns=columns)[0]
     target = output or Path(f"{file_name(name)}.maximize.png")
     return first.save(target) if len(found) == 1 else found.save(target, columns=columns)[0]
 
 
-def _common(found: Gallery) -> str:
+def _common(found: OptimizedImages) -> str:
     """The unit, the layer of all units, or how many there are."""
     if len(found) == 1:
         return found[0].objective
@@ -147,7 +147,7 @@ def _common(found: Gallery) -> str:
     return paths.pop() if len(paths) == 1 else f"{len(found)}-pictures"
 
 
-def _previewing(file: Path | None, about: str) -> Callable[[Step], object]:
-    from convscope._optvis.preview import Preview
+def _previewing(file: Path | None, about: str) -> Callable[[OptimizationStep], object]:
+    from convscope._optvis.animation import Preview
 
     return (lambda step: None) if file is None else Preview(file, about)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from convscope._optvis import Step
+    from convscope._optvis import OptimizationStep
 
 
 class ProgressBar:
@@ -73,11 +73,11 @@ class ProgressBar:
 
 
 def optimization_progress(
-    bar: ProgressBar, also: Callable[[Step], object] = lambda step: None
-) -> Callable[[Step], None]:
+    bar: ProgressBar, also: Callable[[OptimizationStep], object] = lambda step: None
+) -> Callable[[OptimizationStep], None]:
     """A callback that shows each optimization step on a bar, and passes it on to ``also``."""
 
-    def on_step(step: Step) -> None:
+    def on_step(step: OptimizationStep) -> None:
         also(step)
         first, *others = step.units
         bar.update(step.done, step.of, f"{first} and {len(others)} more" if others else first)

@@ -1,17 +1,10 @@
 """Ascent: pictures that raise what is asked of a network, by gradient, weights fixed."""
 
-from convscope._optvis.climb import Step
-from convscope._optvis.expression import parse_objective
-from convscope._optvis.objectives import Objective
-from convscope._optvis.optimized import Gallery, Optimized
-from convscope._optvis.params import Fourier, MaCo, Pixels
-from convscope._optvis.repainting import StylizedImage, dream, style
-from convscope._optvis.run import maximize
-from convscope._optvis.transforms import Transforms
-from convscope._optvis.wanted import (
-    activation_grid,
+from convscope._optvis.image_objectives import activation_grid, caricature
+from convscope._optvis.maximize import maximize
+from convscope._optvis.objectives import (
+    Objective,
     between,
-    caricature,
     channel,
     direction,
     diversity,
@@ -19,15 +12,21 @@ from convscope._optvis.wanted import (
     logit,
     neuron,
 )
+from convscope._optvis.optimized_images import OptimizedImage, OptimizedImages
+from convscope._optvis.optimizer import OptimizationStep
+from convscope._optvis.params import Fourier, MaCo, Pixels
+from convscope._optvis.parsing import parse_objective
+from convscope._optvis.stylize import StylizedImage, dream, style
+from convscope._optvis.transforms import Transforms
 
 __all__ = [
     "Fourier",
-    "Gallery",
     "MaCo",
     "Objective",
-    "Optimized",
+    "OptimizationStep",
+    "OptimizedImage",
+    "OptimizedImages",
     "Pixels",
-    "Step",
     "StylizedImage",
     "Transforms",
     "activation_grid",

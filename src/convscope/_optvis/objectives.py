@@ -2,13 +2,14 @@
 
     channel("conv2", 3) - 0.5 * channel("conv2", 7)
 
-An objective becomes a ``Goal`` on one model (``bind``), where its layers and channels are checked.
+An objective becomes a ``BoundObjective`` on one model (``bind``), where its layers
+and channels are checked.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -26,7 +27,7 @@ Activations: TypeAlias = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Goal:
+class BoundObjective:
     """An objective on one model.
 
     - ``layers``: the paths it needs; ``score``: activations of n images ``(n, C, …)`` to n numbers.
@@ -42,7 +43,7 @@ class Objective(abc.ABC):
     """What to raise; ``+``, ``-``, negation and ``*`` with numbers make new ones."""
 
     @abc.abstractmethod
-    def bind(self, model: Model) -> Goal:
+    def bind(self, model: Model) -> BoundObjective:
         """The same on ``model``; raises ``UnknownLayer`` where it has no such layer or channel."""
 
     def on(self, model: Model) -> Objective:
@@ -91,14 +92,14 @@ class Sum(Objective):
 
     terms: tuple[tuple[float, Objective], ...]
 
-    def bind(self, model: Model) -> Goal:
+    def bind(self, model: Model) -> BoundObjective:
         goals = [(weight, part.bind(model)) for weight, part in self.terms]
         layers = dict.fromkeys(path for _, goal in goals for path in goal.layers)
 
         def score(seen: Activations) -> Tensor:
             return torch.stack([weight * goal.score(seen) for weight, goal in goals]).sum(0)
 
-        return Goal(tuple(layers), score, any(goal.placed for _, goal in goals))
+        return BoundObjective(tuple(layers), score, any(goal.placed for _, goal in goals))
 
     def on(self, model: Model) -> Objective:
         return Sum(tuple((weight, part.on(model)) for weight, part in self.terms))
@@ -119,9 +120,9 @@ class Channel(Objective):
     path: str
     channel: int
 
-    def bind(self, model: Model) -> Goal:
+    def bind(self, model: Model) -> BoundObjective:
         model.layers.at(Address(self.path, self.channel))
-        return Goal((self.path,), lambda seen: means(seen[self.path][:, self.channel]))
+        return BoundObjective((self.path,), lambda seen: means(seen[self.path][:, self.channel]))
 
     def __str__(self) -> str:
         return f"{self.path}:{self.channel}"
@@ -135,9 +136,9 @@ class Neuron(Objective):
     channel: int
     position: tuple[int, int] | None = None
 
-    def bind(self, model: Model) -> Goal:
+    def bind(self, model: Model) -> BoundObjective:
         model.layers.at(Address(self.path, self.channel))
-        return Goal((self.path,), self._score, self.position is not None)
+        return BoundObjective((self.path,), self._score, self.position is not None)
 
     def _score(self, seen: Activations) -> Tensor:
         maps = seen[self.path][:, self.channel]
@@ -163,9 +164,9 @@ class WholeLayer(Objective):
 
     path: str
 
-    def bind(self, model: Model) -> Goal:
+    def bind(self, model: Model) -> BoundObjective:
         model.layers.at(Address(self.path))
-        return Goal((self.path,), lambda seen: means(seen[self.path].square()))
+        return BoundObjective((self.path,), lambda seen: means(seen[self.path].square()))
 
     def __str__(self) -> str:
         return f"layer {self.path}"
@@ -180,7 +181,7 @@ class Direction(Objective):
     power: float = 0.0
     label: str = ""
 
-    def bind(self, model: Model) -> Goal:
+    def bind(self, model: Model) -> BoundObjective:
         layer, _ = model.layers.at(Address(self.path))
         if len(self.vector) != layer.channels:
             raise UsageError(
@@ -194,7 +195,7 @@ class Direction(Objective):
             shape = (1, -1, 1) if maps.ndim > 2 else (1, -1)
             return along(maps, vector.to(maps.device).view(shape), self.power)
 
-        return Goal((self.path,), score)
+        return BoundObjective((self.path,), score)
 
     def __str__(self) -> str:
         return self.label or f"direction in {self.path}"
@@ -212,7 +213,7 @@ class Logit(Objective):
         name = model.input.classes[index] if index < len(model.input.classes) else ""
         return Logit(index, f"class {index} {name}".rstrip())
 
-    def bind(self, model: Model) -> Goal:
+    def bind(self, model: Model) -> BoundObjective:
         path = output_layer(model)
         return Channel(path, class_index(model, self.target)).bind(model)
 
@@ -229,9 +230,9 @@ class Diversity(Objective):
 
     path: str
 
-    def bind(self, model: Model) -> Goal:
+    def bind(self, model: Model) -> BoundObjective:
         model.layers.at(Address(self.path))
-        return Goal((self.path,), self._score)
+        return BoundObjective((self.path,), self._score)
 
     def _score(self, seen: Activations) -> Tensor:
         maps = (
@@ -255,7 +256,7 @@ class Between(Objective):
     first: Objective
     second: Objective
 
-    def bind(self, model: Model) -> Goal:
+    def bind(self, model: Model) -> BoundObjective:
         start, end = self.first.bind(model), self.second.bind(model)
 
         def score(seen: Activations) -> Tensor:
@@ -263,7 +264,7 @@ class Between(Objective):
             share = torch.linspace(0, 1, len(low), device=low.device) if len(low) > 1 else 0.5
             return torch.lerp(low, high, torch.as_tensor(share, device=low.device))
 
-        return Goal(start.layers + end.layers, score, start.placed or end.placed)
+        return BoundObjective(start.layers + end.layers, score, start.placed or end.placed)
 
     def on(self, model: Model) -> Objective:
         return Between(self.first.on(model), self.second.on(model))
@@ -284,3 +285,40 @@ def along(maps: Tensor, vector: Tensor, power: float) -> Tensor:
         lengths = maps.norm(dim=1) * vector.norm(dim=1)
         dot = dot * (dot / lengths.clamp_min(1e-8)).clamp_min(0.1) ** power
     return means(dot)
+
+
+def channel(layer: str, channel: int) -> Objective:
+    """The mean activation of one channel."""
+    return Channel(layer, channel)
+
+
+def neuron(layer: str, channel: int, position: tuple[int, int] | None = None) -> Objective:
+    """The activation of one channel at ``(y, x)``, by default in the middle."""
+    return Neuron(layer, channel, position)
+
+
+def layer(path: str) -> Objective:
+    """How strongly the whole layer responds (mean square)."""
+    return WholeLayer(path)
+
+
+def direction(
+    layer: str, vector: Sequence[float] | NDArray[Any], *, power: float = 0.0, label: str = ""
+) -> Objective:
+    """The dot product with ``vector`` (a number a channel), times max(.1, cosine)^``power``."""
+    return Direction(layer, np.asarray(vector, np.float32).reshape(-1), power, label)
+
+
+def logit(target: int | str) -> Objective:
+    """The score of a class, by number or name, before any softmax."""
+    return Logit(target)
+
+
+def diversity(layer: str) -> Objective:
+    """How unlike the ``count`` images are; to be added: ``channel(…) + 2 * diversity(…)``."""
+    return Diversity(layer)
+
+
+def between(first: Objective, second: Objective) -> Objective:
+    """From ``first`` to ``second`` over the ``count`` images of one call."""
+    return Between(first, second)

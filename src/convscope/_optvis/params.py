@@ -207,7 +207,7 @@ class MaCo(Param):
         return f"phases of waves, magnitudes of {self.count:,} given pictures (MaCo), sigmoid"
 
 
-def param_of(given: Param | str, images: Any = None) -> Param:
+def parse_param(given: Param | str, images: Any = None) -> Param:
     """A parametrization by name, or as it is; ``maco`` takes its spectrum from ``images``."""
     if isinstance(given, Param):
         return given

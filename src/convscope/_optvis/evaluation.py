@@ -18,26 +18,26 @@ from convscope._data import Dataset, open_dataset
 from convscope._errors import ConvscopeError, ImageError, UsageError
 from convscope._images.ops import affine, gaussian_blur, jpeg
 from convscope._models import Batch
-from convscope._optvis.climb import Unit, score
-from convscope._optvis.lens import Lens
+from convscope._optvis.optimizer import RenderTarget, score
+from convscope._optvis.transforms import Normalizer
 
 
-def rounded(pictures: Tensor) -> Tensor:
+def quantize(pictures: Tensor) -> Tensor:
     """Pictures as eight bits hold them."""
     return (pictures * 255).round() / 255
 
 
-def activation(lens: Lens, units: Sequence[Unit], pictures: Tensor) -> Tensor:
+def activation(lens: Normalizer, units: Sequence[RenderTarget], pictures: Tensor) -> Tensor:
     """The scores of the pictures as they are: nothing moved, nothing blurred."""
     layers = tuple(dict.fromkeys(path for unit in units for path in unit.goal.layers))
     return score(units, lens.model.activations(lens.batch(pictures), layers)).cpu()
 
 
-def kept(lens: Lens, units: Sequence[Unit], pictures: Tensor) -> dict[str, Tensor]:
+def kept(lens: Normalizer, units: Sequence[RenderTarget], pictures: Tensor) -> dict[str, Tensor]:
     """The scores after each of five changes that nobody would notice in a photograph."""
     return {
         name: activation(lens, units, change(pictures))
-        for name, change in CHANGES.items()
+        for name, change in PERTURBATIONS.items()
         if name != JPEG or pictures.shape[1] in (1, 3)
     }
 
@@ -51,7 +51,7 @@ def _moved(angle: float, zoom: float, shift: float) -> Callable[[Tensor], Tensor
 
 
 JPEG = "JPEG 50"
-CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
+PERTURBATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "shift 7 %": _moved(0, 1, 16 / 224),
     "turn 15°": _moved(15 * pi / 180, 1, 0),
     "shrink to 80 %": _moved(0, 0.8, 0),
@@ -60,7 +60,7 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def opacity_of(weight: Tensor) -> Tensor:
+def opacity_from_gradient(weight: Tensor) -> Tensor:
     """From the gradient that each pixel got ``(N, H, W)`` to 0…1; a tenth is fully opaque."""
     side = max(3, min(weight.shape[1:]) // 32 | 1)
     smooth = weight[:, None]
@@ -72,13 +72,13 @@ def opacity_of(weight: Tensor) -> Tensor:
 
 
 def highest(
-    lens: Lens, units: Sequence[Unit], images: Any, size: Any
+    lens: Normalizer, units: Sequence[RenderTarget], images: Any, size: Any
 ) -> tuple[list[float | None], int]:
     """The highest score of each unit over given images, and how many images there were.
 
     An atlas knows it of every unit that it has, at the size it was made at.
     """
-    atlas = atlas_of(images)
+    atlas = as_atlas(images)
     if atlas is not None:
         return [_in_atlas(lens, atlas, unit) for unit in units], atlas.images
     goals = [unit.goal for unit in units]
@@ -91,7 +91,7 @@ def highest(
     return list(best.tolist()), seen
 
 
-def atlas_of(images: Any) -> Atlas | None:
+def as_atlas(images: Any) -> Atlas | None:
     """The atlas that ``images`` is, or names."""
     if isinstance(images, Atlas):
         return images
@@ -99,7 +99,7 @@ def atlas_of(images: Any) -> Atlas | None:
     return open_atlas(images) if named else None
 
 
-def _in_atlas(lens: Lens, atlas: Atlas, unit: Unit) -> float | None:
+def _in_atlas(lens: Normalizer, atlas: Atlas, unit: RenderTarget) -> float | None:
     if atlas.model != lens.model.title:
         raise UsageError(f"The atlas is of {atlas.model}, not of {lens.model.title}")
     try:
@@ -110,9 +110,9 @@ def _in_atlas(lens: Lens, atlas: Atlas, unit: Unit) -> float | None:
     return float(top[0].score) if top else None
 
 
-def batches(lens: Lens, images: Any, size: Any, most: int = 16) -> Iterator[Batch]:
+def batches(lens: Normalizer, images: Any, size: Any, most: int = 16) -> Iterator[Batch]:
     """Given images as the model sees them, some at a time."""
-    if atlas_of(images) is not None:
+    if as_atlas(images) is not None:
         raise UsageError("An atlas holds no whole pictures. Give the dataset it was made of")
     source = (
         open_dataset(images) if isinstance(images, str) or hasattr(images, "joinpath") else images

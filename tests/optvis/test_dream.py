@@ -17,9 +17,9 @@ from torch import Tensor, nn
 import convscope as cs
 from convscope._errors import ConvscopeError, ImageError, ModelError, UnknownLayer, UsageError
 from convscope._models import Model
-from convscope._optvis import Step, channel, dream, neuron
-from convscope._optvis.repainting.dreams import evened
-from convscope._optvis.repainting.tiling import STRIDE, Tiling, gradient, mirrored
+from convscope._optvis import OptimizationStep, channel, dream, neuron
+from convscope._optvis.stylize.dream import balance_frequencies
+from convscope._optvis.stylize.tiling import STRIDE, Tiling, gradient, mirrored_indices
 
 Loader = Callable[..., Model]
 CHANCE = np.random.default_rng(0)
@@ -139,7 +139,8 @@ def test_tiles_give_the_gradient_of_the_whole() -> None:
 def test_the_gradient_is_that_of_the_shifted_picture() -> None:
     picture = torch.rand(1, 2, 9, 7, requires_grad=True)
     weights = torch.rand(1, 2, 9, 7)
-    moved = picture[..., mirrored(9, 4, picture.device), :][..., mirrored(7, -3, picture.device)]
+    moved = picture[..., mirrored_indices(9, 4, picture.device), :]
+    moved = moved[..., mirrored_indices(7, -3, picture.device)]
     truth = torch.autograd.grad((moved * weights).sum(), picture)[0]
     found = gradient(picture, (4, -3), Tiling((64, 64), 0), lambda tile: (tile * weights).sum())[1]
     torch.testing.assert_close(found, truth)
@@ -171,9 +172,9 @@ def test_tiles_cover_a_side_once(length: int, side: int, margin: int, fixed: boo
 
 def test_an_evened_gradient_has_mean_magnitude_one() -> None:
     torch.manual_seed(0)
-    values = evened(torch.randn(1, 3, 30, 40) * 1e-9)
+    values = balance_frequencies(torch.randn(1, 3, 30, 40) * 1e-9)
     assert float(values.abs().mean()) == pytest.approx(1)
-    assert not evened(torch.zeros(1, 3, 8, 8)).any()
+    assert not balance_frequencies(torch.zeros(1, 3, 8, 8)).any()
 
 
 class Fixed(nn.Module):
@@ -213,7 +214,7 @@ def test_the_model_is_left_as_found_and_what_is_done_is_kept(
     module = network().train()
     before, values = state_of(module), {k: v.clone() for k, v in module.state_dict().items()}
 
-    def watch(step: Step) -> None:
+    def watch(step: OptimizationStep) -> None:
         assert step.of == 6
         assert step.images().shape == (1, 3, 40, 56)
         if stop and step.done == 2:

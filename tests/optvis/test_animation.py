@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_dreams import FEW, PICTURE, network
+from test_dream import FEW, PICTURE, network
 
 import convscope as cs
 from convscope._models import Model
-from convscope._optvis import Step, dream, maximize, style
-from convscope._optvis import moving as room
-from convscope._optvis.moving import MOST, SIDE, Film, animation
-from convscope._optvis.preview import Preview
+from convscope._optvis import OptimizationStep, dream, maximize, style
+from convscope._optvis import animation as room
+from convscope._optvis.animation import MOST, SIDE, FrameRecorder, Preview, animation
 
 Loader = Callable[..., Model]
 
@@ -31,15 +30,15 @@ def frames_of(path: Path) -> tuple[Image.Image, list[int]]:
     return file, durations
 
 
-def filmed(film: Film, steps: int, size: tuple[int, int] = (4, 6)) -> None:
+def filmed(film: FrameRecorder, steps: int, size: tuple[int, int] = (4, 6)) -> None:
     picture = torch.zeros(2, 3, *size)
     film.start(("a", "b"), picture)
     for done in range(1, steps + 1):
-        film(Step(done, steps, ("a", "b"), lambda done=done: picture + done / 255))
+        film(OptimizationStep(done, steps, ("a", "b"), lambda done=done: picture + done / 255))
 
 
 def test_the_start_and_the_end_are_kept_and_no_more_than_bounded() -> None:
-    film = Film(500, easing=2.0)
+    film = FrameRecorder(500, easing=2.0)
     filmed(film, 500)
     steps = [moment.step for moment in film.of("b")]
     assert (steps[0], steps[-1], len(steps)) == (0, 500, MOST)
@@ -49,22 +48,22 @@ def test_the_start_and_the_end_are_kept_and_no_more_than_bounded() -> None:
 
 
 def test_few_steps_are_all_kept() -> None:
-    film = Film(3)
+    film = FrameRecorder(3)
     filmed(film, 3)
     assert [moment.step for moment in film.of("a")] == [0, 1, 2, 3]
 
 
 def test_large_pictures_are_reduced_and_many_share_the_memory() -> None:
-    film = Film(100)
+    film = FrameRecorder(100)
     filmed(film, 1, (2 * SIDE, SIDE))
     assert film.of("a")[0].pixels.shape == (3, SIDE, SIDE // 2)
-    many = Film(100, 200)
+    many = FrameRecorder(100, 200)
     filmed(many, 100)
     assert 2 <= len(many.of("a")) < 5
 
 
 def test_what_begins_again_is_forgotten_first() -> None:
-    film = Film(4)
+    film = FrameRecorder(4)
     filmed(film, 2)
     filmed(film, 4)
     assert [moment.step for moment in film.of("a")] == [0, 1, 2, 3, 4]
@@ -136,7 +135,7 @@ def test_a_preview_shows_every_unit_while_it_climbs(tmp_path: Path) -> None:
     seen: list[list[str]] = []
     preview = Preview(tmp_path / "now.png", every=0)
 
-    def watch(step: Step) -> None:
+    def watch(step: OptimizationStep) -> None:
         preview(step)
         with Image.open(preview.file) as image:
             image.load()
@@ -152,7 +151,7 @@ def test_a_preview_is_not_written_at_every_step(tmp_path: Path) -> None:
     written: list[float] = []
     preview = Preview(tmp_path / "now.png", every=3600)
 
-    def watch(step: Step) -> None:
+    def watch(step: OptimizationStep) -> None:
         preview(step)
         written.append(preview.file.stat().st_mtime_ns)
 

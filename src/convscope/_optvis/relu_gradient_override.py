@@ -1,7 +1,8 @@
 """Dead starts: a way out for a picture that an activation function gives no gradient at all.
 
-A ReLU passes no gradient where it is off, and so do a clamp's flat ends. While ``redirected``
-holds, each of them lets one through for the marked pictures that get none, except where it would
+A ReLU passes no gradient where it is off, and so do a clamp's flat ends. While
+``relu_gradient_override`` holds, each of them lets one through for the marked pictures
+that get none, except where it would
 push what is off further off (lucid's rule), and mostly where least is missing: evenly spread, the
 gradients of a grating's many places would cancel.
 """
@@ -17,17 +18,17 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-Zone = tuple[float, float]
+Interval = tuple[float, float]
 
 
-class _WayOut(torch.autograd.Function):
+class _GradientOverride(torch.autograd.Function):
     """Adds nothing; its gradient is what helps the marked pictures that get no other.
 
     Only the marked ones are kept and looked at: the others of the batch cost nothing.
     """
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, zone: Zone, marked: Tensor) -> Tensor:
+    def forward(ctx: Any, values: Tensor, zone: Interval, marked: Tensor) -> Tensor:
         ctx.save_for_backward(values[marked], marked)  # a copy: what follows may write in place
         ctx.zone = zone
         return values.new_zeros(()).expand(values.shape)
@@ -57,7 +58,7 @@ def _nearness(missing: Tensor, where: Tensor) -> Tensor:
     return (3 * (least - flat) / spread).clamp(-30, 0).exp().nan_to_num()
 
 
-def _bounds(args: tuple[Any, ...], options: Mapping[str, Any], names: tuple[str, str]) -> Zone:
+def _bounds(args: tuple[Any, ...], options: Mapping[str, Any], names: tuple[str, str]) -> Interval:
     given = dict(zip(names, args[1:], strict=False)) | dict(options)
     low, high = (given.get(name) for name in names)
     return (
@@ -66,7 +67,7 @@ def _bounds(args: tuple[Any, ...], options: Mapping[str, Any], names: tuple[str,
     )
 
 
-def _named(functions: str, zone: Any) -> dict[Any, Callable[..., Zone]]:
+def _named(functions: str, zone: Any) -> dict[Any, Callable[..., Interval]]:
     places = (F, torch, Tensor)
     found = {getattr(place, name, None) for name in functions.split() for place in places}
     return dict.fromkeys(found - {None}, zone)
@@ -74,7 +75,7 @@ def _named(functions: str, zone: Any) -> dict[Any, Callable[..., Zone]]:
 
 # Between which values of its input each function has a gradient that leads up (hardswish falls
 # from -3 to -1.5).
-_ZONES: dict[Any, Callable[..., Zone]] = {
+_ZONES: dict[Any, Callable[..., Interval]] = {
     **_named("relu relu_", lambda args, options: (0.0, inf)),
     **_named("relu6", lambda args, options: (0.0, 6.0)),
     **_named("hardswish hardswish_", lambda args, options: (-1.5, inf)),
@@ -89,7 +90,7 @@ _ZONES: dict[Any, Callable[..., Zone]] = {
 }
 
 
-class redirected(TorchFunctionMode):
+class relu_gradient_override(TorchFunctionMode):
     """For a ``with``; ``marked`` says which pictures of the batch may use it."""
 
     def __init__(self, marked: Tensor) -> None:
@@ -104,7 +105,7 @@ class redirected(TorchFunctionMode):
         values = (args[0] if args else options.get("input")) if zone else None
         if not isinstance(values, Tensor) or not self._concerns(values):
             return function(*args, **options)
-        way_out = _WayOut.apply(values, zone(args, options), self._marked)  # type: ignore[misc]
+        way_out = _GradientOverride.apply(values, zone(args, options), self._marked)  # type: ignore[misc]
         return function(*args, **options) + way_out
 
     def _concerns(self, values: Tensor) -> bool:

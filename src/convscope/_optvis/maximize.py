@@ -11,16 +11,28 @@ import torch
 
 from convscope._errors import UsageError
 from convscope._models import Model, load
-from convscope._optvis.chunks import climb_all
-from convscope._optvis.climb import OptimizationResult, Plan, Step, Unit, Watch
-from convscope._optvis.evidence import activation, batches, highest, kept, opacity_of, rounded
-from convscope._optvis.expression import objectives
-from convscope._optvis.lens import Lens
-from convscope._optvis.moving import Film
-from convscope._optvis.optimized import Gallery, Optimized, RunInfo
-from convscope._optvis.params import Param, Size, param_of
-from convscope._optvis.pictured import ActivationGrid
-from convscope._optvis.transforms import Transforms
+from convscope._optvis.animation import FrameRecorder
+from convscope._optvis.evaluation import (
+    activation,
+    batches,
+    highest,
+    kept,
+    opacity_from_gradient,
+    quantize,
+)
+from convscope._optvis.image_objectives import ActivationGrid
+from convscope._optvis.optimized_images import OptimizedImage, OptimizedImages, RunInfo
+from convscope._optvis.optimizer import (
+    OptimizationPlan,
+    OptimizationResult,
+    OptimizationStep,
+    RenderTarget,
+    StepCallback,
+    optimize_all,
+)
+from convscope._optvis.params import Param, Size, parse_param
+from convscope._optvis.parsing import objectives
+from convscope._optvis.transforms import Normalizer, Transforms
 
 _FALLBACK = (224, 224)
 _COARSE, _COARSE_SHARE = 0.58, 0.6
@@ -43,7 +55,7 @@ def maximize(
     batch: int | None = None,
     half: bool | None = None,
     animate: bool = False,
-    on_step: Callable[[Step], object] | None = None,
+    on_step: Callable[[OptimizationStep], object] | None = None,
 ) -> Any:
     """The picture that raises a unit most: gradient ascent on the input, weights fixed.
 
@@ -63,30 +75,33 @@ def maximize(
     - ``animate``: keep moments of the climb, for ``.save("x.webp")``.
     - ``on_step``: called after every step.
 
-    One objective gives an ``Optimized``; several, or ``count`` pictures, a ``Gallery``. Ctrl-C ends
-    it early with what is done. Raises ``UnknownLayer``, ``UsageError``, ``ModelError``.
+    One objective gives an ``OptimizedImage``; several, or ``count`` images of one,
+    ``OptimizedImages``. Ctrl-C ends it early with what is done.
+    Raises ``UnknownLayer``, ``UsageError``, ``ModelError``.
     """
     loaded = load(model)
     wanted = objectives(loaded, what)
     _check(steps, count, rate)
-    units = [Unit(one, one.bind(loaded), seed, count) for one in wanted]
-    film = Film(steps, len(units) * count, easing=2.0) if animate else None
+    units = [RenderTarget(one, one.bind(loaded), seed, count) for one in wanted]
+    film = FrameRecorder(steps, len(units) * count, easing=2.0) if animate else None
     with loaded.eval_frozen():
-        lens = Lens(loaded)
-        plan = _plan(lens, steps, size, param_of(param, images), transforms, rate, start)
+        lens = Normalizer(loaded)
+        plan = _plan(lens, steps, size, parse_param(param, images), transforms, rate, start)
         begun = film.start if film else None
         plan = replace(plan, opacity=opacity, half=half, begun=begun)
-        climbed = climb_all(lens, units, plan, batch, _both(film, on_step))
+        climbed = optimize_all(lens, units, plan, batch, _both(film, on_step))
         pictures = [one for each in climbed for one in _judged(lens, *each)]
         pictures = _compared(lens, units, pictures, images, plan.size)
     pictures = _with_moments(pictures, film)
     if isinstance(what, ActivationGrid):
-        return Gallery(pictures, columns=what.columns(wanted), title=what.title(loaded))
+        return OptimizedImages(pictures, columns=what.columns(wanted), title=what.title(loaded))
     several = len(wanted) > 1 or count > 1 or isinstance(what, (list, tuple))
-    return Gallery(pictures) if several else pictures[0]
+    return OptimizedImages(pictures) if several else pictures[0]
 
 
-def _with_moments(pictures: list[Optimized], film: Film | None) -> list[Optimized]:
+def _with_moments(
+    pictures: list[OptimizedImage], film: FrameRecorder | None
+) -> list[OptimizedImage]:
     if film is None:
         return pictures
     return [
@@ -95,10 +110,10 @@ def _with_moments(pictures: list[Optimized], film: Film | None) -> list[Optimize
     ]
 
 
-def _both(film: Film | None, on_step: Watch | None) -> Watch:
+def _both(film: FrameRecorder | None, on_step: StepCallback | None) -> StepCallback:
     """What is called after every step."""
 
-    def watch(step: Step) -> None:
+    def watch(step: OptimizationStep) -> None:
         for told in (film, on_step):
             if told is not None:
                 told(step)
@@ -115,14 +130,14 @@ def _check(steps: int, count: int, rate: float | None) -> None:
 
 
 def _plan(
-    lens: Lens,
+    lens: Normalizer,
     steps: int,
     size: Any,
     param: Param,
     transforms: Transforms | None,
     rate: float | None,
     start: Any,
-) -> Plan:
+) -> OptimizationPlan:
     model, sides, picture = lens.model, (size, size) if isinstance(size, int) else size, None
     if start is not None:
         batch = model.prepare(start, size=sides)
@@ -134,7 +149,7 @@ def _plan(
         shown = batches(lens, param.images, sides)
         param = param.fitted(lens.image(batch.values) for batch in shown)
     usual = STILL if model.input.depth else suited(sides)
-    return Plan(
+    return OptimizationPlan(
         sides,
         steps,
         param,
@@ -156,18 +171,23 @@ def suited(size: Size) -> Transforms:
 
 
 def _judged(
-    lens: Lens, units: Sequence[Unit], plan: Plan, climbed: OptimizationResult
-) -> Iterator[Optimized]:
-    pictures = rounded(climbed.pictures)
+    lens: Normalizer,
+    units: Sequence[RenderTarget],
+    plan: OptimizationPlan,
+    climbed: OptimizationResult,
+) -> Iterator[OptimizedImage]:
+    pictures = quantize(climbed.pictures)
     found = activation(lens, units, pictures)
     changed = {} if lens.model.input.depth else kept(lens, units, pictures)
     about = _about(lens.model, plan, units[0].seed, climbed.steps)
-    opacity = None if climbed.weight is None else opacity_of(climbed.weight).cpu().numpy()
+    opacity = (
+        None if climbed.weight is None else opacity_from_gradient(climbed.weight).cpu().numpy()
+    )
     owners = [(unit, k) for unit in units for k in range(unit.count)]
     for i, (unit, k) in enumerate(owners):
         level, dead = float(found[i]), not bool(climbed.alive[i])
         values = pictures[i].cpu().numpy()
-        yield Optimized(
+        yield OptimizedImage(
             values=np.full_like(values, 0.5) if dead else values,
             objective=str(unit.objective),
             index=k,
@@ -181,7 +201,7 @@ def _judged(
         )
 
 
-def _about(model: Model, plan: Plan, seed: int, steps: int) -> RunInfo:
+def _about(model: Model, plan: OptimizationPlan, seed: int, steps: int) -> RunInfo:
     numbers = replace(model.input.preprocess, size=None, resize=None)
     coarse = plan.coarse and f"first {plan.coarse_steps} steps at {plan.coarse[1]}×{plan.coarse[0]}"
     return RunInfo(
@@ -199,8 +219,12 @@ def _about(model: Model, plan: Plan, seed: int, steps: int) -> RunInfo:
 
 
 def _compared(
-    lens: Lens, units: Sequence[Unit], pictures: Sequence[Optimized], images: Any, size: Size
-) -> list[Optimized]:
+    lens: Normalizer,
+    units: Sequence[RenderTarget],
+    pictures: Sequence[OptimizedImage],
+    images: Any,
+    size: Size,
+) -> list[OptimizedImage]:
     if images is None or not pictures:
         return list(pictures)
     with torch.no_grad():

@@ -1,5 +1,5 @@
 """What must hold of dreams, styles and films on every backend of Keras. Run by
-``test_repaint_backends.py``, a process for each."""
+``test_stylize_backends.py``, a process for each."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_dream_style_and_film(tmp_path: Path) -> None:
     if before:
         after = model.module.get_weights()
         assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
-    if "REPAINTED" in os.environ:
-        np.savez(os.environ["REPAINTED"], dream=made.values, style=styled.values)
+    if "STYLIZED" in os.environ:
+        np.savez(os.environ["STYLIZED"], dream=made.values, style=styled.values)
 
 
 def test_what_cannot_be_is_one_line() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from convscope._errors import UsageError
 from convscope._layers import Address
 from convscope._models import Model
-from convscope._optvis.objectives import Activations, Direction, Goal, Objective, along
+from convscope._optvis.objectives import Activations, BoundObjective, Direction, Objective, along
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Caricature(Objective):
     path: str
     power: float = 1.0
 
-    def bind(self, model: Model) -> Goal:
+    def bind(self, model: Model) -> BoundObjective:
         layer, _ = model.layers.at(Address(self.path))
         if not layer.is_map:
             raise UsageError(f"A caricature needs a layer of maps; {self.path!r} has no positions")
@@ -36,7 +36,7 @@ class Caricature(Objective):
             )
             return along(maps.flatten(2), like.flatten(2), self.power)
 
-        return Goal((self.path,), score, placed=False)
+        return BoundObjective((self.path,), score, placed=False)
 
     def __str__(self) -> str:
         return f"caricature in {self.path}"
@@ -75,3 +75,46 @@ class ActivationGrid:
             for y in range(side[0])
             for x in range(side[1])
         ]
+
+
+_MOST = 24  # positions of the guide along a side
+
+
+@dataclass(frozen=True, eq=False)
+class GuideSimilarity(Objective):
+    """At each position of a layer, the likeness to the most similar position of a guide picture.
+
+    Likeness is the dot product, as DeepDream's guided dreams have it.
+    """
+
+    image: Any
+    path: str
+
+    def bind(self, model: Model) -> BoundObjective:
+        layer, _ = model.layers.at(Address(self.path))
+        if not layer.is_map:
+            raise UsageError(f"A guide needs a layer of maps; {self.path!r} has no positions")
+        seen = model.activations(self.image, [self.path])[self.path][:1]
+        size = (min(seen.shape[-2], _MOST), min(seen.shape[-1], _MOST))
+        wanted = torch.nn.functional.adaptive_avg_pool2d(seen, size)[0].flatten(1).detach()
+
+        def score(found: Activations) -> Tensor:
+            maps = found[self.path].flatten(2)
+            with torch.no_grad():
+                nearest = (wanted.to(maps.device).mT @ maps).argmax(1)
+            return (maps * wanted.to(maps.device).T[nearest].mT).sum(1).mean(1)
+
+        return BoundObjective((self.path,), score)
+
+    def __str__(self) -> str:
+        return f"what {self.path} saw in the guide"
+
+
+def activation_grid(image: Any, layer: str, *, side: int = 7) -> ActivationGrid:
+    """What ``layer`` saw in ``image`` at each of ``side``² places, a picture each."""
+    return ActivationGrid(image, layer, side)
+
+
+def caricature(image: Any, layer: str, *, power: float = 1.0) -> Objective:
+    """What ``layer`` saw in ``image``, exaggerated."""
+    return Caricature(image, layer, power)

@@ -1,4 +1,4 @@
-"""Optimized pictures, the evidence that belongs to them, and sheets of them."""
+"""OptimizedImage pictures, the evidence that belongs to them, and sheets of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convscope._layers import file_name
-from convscope._optvis.moving import Moment, animation, tiles_of
+from convscope._optvis.animation import AnimationFrame, animation, image_tiles
 from convscope._plot import Section, Sheet, Theme, Tile, map_tiles, picture_tile
 from convscope._plot.output import write
 
@@ -58,7 +58,7 @@ class RunInfo:
 
 
 @dataclass(frozen=True, eq=False)
-class Optimized:
+class OptimizedImage:
     """A picture on which one objective is as high as a climb could get it.
 
     - ``values``: the picture, float32 ``(channels, height, width)``, 0…1, before normalization
@@ -83,7 +83,7 @@ class Optimized:
     curve: NDArray[np.float32]
     about: RunInfo
     opacity: NDArray[np.float32] | None = None
-    moments: tuple[Moment, ...] = ()
+    moments: tuple[AnimationFrame, ...] = ()
 
     @cached_property
     def image(self) -> NDArray[np.uint8]:
@@ -157,7 +157,7 @@ class Optimized:
         if bare:
             written = self._bare(path)
         elif self.moments and path.suffix.lower() == ".webp":
-            written = write(path, lambda: animation(Gallery([self]).moving()))
+            written = write(path, lambda: animation(OptimizedImages([self]).moving()))
         else:
             written = self.sheet().save(path)
         _write_json(path.with_suffix(".json"), self.to_dict())
@@ -195,14 +195,14 @@ class Optimized:
         return self.sheet()._repr_html_()
 
     def __repr__(self) -> str:
-        return f"Optimized({self.label} of {self.about.model}: {self.sentence()})"
+        return f"OptimizedImage({self.label} of {self.about.model}: {self.sentence()})"
 
 
-class Gallery(Sequence[Optimized]):
+class OptimizedImages(Sequence[OptimizedImage]):
     """Several optimized pictures; prints as a list, draws as a contact sheet."""
 
     def __init__(
-        self, pictures: Iterable[Optimized], *, columns: int | None = None, title: str = ""
+        self, pictures: Iterable[OptimizedImage], *, columns: int | None = None, title: str = ""
     ) -> None:
         self._pictures = tuple(pictures)
         self._columns, self._named = columns, title
@@ -211,10 +211,10 @@ class Gallery(Sequence[Optimized]):
         return len(self._pictures)
 
     @overload
-    def __getitem__(self, key: int) -> Optimized: ...
+    def __getitem__(self, key: int) -> OptimizedImage: ...
     @overload
-    def __getitem__(self, key: slice) -> Sequence[Optimized]: ...
-    def __getitem__(self, key: int | slice) -> Optimized | Sequence[Optimized]:
+    def __getitem__(self, key: slice) -> Sequence[OptimizedImage]: ...
+    def __getitem__(self, key: int | slice) -> OptimizedImage | Sequence[OptimizedImage]:
         return self._pictures[key]
 
     def sheet(self, *, columns: int | None = None, theme: Theme = "light") -> Sheet:
@@ -238,7 +238,7 @@ class Gallery(Sequence[Optimized]):
         cell = max(256, *self[0].about.size) if len(self) == 1 else 128
         images = []
         for k in range(min(len(one.moments) for one in shown)):
-            tiles = tuple(t for one in shown for t in tiles_of(one.moments[k].pixels, one.label))
+            tiles = tuple(t for one in shown for t in image_tiles(one.moments[k].pixels, one.label))
             lines = [f"model {self[0].about.model}", shown[0].moments[k].label]
             lines += ["those that are dead are left out"] * (len(shown) < len(self))
             section = Section("", tiles, columns or self._columns)
@@ -281,10 +281,10 @@ class Gallery(Sequence[Optimized]):
         return self.sheet()._repr_html_()
 
     def __repr__(self) -> str:
-        return "\n".join(["Gallery:", *(f"  {one!r}" for one in self)])
+        return "\n".join(["OptimizedImages:", *(f"  {one!r}" for one in self)])
 
 
-def _layer(one: Optimized) -> str:
+def _layer(one: OptimizedImage) -> str:
     """The layer of a unit; any other objective stands among its like."""
     path, colon, channel = one.objective.rpartition(":")
     return path if colon and channel.isdigit() and " " not in path else ""

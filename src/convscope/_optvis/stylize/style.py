@@ -10,15 +10,21 @@ from torch import Tensor
 
 from convscope._errors import UsageError
 from convscope._models import Model, load
-from convscope._optvis.climb import Adam, Step
-from convscope._optvis.evidence import rounded
-from convscope._optvis.lens import Lens
-from convscope._optvis.moving import Film
+from convscope._optvis.animation import FrameRecorder
+from convscope._optvis.evaluation import quantize
+from convscope._optvis.optimizer import Adam, OptimizationStep
 from convscope._optvis.params import Fourier, Size
-from convscope._optvis.repainting.canvas import Canvas, canvas_of, covering, luminance, resized
-from convscope._optvis.repainting.depths import at_depth, depths, shallow
-from convscope._optvis.repainting.manners import Scene, Sight
-from convscope._optvis.repainting.repainted import StylizedImage, array_of, circumstances
+from convscope._optvis.stylize.default_layers import layer_at_depth, layers_by_depth, shallow_layers
+from convscope._optvis.stylize.source_image import (
+    SourceImage,
+    load_source_image,
+    luminance,
+    resize_to_cover,
+    resized,
+)
+from convscope._optvis.stylize.style_statistics import StyleFeatures, StyleLoss
+from convscope._optvis.stylize.stylized_image import StylizedImage, circumstances, to_array
+from convscope._optvis.transforms import Normalizer
 
 _STYLE_DEPTH, _STYLE_LAYERS, _CONTENT_DEPTH = 0.7, 6, 0.5
 _OWN = 512  # larger pictures are reduced to it, unless a size is given
@@ -43,7 +49,7 @@ def style(
     style_scale: float = 1.0,
     seed: int = 0,
     animate: bool = False,
-    on_step: Callable[[Step], object] | None = None,
+    on_step: Callable[[OptimizationStep], object] | None = None,
 ) -> StylizedImage:
     """``content`` painted in the manner of ``style``, as a network sees both.
 
@@ -67,16 +73,16 @@ def style(
     ``ModelError``, ``ImageError``.
     """
     loaded = load(model)
-    lens = Lens(loaded)
+    lens = Normalizer(loaded)
     _check(loaded, steps, octaves, rate, style_scale, content_weight, smoothness, colors)
-    canvas = canvas_of(lens, content, size, _OWN)
-    manner = canvas_of(lens, style, None)
+    canvas = load_source_image(lens, content, size, _OWN)
+    manner = load_source_image(lens, style, None)
     where = _layers(loaded, layers, content_layer)
     with loaded.eval_frozen():
-        sight = Sight(lens, where[0], where[1], content_weight, smoothness)
+        sight = StyleFeatures(lens, where[0], where[1], content_weight, smoothness)
         sizes = sight.sizes(canvas.size, octaves)
-        film = Film(len(sizes) * steps, easing=2.0) if animate else None
-        work = Painting(sight, canvas, manner, sizes, style_scale, colors == "content", seed)
+        film = FrameRecorder(len(sizes) * steps, easing=2.0) if animate else None
+        work = StyleTransfer(sight, canvas, manner, sizes, style_scale, colors == "content", seed)
         work.run(steps, rate, film, on_step or (lambda _step: None))
         return _result(work, steps, rate, film, seed)
 
@@ -112,11 +118,11 @@ def _layers(
     model: Model, layers: str | Iterable[str] | None, content_layer: str | None
 ) -> tuple[list[str], str]:
     """Of the style, of the content; checked."""
-    known = depths(model) if layers is None or content_layer is None else []
-    styles = shallow(known, _STYLE_DEPTH, _STYLE_LAYERS)
+    known = layers_by_depth(model) if layers is None or content_layer is None else []
+    styles = shallow_layers(known, _STYLE_DEPTH, _STYLE_LAYERS)
     if layers is not None:
         styles = [layer.path for layer in model.layers.select(layers)]
-    content = at_depth(known, _CONTENT_DEPTH) if content_layer is None else content_layer
+    content = layer_at_depth(known, _CONTENT_DEPTH) if content_layer is None else content_layer
     for path in (*styles, content):
         layer, _ = model.layers.at(path)
         if not layer.is_map:
@@ -124,14 +130,14 @@ def _layers(
     return styles, content
 
 
-class Painting:
+class StyleTransfer:
     """The state of a picture on its way to another's style."""
 
     def __init__(
         self,
-        sight: Sight,
-        canvas: Canvas,
-        manner: Canvas,
+        sight: StyleFeatures,
+        canvas: SourceImage,
+        manner: SourceImage,
         sizes: Sequence[Size],
         scale: float,
         own_colors: bool,
@@ -146,13 +152,13 @@ class Painting:
         self._picture = self.content
         self.manner_name = "another picture" if manner.name == "image" else manner.name
 
-    def scene(self, size: Size) -> Scene:
+    def scene(self, size: Size) -> StyleLoss:
         """Content and style at one size; with the content's colors, both in brightness alone."""
         content = resized(self.content, size).clamp(0, 1)
         style = self.manner_at(size)
         if self._gray:
             style = _matched(luminance(style), luminance(content)).expand_as(style)
-        return Scene(self.sight, content, style)
+        return StyleLoss(self.sight, content, style)
 
     def manner_at(self, size: Size) -> Tensor:
         """The style at an equal area; where the network takes no other size, cut to it."""
@@ -161,10 +167,14 @@ class Painting:
         wanted = (max(2, round(own[0] * factor)), max(2, round(own[1] * factor)))
         if self.sight.takes(wanted) is None:
             return resized(self._manner, wanted).clamp(0, 1)
-        return covering(self._manner, size).clamp(0, 1)
+        return resize_to_cover(self._manner, size).clamp(0, 1)
 
     def run(
-        self, steps: int, rate: float, film: Film | None, on_step: Callable[[Step], object]
+        self,
+        steps: int,
+        rate: float,
+        film: FrameRecorder | None,
+        on_step: Callable[[OptimizationStep], object],
     ) -> None:
         """All sizes; Ctrl-C ends them early, once there is a first step."""
         of = len(self.sizes) * steps
@@ -173,7 +183,7 @@ class Painting:
         try:
             for size in self.sizes:
                 for now in self._paint(self.scene(size), size, steps, rate):
-                    step = Step(len(self.losses), of, (_WHAT,), now)
+                    step = OptimizationStep(len(self.losses), of, (_WHAT,), now)
                     if film:
                         film(step)
                     on_step(step)
@@ -182,7 +192,7 @@ class Painting:
                 raise
 
     def _paint(
-        self, scene: Scene, size: Size, steps: int, rate: float
+        self, scene: StyleLoss, size: Size, steps: int, rate: float
     ) -> Iterable[Callable[[], Tensor]]:
         begun = resized(self._picture, size).clamp(0, 1)
         state = self._param.of_picture(begun).requires_grad_()
@@ -210,9 +220,11 @@ def _matched(values: Tensor, like: Tensor) -> Tensor:
     return ((values - values.mean()) * spread + like.mean()).clamp(0, 1)
 
 
-def _result(work: Painting, steps: int, rate: float, film: Film | None, seed: int) -> StylizedImage:
+def _result(
+    work: StyleTransfer, steps: int, rate: float, film: FrameRecorder | None, seed: int
+) -> StylizedImage:
     sight, canvas = work.sight, work.canvas
-    done, before = rounded(work.now()), rounded(work.content)
+    done, before = quantize(work.now()), quantize(work.content)
     scene = work.scene(canvas.size)
     shown = work.manner_at(canvas.size)
     with torch.no_grad():
@@ -233,9 +245,9 @@ def _result(work: Painting, steps: int, rate: float, film: Film | None, seed: in
         "seed": seed,
     }
     return StylizedImage(
-        values=array_of(done),
-        before=array_of(before),
-        beside={"style": array_of(shown)},
+        values=to_array(done),
+        before=to_array(before),
+        beside={"style": to_array(shown)},
         title=f"{canvas.name} · in the style of {work.manner_name}",
         model=sight.lens.model.title,
         measures=measures,

@@ -7,8 +7,8 @@ from typing import Any
 from convscope._errors import UsageError
 from convscope._layers import parse_address
 from convscope._models import Model
+from convscope._optvis.image_objectives import ActivationGrid
 from convscope._optvis.objectives import Channel, Logit, Neuron, Objective, Sum
-from convscope._optvis.pictured import ActivationGrid
 
 _SHAPE = "Write PATH:CHANNEL, or sums with spaces around the signs: conv2:3 - 0.5 * conv2:7"
 

@@ -7,15 +7,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from test_dreams import Detached, broken, network, state_of
+from test_dream import Detached, broken, network, state_of
 from torch import nn
 
 import convscope as cs
 from convscope._errors import ConvscopeError, ModelError, UnknownLayer, UsageError
 from convscope._models import Model
-from convscope._optvis import Step, style
-from convscope._optvis.repainting.canvas import luminance
-from convscope._optvis.repainting.manners import distance, manner_of
+from convscope._optvis import OptimizationStep, style
+from convscope._optvis.stylize.source_image import luminance
+from convscope._optvis.stylize.style_statistics import distance, style_statistics
 
 Loader = Callable[..., Model]
 CHANCE = np.random.default_rng(0)
@@ -27,7 +27,7 @@ FEW = {"steps": 20, "octaves": 2, "layers": ["1", "4"], "content_layer": "4"}
 
 def test_a_manner_is_the_covariance_and_the_mean() -> None:
     maps = torch.rand(1, 4, 5, 6)
-    gram, mean = manner_of(maps)
+    gram, mean = style_statistics(maps)
     flat = maps[0].flatten(1).numpy()
     np.testing.assert_allclose(gram, np.cov(flat, bias=True), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(mean[:, 0], flat.mean(1), rtol=1e-5)
@@ -35,9 +35,9 @@ def test_a_manner_is_the_covariance_and_the_mean() -> None:
 
 def test_distances_are_0_for_the_same_and_1_for_nothing_and_know_no_scale() -> None:
     maps, others = torch.rand(1, 4, 5, 6), torch.rand(1, 4, 8, 3)
-    assert float(distance(maps, manner_of(maps))) == 0
-    assert float(distance(0 * maps, manner_of(maps))) == pytest.approx(1)
-    small, large = (float(distance(k * maps, manner_of(k * others))) for k in (1, 1000))
+    assert float(distance(maps, style_statistics(maps))) == 0
+    assert float(distance(0 * maps, style_statistics(maps))) == pytest.approx(1)
+    small, large = (float(distance(k * maps, style_statistics(k * others))) for k in (1, 1000))
     assert small == pytest.approx(large, rel=1e-3)
 
 
@@ -122,7 +122,7 @@ def test_the_model_is_left_as_found_and_what_is_done_is_kept(
     module = network().train()
     before, values = state_of(module), {k: v.clone() for k, v in module.state_dict().items()}
 
-    def watch(step: Step) -> None:
+    def watch(step: OptimizationStep) -> None:
         assert step.of == 8
         assert step.images().shape == (1, 3, 72, 96)
         if stop and step.done == 3:
@@ -135,15 +135,19 @@ def test_the_model_is_left_as_found_and_what_is_done_is_kept(
 
 
 def test_layers_are_chosen_by_depth() -> None:
-    from convscope._optvis.repainting.depths import at_depth, depths, shallow
+    from convscope._optvis.stylize.default_layers import (
+        layer_at_depth,
+        layers_by_depth,
+        shallow_layers,
+    )
 
     model = cs.load("demo")
-    known = depths(model)
+    known = layers_by_depth(model)
     assert known[0] == "stem"
     assert known[-1] == "stage2.second"
-    assert at_depth(known, 0.75) == "stage2.first"
-    assert shallow(known, 0.7, 3)[0] == "stem"
-    assert len(shallow(known, 0.7, 3)) == 3
+    assert layer_at_depth(known, 0.75) == "stage2.first"
+    assert shallow_layers(known, 0.7, 3)[0] == "stem"
+    assert len(shallow_layers(known, 0.7, 3)) == 3
 
 
 @pytest.mark.parametrize(

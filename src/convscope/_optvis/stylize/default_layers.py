@@ -11,8 +11,8 @@ from convscope._models import Model
 _ACTIVATIONS = ("relu", "elu", "gelu", "silu", "swish", "mish", "activation")
 
 
-def depths(model: Model) -> list[str]:
-    """The network's results from shallow to deep: its blocks, else activations, else convolutions.
+def layers_by_depth(model: Model) -> list[str]:
+    """The network's results from shallow to deep: its blocks, activations or convolutions.
 
     After the nonlinearity where there is one: what is negative before it means nothing to the next
     layer.
@@ -47,12 +47,12 @@ def _is_activation(layer: Layer) -> bool:
     return any(word in layer.kind.lower() for word in _ACTIVATIONS)
 
 
-def at_depth(paths: Sequence[str], share: float) -> str:
+def layer_at_depth(paths: Sequence[str], share: float) -> str:
     """The one at this share of the depth, 0…1."""
     return paths[int(share * (len(paths) - 1) + 0.5)]
 
 
-def shallow(paths: Sequence[str], share: float, most: int) -> list[str]:
+def shallow_layers(paths: Sequence[str], share: float, most: int) -> list[str]:
     """At most so many at equal steps among the first ``share`` of them."""
     kept = paths[: int(share * (len(paths) - 1)) + 1]
     if len(kept) <= most:

@@ -15,10 +15,10 @@ from convscope._errors import ModelError, UnknownLayer, UsageError
 from convscope._models import Model
 from convscope._optvis import (
     Fourier,
-    Gallery,
     Objective,
+    OptimizationStep,
+    OptimizedImages,
     Pixels,
-    Step,
     Transforms,
     between,
     caricature,
@@ -120,13 +120,18 @@ def test_a_unit_alone_and_in_a_batch_agree(small: Loader, batch: int | None) -> 
 
 def test_gradients_equal_finite_differences(small: Loader) -> None:
     """Through waves, colors, every move, the normalization and the network, in one go."""
-    from convscope._optvis.climb import Climb, Plan, Unit
-    from convscope._optvis.lens import Lens
+    from convscope._optvis.optimizer import Optimization, OptimizationPlan, RenderTarget
+    from convscope._optvis.transforms import Normalizer
 
     model = small(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Conv2d(4, 3, 3), nn.Tanh()))
     wanted = channel("3", 1) - 0.5 * channel("1", 2)
-    plan = Plan((12, 10), 4, Fourier(spread=1.0), Transforms())
-    climb = Climb(Lens(model), [Unit(wanted, wanted.bind(model), 0, 1)], plan, torch.device("cpu"))
+    plan = OptimizationPlan((12, 10), 4, Fourier(spread=1.0), Transforms())
+    climb = Optimization(
+        Normalizer(model),
+        [RenderTarget(wanted, wanted.bind(model), 0, 1)],
+        plan,
+        torch.device("cpu"),
+    )
     plan_noise = climb._noise((1, 3, 12, 10))
     climb._noise = lambda _shape: plan_noise  # type: ignore[method-assign]
     _, gradient = climb._look(0)
@@ -175,7 +180,7 @@ def test_the_model_is_left_as_found(small: Loader, stop: type[BaseException] | N
     module = network().train()
     before, values = state_of(module), {k: v.clone() for k, v in module.state_dict().items()}
 
-    def watch(step: Step) -> None:
+    def watch(step: OptimizationStep) -> None:
         if stop and step.done == 3:
             raise stop
 
@@ -189,7 +194,7 @@ def test_the_model_is_left_as_found(small: Loader, stop: type[BaseException] | N
 
 
 def test_ctrl_c_keeps_what_is_done(small: Loader) -> None:
-    def watch(step: Step) -> None:
+    def watch(step: OptimizationStep) -> None:
         if step.done == 11:
             raise KeyboardInterrupt
 
@@ -202,7 +207,7 @@ def test_progress_is_told_and_can_be_looked_at(small: Loader) -> None:
     steps: list[tuple[int, int]] = []
     shapes = set()
 
-    def watch(step: Step) -> None:
+    def watch(step: OptimizationStep) -> None:
         steps.append((step.done, step.of))
         shapes.add(tuple(step.images().shape))
 
@@ -213,7 +218,7 @@ def test_progress_is_told_and_can_be_looked_at(small: Loader) -> None:
 
 def test_a_layer_stands_for_all_its_channels(small: Loader) -> None:
     gallery = maximize(small(network()), "4", steps=2)
-    assert isinstance(gallery, Gallery)
+    assert isinstance(gallery, OptimizedImages)
     assert [one.objective for one in gallery] == [f"4:{k}" for k in range(8)]
 
 

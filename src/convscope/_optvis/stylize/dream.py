@@ -14,26 +14,25 @@ from torch import Tensor
 from convscope._errors import UsageError
 from convscope._images.ops import gaussian_blur
 from convscope._models import Model, load
-from convscope._optvis.climb import Step
-from convscope._optvis.evidence import rounded
-from convscope._optvis.expression import parse_objective
-from convscope._optvis.lens import Lens
-from convscope._optvis.moving import Film
+from convscope._optvis.animation import FrameRecorder
+from convscope._optvis.evaluation import quantize
+from convscope._optvis.image_objectives import GuideSimilarity
 from convscope._optvis.objectives import Objective, Sum, WholeLayer
+from convscope._optvis.optimizer import OptimizationStep
 from convscope._optvis.params import Size
-from convscope._optvis.repainting.canvas import Canvas, canvas_of, resized
-from convscope._optvis.repainting.depths import at_depth, depths
-from convscope._optvis.repainting.guides import Guided
-from convscope._optvis.repainting.looks import Look
-from convscope._optvis.repainting.repainted import StylizedImage, array_of, circumstances
-from convscope._optvis.repainting.tiling import STRIDE, Tiling, gradient
+from convscope._optvis.parsing import parse_objective
+from convscope._optvis.stylize.default_layers import layer_at_depth, layers_by_depth
+from convscope._optvis.stylize.source_image import SourceImage, load_source_image, resized
+from convscope._optvis.stylize.stylized_image import StylizedImage, circumstances, to_array
+from convscope._optvis.stylize.tiling import STRIDE, TiledObjective, Tiling, gradient
+from convscope._optvis.transforms import Normalizer
 
 _DEPTH = 0.75  # where in the network a dream looks, unless it is told
 _SCALES = (0.0, 1.0, 2.0, 4.0)  # standard deviations, in pixels, that gradients are looked at with
 
 
 @dataclass(frozen=True)
-class Octaves:
+class DreamPlan:
     """How a dream goes on.
 
     - ``sizes``: small to large; ``steps``: at each; ``rate``: how far a pixel moves in a step, on
@@ -66,7 +65,7 @@ def dream(
     tile: int = 512,
     seed: int = 0,
     animate: bool = False,
-    on_step: Callable[[Step], object] | None = None,
+    on_step: Callable[[OptimizationStep], object] | None = None,
 ) -> StylizedImage:
     """Paint into a picture what a layer sees in it (DeepDream: Mordvintsev et al., 2015).
 
@@ -87,15 +86,17 @@ def dream(
     """
     _check(steps, octaves, scale, rate, jitter, tile)
     loaded = load(model)
-    lens = Lens(loaded)
-    canvas = canvas_of(lens, image, size)
-    wanted = wanted_of(loaded, what, guide)
+    lens = Normalizer(loaded)
+    canvas = load_source_image(lens, image, size)
+    wanted = parse_dream_objective(loaded, what, guide)
     with loaded.eval_frozen():
-        look = Look(lens, wanted)
+        look = TiledObjective(lens, wanted)
         tiling = look.tiling(canvas.size, tile)
-        plan = Octaves(look.sizes(canvas.size, octaves, scale, tiling), steps, rate, jitter, tiling)
-        film = Film(plan.all) if animate else None
-        work = Dream(look, canvas.values, plan, seed)
+        plan = DreamPlan(
+            look.sizes(canvas.size, octaves, scale, tiling), steps, rate, jitter, tiling
+        )
+        film = FrameRecorder(plan.all) if animate else None
+        work = DeepDream(look, canvas.values, plan, seed)
         work.run(film, on_step or (lambda _step: None))
         return _result(work, canvas, wanted, guide, film, seed, scale)
 
@@ -120,16 +121,16 @@ def _check(
         raise UsageError(f"rate={rate:g} paints nothing. Usual: 0.006")
 
 
-def wanted_of(model: Model, what: Any, guide: Any) -> Objective:
+def parse_dream_objective(model: Model, what: Any, guide: Any) -> Objective:
     """What is to be painted as one objective."""
     if guide is not None:
-        path = at_depth(depths(model), _DEPTH) if what is None else what
+        path = layer_at_depth(layers_by_depth(model), _DEPTH) if what is None else what
         layer, where = model.layers.at(path) if isinstance(path, str) else (None, None)
         if layer is None or where is None or where.channel is not None:
             raise UsageError("With a guide, name one layer: what it sees in the guide is painted")
-        return Guided(guide, layer.path)
+        return GuideSimilarity(guide, layer.path)
     if what is None:
-        return WholeLayer(at_depth(depths(model), _DEPTH))
+        return WholeLayer(layer_at_depth(layers_by_depth(model), _DEPTH))
     if isinstance(what, Objective):
         return what
     if isinstance(what, str):
@@ -137,28 +138,30 @@ def wanted_of(model: Model, what: Any, guide: Any) -> Objective:
         found = known or (":" not in what and len(what.split()) == 1)
         return WholeLayer(model.layers.at(what)[0].path) if found else parse_objective(what)
     if isinstance(what, (list, tuple)) and what:
-        return Sum(tuple((1.0, wanted_of(model, one, None)) for one in what))
+        return Sum(tuple((1.0, parse_dream_objective(model, one, None)) for one in what))
     raise UsageError(f"{what!r} is nothing to dream of. Name a layer or a unit: conv2, conv2:3")
 
 
-class Dream:
+class DeepDream:
     """The state of a dream: an octave, and what was painted so far."""
 
-    def __init__(self, look: Look, picture: Tensor, plan: Octaves, seed: int) -> None:
+    def __init__(self, look: TiledObjective, picture: Tensor, plan: DreamPlan, seed: int) -> None:
         self.look, self.plan = look, plan
         self.image = picture.to(look.device)
         self.scores: list[float] = []
         self._chance = torch.Generator().manual_seed(seed)
         self._detail = torch.zeros_like(self.image)
 
-    def run(self, film: Film | None, on_step: Callable[[Step], object]) -> None:
+    def run(
+        self, film: FrameRecorder | None, on_step: Callable[[OptimizationStep], object]
+    ) -> None:
         """All octaves; Ctrl-C ends them early, once there is a first step."""
         names = (str(self.look.wanted),)
         if film:
             film.start(names, self.image)
         try:
             for _ in self._steps():
-                step = Step(len(self.scores), self.plan.all, names, self.now)
+                step = OptimizationStep(len(self.scores), self.plan.all, names, self.now)
                 if film:
                     film(step)
                 on_step(step)
@@ -180,7 +183,7 @@ class Dream:
         shift = torch.randint(-most, most + 1, (2,), generator=self._chance).tolist()
         score, upward = gradient(painted, (shift[0], shift[1]), self.plan.tiling, self.look)
         self.scores.append(score)
-        return (painted + self.plan.rate * evened(upward)).clamp(0, 1)
+        return (painted + self.plan.rate * balance_frequencies(upward)).clamp(0, 1)
 
     def now(self) -> Tensor:
         """The picture at its full size."""
@@ -188,7 +191,7 @@ class Dream:
         return (self.image + detail).clamp(0, 1)
 
 
-def evened(upward: Tensor) -> Tensor:
+def balance_frequencies(upward: Tensor) -> Tensor:
     """A gradient with its coarse parts as strong as its fine ones, of mean magnitude 1.
 
     Plain, it draws hair-fine lines alone; so shapes and colors come along.
@@ -201,17 +204,17 @@ def _unit(values: Tensor) -> Tensor:
 
 
 def _result(
-    work: Dream,
-    canvas: Canvas,
+    work: DeepDream,
+    canvas: SourceImage,
     wanted: Objective,
     guide: Any,
-    film: Film | None,
+    film: FrameRecorder | None,
     seed: int,
     scale: float,
 ) -> StylizedImage:
     look, plan, model = work.look, work.plan, work.look.lens.model
-    done = rounded(work.now())
-    before = rounded(work.image)
+    done = quantize(work.now())
+    before = quantize(work.image)
     measures = {str(wanted): (look.value(before, plan.tiling), look.value(done, plan.tiling))}
     height, width = canvas.size
     largest = plan.tiling.of(canvas.size)
@@ -229,8 +232,8 @@ def _result(
         notes = (*notes, "nothing changed: no gradient reached the picture")
     beside = {} if guide is None else {"guide": _beside(look.lens, guide, canvas)}
     return StylizedImage(
-        values=array_of(done),
-        before=array_of(before),
+        values=to_array(done),
+        before=to_array(before),
         beside=beside,
         title=f"{canvas.name} · a dream of {wanted}",
         model=model.title,
@@ -244,6 +247,6 @@ def _result(
     )
 
 
-def _beside(lens: Lens, guide: Any, canvas: Canvas) -> NDArray[np.float32]:
+def _beside(lens: Normalizer, guide: Any, canvas: SourceImage) -> NDArray[np.float32]:
     """The guide as it is, no larger than the picture."""
-    return array_of(canvas_of(lens, guide, None, max(canvas.size)).values)
+    return to_array(load_source_image(lens, guide, None, max(canvas.size)).values)

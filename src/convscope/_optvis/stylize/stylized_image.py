@@ -17,8 +17,8 @@ from torch import Tensor
 
 from convscope._errors import UsageError
 from convscope._models import Model
-from convscope._optvis.moving import Moment, animation, tiles_of
-from convscope._optvis.repainting.canvas import Canvas
+from convscope._optvis.animation import AnimationFrame, animation, image_tiles
+from convscope._optvis.stylize.source_image import SourceImage
 from convscope._plot import Section, Sheet, Theme
 from convscope._plot.output import write
 
@@ -51,7 +51,7 @@ class StylizedImage:
     wanted: int
     settings: Mapping[str, Any]
     notes: tuple[str, ...]
-    moments: tuple[Moment, ...] = ()
+    moments: tuple[AnimationFrame, ...] = ()
 
     @cached_property
     def image(self) -> NDArray[np.uint8]:
@@ -75,9 +75,13 @@ class StylizedImage:
     def sheet(self, *, theme: Theme = "light") -> Sheet:
         """Before and after side by side, and what else had a say."""
         tiles = [
-            *tiles_of(_levels(self.before), "before"),
-            *(tile for name, one in self.beside.items() for tile in tiles_of(_levels(one), name)),
-            *tiles_of(_levels(self.values), "after"),
+            *image_tiles(_levels(self.before), "before"),
+            *(
+                tile
+                for name, one in self.beside.items()
+                for tile in image_tiles(_levels(one), name)
+            ),
+            *image_tiles(_levels(self.values), "after"),
         ]
         columns = 2 + len(self.beside) if len(self.values) in (1, 3) else len(self.values)
         section = Section("", tuple(tiles), columns)
@@ -96,7 +100,7 @@ class StylizedImage:
             Sheet(
                 self.title,
                 lines,
-                (Section("", tuple(tiles_of(moment.pixels, moment.label))),),
+                (Section("", tuple(image_tiles(moment.pixels, moment.label))),),
                 cmap="gray",
                 theme=theme,
                 cell=self._cell,
@@ -164,13 +168,13 @@ def _text(value: Any) -> str:
     return ", ".join(map(_text, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def array_of(picture: Tensor) -> NDArray[np.float32]:
+def to_array(picture: Tensor) -> NDArray[np.float32]:
     """The first of some pictures as numbers ``(C, H, W)``."""
     values: NDArray[np.float32] = picture[0].detach().cpu().numpy()
     return values
 
 
-def circumstances(model: Model, canvas: Canvas) -> tuple[str, ...]:
+def circumstances(model: Model, canvas: SourceImage) -> tuple[str, ...]:
     """How the picture was shown, and what has to be said of picture and model."""
     height, width = canvas.size
     plain = replace(model.input.preprocess, size=None, resize=None)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import convscope as cs
 from convscope._optvis import Transforms
-from convscope._optvis.redirect import redirected
+from convscope._optvis.relu_gradient_override import relu_gradient_override
 
 FLAT: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -66,11 +66,11 @@ def test_values_and_other_pictures_are_not_touched(function: Callable[[Tensor], 
     plain = (3 * torch.randn(3, 4, 5, 5, generator=generator)).requires_grad_()
     helped = plain.detach().clone().requires_grad_()
     expected = function(plain * 1.0)
-    with redirected(torch.tensor([True, False, True])):
+    with relu_gradient_override(torch.tensor([True, False, True])):
         found = function(helped * 1.0)
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     expected.sum().backward()
-    found.sum().backward()  # every picture has a gradient of its own: nothing is redirected
+    found.sum().backward()  # every picture has a gradient of its own: nothing is overridden
     torch.testing.assert_close(helped.grad, plain.grad, rtol=0, atol=0)
 
 
@@ -78,7 +78,7 @@ def test_values_and_other_pictures_are_not_touched(function: Callable[[Tensor], 
 def test_only_what_leads_back_is_let_through(start: float, sign: int) -> None:
     """A clamp to 0…6: from below, gradients that raise; from above, those that lower."""
     values = torch.full((2, 1, 3, 3), start, requires_grad=True)
-    with redirected(torch.tensor([True, False])):
+    with relu_gradient_override(torch.tensor([True, False])):
         result = F.relu6(values + 0)
     slopes = torch.arange(-4.0, 5.0).view(1, 1, 3, 3).expand(2, -1, -1, -1)
     (gradient,) = torch.autograd.grad(result, values, slopes)

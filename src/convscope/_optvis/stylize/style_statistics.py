@@ -8,21 +8,26 @@ import torch
 from torch import Tensor
 
 from convscope._errors import ModelError
-from convscope._optvis.climb import no_gradient
-from convscope._optvis.lens import Lens
+from convscope._optvis.optimizer import no_gradient
 from convscope._optvis.params import Size
-from convscope._optvis.repainting.canvas import octaves_of
-from convscope._optvis.repainting.tiling import mirrored
+from convscope._optvis.stylize.source_image import octave_sizes
+from convscope._optvis.stylize.tiling import mirrored_indices
+from convscope._optvis.transforms import Normalizer
 
 _LEAST = 32  # the shortest side of the smallest size
 _EMPTY = 1e-12
 
 
-class Sight:
+class StyleFeatures:
     """What a network sees of a picture: its manner, layer by layer, and its content."""
 
     def __init__(
-        self, lens: Lens, layers: Sequence[str], content: str, weight: float, smoothness: float
+        self,
+        lens: Normalizer,
+        layers: Sequence[str],
+        content: str,
+        weight: float,
+        smoothness: float,
     ) -> None:
         self.lens, self.layers, self.content = lens, tuple(layers), content
         self.weight, self.smoothness = weight, smoothness
@@ -62,13 +67,13 @@ class Sight:
         said = self.takes(size)
         if said is not None:
             raise said
-        sizes = octaves_of(size, count, 2.0, _LEAST)
+        sizes = octave_sizes(size, count, 2.0, _LEAST)
         while self.takes(sizes[0]) is not None:
             sizes = sizes[1:]
         return sizes
 
 
-def manner_of(maps: Tensor) -> tuple[Tensor, Tensor]:
+def style_statistics(maps: Tensor) -> tuple[Tensor, Tensor]:
     """The Gram matrix of maps about their means, and the means.
 
     Taken together, as by Gatys, the means drown the rest: after a ReLU they are most of it.
@@ -81,7 +86,7 @@ def manner_of(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 def distance(maps: Tensor, wanted: tuple[Tensor, Tensor]) -> Tensor:
     """Between manners: 0 where they are equal, 1 for a network that sees nothing."""
-    found = manner_of(maps)
+    found = style_statistics(maps)
     return torch.stack(
         [
             (mine - theirs).square().sum() / theirs.square().sum().clamp_min(_EMPTY)
@@ -90,14 +95,14 @@ def distance(maps: Tensor, wanted: tuple[Tensor, Tensor]) -> Tensor:
     ).mean()
 
 
-class Scene:
+class StyleLoss:
     """What is wanted at one size."""
 
-    def __init__(self, sight: Sight, content: Tensor, style: Tensor) -> None:
+    def __init__(self, sight: StyleFeatures, content: Tensor, style: Tensor) -> None:
         self.sight, self.content = sight, content
         with torch.no_grad():
             seen = sight.activations(style)
-            self.manner = {path: manner_of(seen[path]) for path in sight.layers}
+            self.manner = {path: style_statistics(seen[path]) for path in sight.layers}
             self.contrast = _contrast(sight.maps(content))
             self.roughness = _roughness(content).clamp_min(_EMPTY)
 
@@ -120,8 +125,8 @@ class Scene:
 def _shifted(picture: Tensor, shift: tuple[int, int]) -> Tensor:
     if shift == (0, 0):
         return picture
-    rows = mirrored(picture.shape[-2], shift[0], picture.device)
-    return picture[..., rows, :][..., mirrored(picture.shape[-1], shift[1], picture.device)]
+    rows = mirrored_indices(picture.shape[-2], shift[0], picture.device)
+    return picture[..., rows, :][..., mirrored_indices(picture.shape[-1], shift[1], picture.device)]
 
 
 def _contrast(maps: Tensor) -> Tensor:

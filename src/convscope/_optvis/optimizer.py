@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import torch
 from torch import Tensor
 
-from convscope._errors import ModelError
-from convscope._optvis.lens import Lens
-from convscope._optvis.objectives import Goal, Objective
+from convscope._errors import ModelError, is_out_of_memory
+from convscope._optvis.objectives import BoundObjective, Objective
 from convscope._optvis.params import Param, Size
-from convscope._optvis.redirect import redirected
-from convscope._optvis.transforms import DRAWS, Transforms
+from convscope._optvis.relu_gradient_override import relu_gradient_override
+from convscope._optvis.transforms import DRAWS, Normalizer, Transforms
 
 RESCUE = 0.5  # the share of the steps in which a picture that gets no gradient is helped
 LOUDER, LOUDEST = 1.5, 256.0  # a step's factor on a start without gradient, and all of them
 
 
 @dataclass(frozen=True)
-class Unit:
+class RenderTarget:
     """One objective on the model, and the random streams of its pictures (``count`` of them)."""
 
     objective: Objective
-    goal: Goal
+    goal: BoundObjective
     seed: int
     count: int
 
@@ -43,7 +43,7 @@ def _number(text: str) -> int:
 
 
 @dataclass(frozen=True)
-class Plan:
+class OptimizationPlan:
     """How to climb.
 
     - ``size``: of the pictures; ``coarse``: the smaller size of the first ``coarse_steps``.
@@ -69,7 +69,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Step:
+class OptimizationStep:
     """One step done: ``done`` of ``of``; ``pictures()`` are those of the moment, 0…1."""
 
     done: int
@@ -78,7 +78,7 @@ class Step:
     images: Callable[[], Tensor]
 
 
-Watch = Callable[[Step], object]
+StepCallback = Callable[[OptimizationStep], object]
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,16 @@ class Adam:
         self._state.addcdiv_(self._mean, root, value=self._rate / (1 - 0.9**self._count))
 
 
-class Climb:
+class Optimization:
     """The state of one batch of units on their way up."""
 
-    def __init__(self, lens: Lens, units: Sequence[Unit], plan: Plan, device: torch.device) -> None:
+    def __init__(
+        self,
+        lens: Normalizer,
+        units: Sequence[RenderTarget],
+        plan: OptimizationPlan,
+        device: torch.device,
+    ) -> None:
         self._lens, self._units, self._plan = lens, units, plan
         self._streams = [stream for unit in units for stream in unit.streams(device)]
         self._state = self._begin(device).requires_grad_()
@@ -134,7 +140,7 @@ class Climb:
         state = plan.param.of_picture(plan.start.to(device))
         return state.repeat(len(self._streams), *[1] * (state.ndim - 1))
 
-    def run(self, watch: Watch) -> OptimizationResult:
+    def run(self, watch: StepCallback) -> OptimizationResult:
         """All steps; Ctrl-C ends them early, once there is a first."""
         scores: list[Tensor] = []
         names = tuple(str(unit.objective) for unit in self._units)
@@ -145,7 +151,7 @@ class Climb:
                 if step in (0, self._plan.coarse_steps):
                     adam = Adam(self._state.detach(), self._plan.rate)
                 scores.append(self._step(step, adam))
-                watch(Step(step + 1, self._plan.steps, names, self.images))
+                watch(OptimizationStep(step + 1, self._plan.steps, names, self.images))
         except KeyboardInterrupt:
             if not scores:
                 raise
@@ -160,7 +166,9 @@ class Climb:
         rescuing = step < self._rescue
         helped = rescuing and bool(self._marked.any())
         with (
-            redirected(self._marked) if helped and self._lens.model.runs_in_torch else nullcontext()
+            relu_gradient_override(self._marked)
+            if helped and self._lens.model.runs_in_torch
+            else nullcontext()
         ):
             scores, gradient = self._look(step)
         fed = gradient.flatten(1).any(1)
@@ -175,7 +183,7 @@ class Climb:
         return scores
 
     def _raise_noise(self, silent: Tensor, step: int) -> None:
-        """Where nothing can be redirected: a picture without gradient starts again, louder."""
+        """Where no gradient can be overridden: a picture without gradient starts again, louder."""
         if LOUDER**step <= LOUDEST:
             with torch.no_grad():
                 self._state[silent] *= LOUDER
@@ -210,7 +218,7 @@ def resized(values: Tensor, size: Size) -> Tensor:
     return torch.nn.functional.interpolate(values, size, mode="bilinear", align_corners=False)
 
 
-def score(units: Sequence[Unit], activations: dict[str, Tensor]) -> Tensor:
+def score(units: Sequence[RenderTarget], activations: dict[str, Tensor]) -> Tensor:
     """The scores of all pictures of all units, in order."""
     counts = [unit.count for unit in units]
     parts = {path: torch.split(values, counts) for path, values in activations.items()}
@@ -229,3 +237,122 @@ def no_gradient(model: object, layers: Sequence[str]) -> ModelError:
         "quantized, or run without gradients?), so nothing can climb. Take an earlier layer, or "
         "the network in float32"
     )
+
+
+_COARSE_LEAST = 48
+_CPU_BATCH, _CPU_BYTES = 16, 1 << 30
+
+Chunk = Sequence[RenderTarget]
+
+
+def optimize_all(
+    lens: Normalizer, units: Chunk, plan: OptimizationPlan, batch: int | None, watch: StepCallback
+) -> Iterator[tuple[Chunk, OptimizationPlan, OptimizationResult]]:
+    """Chunk by chunk, in order; Ctrl-C ends it with what is done, once there is a first."""
+    tried = [probe(lens, [one], plan.size) for one in {u.goal.layers: u for u in units}.values()]
+    device = tried[0][0]
+    plan = replace(plan, half=device.type == "cuda" if plan.half is None else plan.half)
+    waiting = deque(_chunks(units, _room(device, max(each for _, each in tried), batch)))
+    done, of = 0, plan.steps * len(units)
+    while waiting:
+        chunk = waiting.popleft()
+        own = _coarse(lens, chunk, plan)
+        try:
+            climbed = Optimization(lens, chunk, own, device).run(
+                _within(watch, done, len(chunk), of)
+            )
+        except KeyboardInterrupt:
+            if not done:
+                raise
+            return
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            waiting.extendleft(reversed(_halves(chunk, plan.size)))
+            continue
+        done += plan.steps * len(chunk)
+        yield chunk, own, climbed
+        if climbed.steps < plan.steps:
+            return
+
+
+def _within(
+    watch: StepCallback, done: int, width: int, of: int
+) -> Callable[[OptimizationStep], object]:
+    """Steps of one chunk counted among those of all: a step of four pictures is four."""
+    return lambda step: watch(replace(step, done=done + step.done * width, of=of))
+
+
+def _halves(chunk: Chunk, size: Size) -> list[Chunk]:
+    """The same in two parts, where it was too much for memory at once."""
+    if len(chunk) == 1:
+        raise ModelError(
+            f"{chunk[0].objective} at {size[0]}×{size[1]} does not fit in memory. "
+            "Take a smaller size, or fewer pictures of it"
+        ) from None
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    middle = len(chunk) // 2
+    return [chunk[:middle], chunk[middle:]]
+
+
+def probe(lens: Normalizer, units: Chunk, size: Size) -> tuple[torch.device, int]:
+    """One look at gray: does it run, is it a number, is there a gradient? Its device and bytes."""
+    counted: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        counted[storage.data_ptr()] = storage.nbytes()
+        return tensor.detach()  # itself, it would hold the graph that holds it
+
+    gray = torch.full((1, lens.model.input.channels, *size), 0.5, requires_grad=True)
+    unit = replace(units[0], count=1)
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        activations = lens.model.activations(lens.batch(gray), unit.goal.layers, grad=True)
+        value = score([unit], activations)
+    if not value.requires_grad:
+        raise no_gradient(lens.model, unit.goal.layers)
+    if not bool(torch.isfinite(value).all()):
+        raise ModelError(
+            f"{unit.objective} of {lens.model.name} is {value.item():g} on a gray picture. Its "
+            "weights may hold NaN or infinity: load others, or take an earlier layer"
+        )
+    return value.device, sum(counted.values())
+
+
+def _chunks(units: Chunk, most: int) -> Iterator[Chunk]:
+    """Units side by side: at most so many pictures, and of the same layers."""
+    waiting: list[RenderTarget] = []
+    for unit in units:
+        full = sum(u.count for u in waiting) + unit.count > most
+        if waiting and (full or unit.goal.layers != waiting[0].goal.layers):
+            yield waiting
+            waiting = []
+        waiting.append(unit)
+    if waiting:
+        yield waiting
+
+
+def _room(device: torch.device, each: int, batch: int | None) -> int:
+    """How many pictures fit side by side."""
+    if batch is not None:
+        return max(1, batch)
+    if device.type == "cuda":
+        return max(1, int(torch.cuda.mem_get_info(device)[0] * 0.5) // max(each, 1))
+    return max(1, min(_CPU_BATCH, _CPU_BYTES // max(each, 1)))
+
+
+def _coarse(lens: Normalizer, units: Chunk, plan: OptimizationPlan) -> OptimizationPlan:
+    """The first steps at a smaller size, where the network takes one and no position is named."""
+    small = plan.coarse
+    if small is None:
+        return plan
+    fine = replace(plan, coarse=None, coarse_steps=0)
+    placed = any(unit.goal.placed for unit in units)
+    if placed or plan.start is not None or min(small) < _COARSE_LEAST:
+        return fine
+    try:
+        probe(lens, units[:1], small)
+    except ModelError:
+        return fine
+    return plan

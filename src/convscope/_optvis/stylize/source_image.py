@@ -13,14 +13,14 @@ from torch.nn import functional as F
 
 from convscope._errors import ImageError, UsageError
 from convscope._images import is_picture
-from convscope._optvis.lens import Lens
 from convscope._optvis.params import Size
+from convscope._optvis.transforms import Normalizer
 
 _NEAR = 0.02  # how far beyond 0…1 numbers may lie: rounding, not another scale
 
 
 @dataclass(frozen=True)
-class Canvas:
+class SourceImage:
     """A picture ``(1, C, H, W)``, 0…1; ``note`` says whether it was resized."""
 
     values: Tensor
@@ -32,7 +32,9 @@ class Canvas:
         return int(self.values.shape[2]), int(self.values.shape[3])
 
 
-def canvas_of(lens: Lens, source: Any, size: int | Size | None, most: int | None = None) -> Canvas:
+def load_source_image(
+    lens: Normalizer, source: Any, size: int | Size | None, most: int | None = None
+) -> SourceImage:
     """A picture at its own size, or with its longer side at ``size``; numbers as they are.
 
     Without ``size`` its longer side is at ``most`` at the most.
@@ -50,7 +52,9 @@ def canvas_of(lens: Lens, source: Any, size: int | Size | None, most: int | None
     seen = view.seen.resize(target[::-1], Image.Resampling.LANCZOS) if target != own else view.seen
     values = np.asarray(seen, np.float32).reshape(*target, -1) / 255
     note = "" if target == own else f"resized from {own[1]}×{own[0]}"
-    return Canvas(torch.from_numpy(values).permute(2, 0, 1)[None].contiguous(), view.name, note)
+    return SourceImage(
+        torch.from_numpy(values).permute(2, 0, 1)[None].contiguous(), view.name, note
+    )
 
 
 def _target(own: Size, size: int | Size) -> Size:
@@ -66,7 +70,7 @@ def _target(own: Size, size: int | Size) -> Size:
     return target
 
 
-def _of_numbers(lens: Lens, source: Any, size: int | Size | None) -> Canvas:
+def _of_numbers(lens: Normalizer, source: Any, size: int | Size | None) -> SourceImage:
     batch = lens.model.prepare(source)
     if size is not None and batch.size != ((size, size) if isinstance(size, int) else size):
         raise UsageError("size= resizes pictures, and numbers were given. Resize them before")
@@ -84,10 +88,10 @@ def _of_numbers(lens: Lens, source: Any, size: int | Size | None) -> Canvas:
             "normalization of the model is undone. Tell it how pictures become numbers: "
             "cs.load(model, preprocess=cs.Preprocess(mean=…, std=…))"
         )
-    return Canvas(picture, batch.names[0])
+    return SourceImage(picture, batch.names[0])
 
 
-def covering(values: Tensor, size: Size) -> Tensor:
+def resize_to_cover(values: Tensor, size: Size) -> Tensor:
     """The middle of a picture, resized so that it fills ``size``."""
     own = (values.shape[-2], values.shape[-1])
     factor = max(size[0] / own[0], size[1] / own[1])
@@ -109,7 +113,7 @@ def resized(values: Tensor, size: Size) -> Tensor:
     return F.interpolate(values, size, mode="bicubic", antialias=True, align_corners=False)
 
 
-def octaves_of(size: Size, count: int, scale: float, least: int) -> list[Size]:
+def octave_sizes(size: Size, count: int, scale: float, least: int) -> list[Size]:
     """Sizes from small to large, each ``scale`` times the one before; none below ``least``."""
     sizes = [size]
     for k in range(1, count):

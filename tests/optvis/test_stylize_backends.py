@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 BACKENDS = ("torch", "tensorflow", "jax")
-TESTS = Path(__file__).with_name("repaint_on_backend.py")
+TESTS = Path(__file__).with_name("stylize_on_backend.py")
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 Runs = dict[str, tuple[subprocess.Popen[bytes], Path]]
 
@@ -22,7 +22,7 @@ Runs = dict[str, tuple[subprocess.Popen[bytes], Path]]
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     """All at the same time."""
     pytest.importorskip("keras")
-    folder = tmp_path_factory.mktemp("repaint")
+    folder = tmp_path_factory.mktemp("stylize")
     installed = [backend for backend in BACKENDS if importlib.util.find_spec(backend)]
     started = {backend: _start(backend, folder) for backend in installed}
     yield started
@@ -34,7 +34,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 def _start(backend: str, folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
     told = {
         "KERAS_BACKEND": backend,
-        "REPAINTED": str(folder / f"{backend}.npz"),
+        "STYLIZED": str(folder / f"{backend}.npz"),
         "PYTHONPATH": os.pathsep.join([str(SOURCES), os.environ.get("PYTHONPATH", "")]),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "",
