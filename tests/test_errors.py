@@ -49,7 +49,7 @@ def test_equally_near_names_keep_their_order_and_far_ones_are_left_out() -> None
 def test_closest_gives_at_most_as_many_as_asked() -> None:
     known = [f"conv{k}" for k in range(9)]
     assert closest("conv", known).count("'") == 6
-    assert closest("conv", known, most=1) == " Close: 'conv0'."
+    assert closest("conv", known, limit=1) == " Close: 'conv0'."
 
 
 def test_closest_takes_an_iterator_once() -> None:

@@ -1,10 +1,10 @@
-"""Everything convscope raises on purpose, in one tree.
+"""Everything convscope raises deliberately, in one tree.
 
     ConvscopeError
     ├── UsageError            a wrong argument: a range, a color map, a malformed address
     ├── MissingDependency     an optional package is not installed (the text holds the pip command)
     ├── ModelError            a model cannot be found, built or run
-    │   ├── WeightsError      weights do not fit, or are not to be had
+    │   ├── WeightsError      weights do not fit, or cannot be obtained
     │   └── UnsafeFile        a file that would run code when it is opened
     ├── UnknownLayer          no such layer, channel or position in this model
     ├── ImageError            an image cannot be read, or does not fit the model
@@ -34,8 +34,8 @@ class MissingDependency(ConvscopeError):
     """An optional package is not installed."""
 
     def __init__(self, package: str, what: str, extra: str | None = None) -> None:
-        wanted = f"convscope[{extra}]" if extra else package
-        super().__init__(f"{what} needs {package}. Install it: pip install '{wanted}'")
+        requirement = f"convscope[{extra}]" if extra else package
+        super().__init__(f"{what} needs {package}. Install it: pip install '{requirement}'")
 
 
 class ModelError(ConvscopeError):
@@ -43,7 +43,7 @@ class ModelError(ConvscopeError):
 
 
 class WeightsError(ModelError):
-    """Weights do not fit their network, or are not to be had."""
+    """Weights do not fit their network, or cannot be obtained."""
 
 
 class UnsafeFile(ModelError):
@@ -69,7 +69,7 @@ class AtlasError(ConvscopeError):
 
 
 def import_optional(module: str, package: str, what: str, extra: str | None = None) -> Any:
-    """``module``; raises ``MissingDependency`` where ``package`` is not installed."""
+    """Import ``module``; raises ``MissingDependency`` where ``package`` is not installed."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -79,12 +79,12 @@ def import_optional(module: str, package: str, what: str, extra: str | None = No
 
 
 def untrained_note(evidence: str, subject: str = "this network") -> str:
-    """The warning for a network whose weights look untrained; empty where nothing says so."""
+    """The warning for a network whose weights look untrained; empty where there is no evidence."""
     return f"{subject} looks untrained: {evidence}" if evidence else ""
 
 
-def closest(word: str, known: Iterable[str], *, most: int = 3) -> str:
-    """The known names nearest to ``word``, ready to stand in a message: ``" Close: 'a', 'b'."``.
+def closest(word: str, known: Iterable[str], *, limit: int = 3) -> str:
+    """Find the known names nearest to ``word``, as part of a message: ``" Close: 'a', 'b'."``.
 
     Nearest first; equally near ones in the order of ``known``; empty where nothing is near.
 
@@ -99,7 +99,7 @@ def closest(word: str, known: Iterable[str], *, most: int = 3) -> str:
     near.sort(key=lambda name: -scores[name])
     if not near and word:
         near = [name for name in names if word.lower() in name.lower()]
-    return f" Close: {', '.join(map(repr, near[:most]))}." if near else ""
+    return f" Close: {', '.join(map(repr, near[:limit]))}." if near else ""
 
 
 def check_name(kind: str, name: str, names: Iterable[str]) -> str:
@@ -108,9 +108,9 @@ def check_name(kind: str, name: str, names: Iterable[str]) -> str:
     Raises:
         UsageError: Where it is not; the message lists the nearest of more than two, then all.
 
-    >>> check_name("baseline", "grey", ["zero", "gray", "blurred"])
+    >>> check_name("baseline", "gry", ["zero", "gray", "blurred"])
     Traceback (most recent call last):
-    convscope._errors.UsageError: No baseline 'grey'. Close: 'gray'. Known: zero, gray, blurred
+    convscope._errors.UsageError: No baseline 'gry'. Close: 'gray'. Known: zero, gray, blurred
     """
     names = list(names)
     if name in names:

@@ -180,7 +180,7 @@ def test_rgb_filters() -> None:
     weights = np.random.default_rng(0).normal(size=(4, 3, 5, 5)).astype(np.float32)
     weights[2], weights[3, 1, 4, 4] = 0, np.nan
     tiles = rgb_filter_tiles(weights)
-    assert [tile.state for tile in tiles] == ["picture", "picture", "zero", "nan"]
+    assert [tile.state for tile in tiles] == ["image", "image", "zero", "nan"]
     assert tiles[0].pixels.shape == (5, 5, 3)
     assert (
         abs(

@@ -156,8 +156,8 @@ class FeatureMapsBatch(Sequence[FeatureMaps]):
             UnknownLayer: Where the layer was not recorded, or has no such channel.
         """
         sections = [
-            self._row(maps, layer, first, channels, range, signed=cmap == "signed")
-            for maps in self._maps
+            self._row(number, layer, first, channels, range, signed=cmap == "signed")
+            for number, _ in enumerate(self._maps)
         ]
         model, title = self._maps[0].input.model, self._maps[0][layer].title
         lines = (f"model {model}", f"{len(self)} images, one per row; first the preprocessed input")
@@ -165,18 +165,19 @@ class FeatureMapsBatch(Sequence[FeatureMaps]):
 
     def _row(
         self,
-        maps: FeatureMaps,
+        number: int,
         layer: str,
         first: int | None,
         channels: Sequence[int] | None,
         range: Range,
         signed: bool,
     ) -> Section:
+        maps = self._maps[number]
         values = maps[layer].values
         chosen = maps[layer].select_channels(None if channels is not None else first, channels)
         tiles = map_tiles(values, channels=chosen, range=range, signed=signed)
         image = picture_tile(maps.input.preprocessed, "input")
-        return Section(maps.input.name, (image, *tiles), len(tiles) + 1)
+        return Section(self._headings()[number], (image, *tiles), len(tiles) + 1)
 
     def save(self, folder: str | Path, *, suffix: str = ".png") -> list[Path]:
         """Write the grid of every layer of every image: ``cat.block2_conv1.png``.
@@ -195,6 +196,13 @@ class FeatureMapsBatch(Sequence[FeatureMaps]):
             for maps, name in zip(self._maps, self._names(), strict=True)
             for path in maps._save(Path(folder), name, suffix)
         ]
+
+    def _headings(self) -> list[str]:
+        """The images' names, numbered where they are not all different."""
+        names = [maps.input.name for maps in self._maps]
+        if len(set(names)) == len(names):
+            return names
+        return [f"{name} {number}" for number, name in enumerate(names)]
 
     def _names(self) -> list[str]:
         names: list[str] = []

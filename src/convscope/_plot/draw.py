@@ -20,7 +20,7 @@ from convscope._plot.colors import (
     palette,
 )
 from convscope._plot.grid import shown_side
-from convscope._plot.layout import Box, Layout, Placed, Swatch
+from convscope._plot.layout import Box, Layout, PlacedTile, Swatch
 from convscope._plot.text import mask
 
 FRAME = BACKGROUND + 3
@@ -77,7 +77,7 @@ def _write(canvas: NDArray[np.uint8], box: Box, pixels: NDArray[np.uint8]) -> No
     canvas[box.y : box.y + box.h, box.x : box.x + box.w] = pixels
 
 
-def _frame(canvas: NDArray[np.uint8], placed: Placed) -> None:
+def _frame(canvas: NDArray[np.uint8], placed: PlacedTile) -> None:
     """A hairline around the tile, so that white on white has an edge; bold if not finite."""
     x, y, w, h = placed.box
     if placed.tile.marks:
@@ -86,7 +86,7 @@ def _frame(canvas: NDArray[np.uint8], placed: Placed) -> None:
         canvas[y - 1 : y + h + 1, x - 1 : x + w + 1] = FRAME
 
 
-def _mark(canvas: NDArray[np.uint8], placed: Placed, colors: NDArray[np.uint8]) -> None:
+def _mark(canvas: NDArray[np.uint8], placed: PlacedTile, colors: NDArray[np.uint8]) -> None:
     """Hatch an all-zero tile both ways, a constant one in one direction."""
     x, y, w, h = placed.box
     if placed.tile.state not in ("zero", "constant") or min(w, h) < 10:
@@ -98,7 +98,7 @@ def _mark(canvas: NDArray[np.uint8], placed: Placed, colors: NDArray[np.uint8]) 
     area[hatch] = colors[ink] if canvas.ndim == 3 else ink
 
 
-def _outline(canvas: NDArray[np.uint8], placed: Placed, colors: NDArray[np.uint8]) -> None:
+def _outline(canvas: NDArray[np.uint8], placed: PlacedTile, colors: NDArray[np.uint8]) -> None:
     """Draw a tile's frames along their insides: paper between ink, which shows on any image."""
     paper, ink = (colors[i] if canvas.ndim == 3 else i for i in (BACKGROUND, TEXT))
     x, y, w, h = placed.box

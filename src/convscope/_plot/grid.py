@@ -24,7 +24,7 @@ _MATRIX = 1000
 _LABEL_ROOM = 150  # no label widens its cell beyond this
 
 
-class Plan(NamedTuple):
+class GridLayout(NamedTuple):
     """The measures of one section, in pixels."""
 
     across: Sequence[int]  # width of each column
@@ -86,9 +86,9 @@ def shown_side(side: int, scale: Scale) -> int:
     return side * scale if scale > 0 else side // -scale
 
 
-def plan_grid(
+def grid_layout(
     section: Section, reach: Scope, aim: int, shrink: int, *, exact: bool, alone: bool
-) -> Plan:
+) -> GridLayout:
     """Measure a section of captioned tiles; ``exact``: never longer than ``aim``."""
     tiles = section.tiles
     scales = [_shrunk(_scale(tile, aim, exact), shrink) for tile in tiles]
@@ -108,10 +108,10 @@ def plan_grid(
     across = [max(cells if same else cells[column::columns]) for column in range(columns)]
     rows = (sizes[start : start + columns] for start in range(0, len(sizes), columns))
     down = [max(h for h, _ in row) for row in rows]
-    return Plan(across, down, gap, strip, below, notes, scales, sizes)
+    return GridLayout(across, down, gap, strip, below, notes, scales, sizes)
 
 
-def matrix_plan(section: Section, shrink: int) -> Plan:
+def matrix_layout(section: Section, shrink: int) -> GridLayout:
     """Measure a dense section whose rows and columns are named."""
     columns = section.columns or len(section.heads) or len(section.tiles)
     rows = -(-len(section.tiles) // columns)
@@ -126,7 +126,7 @@ def matrix_plan(section: Section, shrink: int) -> Plan:
     # row names are centered on rows that may be lower than they are
     top = height("note") + 1 if section.heads else height("note") // 2 * bool(section.rows)
     notes, scales = [""] * count, [scale] * count
-    return Plan(across, down, 2, 0, False, notes, scales, sizes, left, top, True)
+    return GridLayout(across, down, 2, 0, False, notes, scales, sizes, left, top, True)
 
 
 def balanced(count: int, across: int, down: int) -> int:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from convscope._plot.grid import (
     LEAST_WIDTH,
-    Plan,
+    GridLayout,
     Scale,
-    matrix_plan,
-    plan_grid,
+    grid_layout,
+    matrix_layout,
     scale_text,
     target,
 )
@@ -45,7 +45,7 @@ class Text(NamedTuple):
     style: str
 
 
-class Placed(NamedTuple):
+class PlacedTile(NamedTuple):
     """A tile on the sheet; ``scale`` 4 is ×4, −2 is 1:2."""
 
     box: Box
@@ -65,7 +65,7 @@ class Layout(NamedTuple):
 
     width: int
     height: int
-    tiles: list[Placed]
+    tiles: list[PlacedTile]
     texts: list[Text]
     swatches: list[Swatch]
 
@@ -85,36 +85,38 @@ def lay_out(
     entries = legend(sections, cmap, noun, group)
     shrink = 1
     while True:
-        plans = _plans(sections, reach, cell, shrink)
-        layout = _place(title, lines, sections, plans, entries, reach)
+        grids = _grids(sections, reach, cell, shrink)
+        layout = _place(title, lines, sections, grids, entries, reach)
         small = max(layout.width, layout.height) <= MOST_SIDE
         if (small and layout.width * layout.height <= MOST_PIXELS) or shrink >= 64:
             return layout
         shrink += 1
 
 
-def _plans(sections: Sequence[Section], reach: Scope, cell: int | None, shrink: int) -> list[Plan]:
+def _grids(
+    sections: Sequence[Section], reach: Scope, cell: int | None, shrink: int
+) -> list[GridLayout]:
     total = sum(len(section.tiles) for section in sections if not section.matrix)
     aim = cell or target(total)
     alone = len(sections) == 1
-    plans = [
-        matrix_plan(section, shrink)
+    grids = [
+        matrix_layout(section, shrink)
         if section.matrix
-        else plan_grid(section, reach, aim, shrink, exact=cell is not None, alone=alone)
+        else grid_layout(section, reach, aim, shrink, exact=cell is not None, alone=alone)
         for section in sections
     ]
-    return _aligned(plans)
+    return _aligned(grids)
 
 
-def _aligned(plans: list[Plan]) -> list[Plan]:
+def _aligned(grids: list[GridLayout]) -> list[GridLayout]:
     """Give grids of nearly equal cells the same columns, so that depths stand below each other."""
-    cells = [across for plan in plans if not plan.matrix for across in plan.across]
-    if sum(not plan.matrix for plan in plans) < 2 or max(cells) > 1.5 * min(cells):
-        return plans
+    cells = [across for grid in grids if not grid.matrix for across in grid.across]
+    if sum(not grid.matrix for grid in grids) < 2 or max(cells) > 1.5 * min(cells):
+        return grids
     common = max(cells)
     return [
-        plan if plan.matrix else plan._replace(across=[common] * plan.columns, gap=8)
-        for plan in plans
+        grid if grid.matrix else grid._replace(across=[common] * grid.columns, gap=8)
+        for grid in grids
     ]
 
 
@@ -122,26 +124,26 @@ def _place(
     title: str,
     lines: Sequence[str],
     sections: Sequence[Section],
-    plans: Sequence[Plan],
+    grids: Sequence[GridLayout],
     entries: Sequence[Entry],
     reach: Scope,
 ) -> Layout:
-    room = max(LEAST_WIDTH, *(plan.width for plan in plans))
+    room = max(LEAST_WIDTH, *(grid.width for grid in grids))
     page = _Page(room)
     page.paragraph(title, "title", most=2)
     page.space(2)
-    scales = {scale for plan in plans for scale in plan.scales}
+    scales = {scale for grid in grids for scale in grid.scales}
     for line in [*lines, *([scale_text(*scales)] if len(scales) == 1 else [])]:
         page.paragraph(line, "line")
     page.space(6 if entries else 0)
     page.legend(entries)
-    for section, plan in zip(sections, plans, strict=True):
+    for section, grid in zip(sections, grids, strict=True):
         page.space(14)
-        own = len(set(plan.scales)) == 1 and len(scales) > 1
-        details = [scale_text(plan.scales[0])] if own else []
+        own = len(set(grid.scales)) == 1 and len(scales) > 1
+        details = [scale_text(grid.scales[0])] if own else []
         details.append(section_range(section, reach))
         page.heading(section.heading, " · ".join(filter(None, details)))
-        page.grid(section, plan)
+        page.grid(section, grid)
     return Layout(room + 2 * MARGIN, page.y + MARGIN, page.tiles, page.texts, page.swatches)
 
 
@@ -150,7 +152,7 @@ class _Page:
 
     def __init__(self, room: int) -> None:
         self.room, self.y = room, MARGIN - 4
-        self.tiles: list[Placed] = []
+        self.tiles: list[PlacedTile] = []
         self.texts: list[Text] = []
         self.swatches: list[Swatch] = []
 
@@ -210,41 +212,41 @@ class _Page:
         self.paragraph(detail, "detail")
         self.y += 3
 
-    def grid(self, section: Section, plan: Plan) -> None:
-        left, top = MARGIN + plan.left, self.y + plan.top
-        self._names(section, plan, left, top)
-        lefts, tops = plan.starts
+    def grid(self, section: Section, grid: GridLayout) -> None:
+        left, top = MARGIN + grid.left, self.y + grid.top
+        self._names(section, grid, left, top)
+        lefts, tops = grid.starts
         for number, tile in enumerate(section.tiles):
-            row, column = divmod(number, plan.columns)
+            row, column = divmod(number, grid.columns)
             x, y = left + lefts[column], top + tops[row]
-            h, w = plan.sizes[number]
-            self.tiles.append(Placed(Box(x, y + plan.strip, w, h), tile, plan.scales[number]))
-            if plan.strip:
-                self._caption(tile.label, plan.notes[number], plan, Box(x, y, w, h), column)
-        self.y += plan.height
+            h, w = grid.sizes[number]
+            self.tiles.append(PlacedTile(Box(x, y + grid.strip, w, h), tile, grid.scales[number]))
+            if grid.strip:
+                self._caption(tile.label, grid.notes[number], grid, Box(x, y, w, h), column)
+        self.y += grid.height
 
-    def _caption(self, label: str, note: str, plan: Plan, tile: Box, column: int) -> None:
-        x, y, room = tile.x, tile.y, plan.across[column]
+    def _caption(self, label: str, note: str, grid: GridLayout, tile: Box, column: int) -> None:
+        x, y, room = tile.x, tile.y, grid.across[column]
         end = self.write(fit(label, "label", room), "label", x, y)
         needed = end + (6 if label else 0) + width(note, "note")
-        if plan.below:
+        if grid.below:
             self.write(fit(note, "note", room), "note", x, y + height("label"))
         elif needed <= x + room:  # right-aligned with its tile where that is wide enough
             drop = height("label") - height("note") - 1
             self.write(note, "note", max(needed, x + tile.w) - width(note, "note"), y + drop)
 
-    def _names(self, section: Section, plan: Plan, left: int, top: int) -> None:
+    def _names(self, section: Section, grid: GridLayout, left: int, top: int) -> None:
         """Row names at the left, column names on top; every n-th where they would collide."""
-        lefts, tops = plan.starts
-        step, line = plan.across[0] + plan.gap, height("note")
+        lefts, tops = grid.starts
+        step, line = grid.across[0] + grid.gap, height("note")
         widest = max((width(name, "note") for name in section.heads), default=0)
         every = 1 if step >= 40 else -(-(widest + 4) // step)
-        for column in range(0, min(plan.columns, len(section.heads)), max(1, every)):
+        for column in range(0, min(grid.columns, len(section.heads)), max(1, every)):
             name = fit(section.heads[column], "note", max(step - 4, widest if every > 1 else 0))
-            if plan.left + lefts[column] + width(name, "note") <= plan.width + MARGIN // 2:
+            if grid.left + lefts[column] + width(name, "note") <= grid.width + MARGIN // 2:
                 self.write(name, "note", left + lefts[column], top - line - 1)
-        every = -(-line // (plan.down[0] + plan.gap))
-        for row in range(0, min(len(plan.down), len(section.rows)), every):
-            name = fit(section.rows[row], "note", plan.left - 5)
-            y = top + tops[row] + (plan.down[0] - line) // 2
+        every = -(-line // (grid.down[0] + grid.gap))
+        for row in range(0, min(len(grid.down), len(section.rows)), every):
+            name = fit(section.rows[row], "note", grid.left - 5)
+            y = top + tops[row] + (grid.down[0] - line) // 2
             self.write(name, "note", left - 5 - width(name, "note"), y)

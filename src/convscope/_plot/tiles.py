@@ -38,7 +38,7 @@ class Tile:
     - ``low``, ``high``: the values at the two ends of the color map; NaN in a plain image
     - ``least``, ``most``: the finite extremes of the values shown
     - ``state``: ``"live"``, ``"zero"`` (every value exactly 0), ``"constant"``, ``"nan"`` or
-      ``"inf"`` (some values are not finite), ``"picture"`` (RGB; no values)
+      ``"inf"`` (some values are not finite), ``"image"`` (RGB; no values)
     - ``frames``: rectangles drawn on it, at the scale it is shown at
     """
 
@@ -49,7 +49,7 @@ class Tile:
     high: float = NAN_SPAN
     least: float = NAN_SPAN
     most: float = NAN_SPAN
-    state: State | Literal["picture"] = "picture"
+    state: State | Literal["image"] = "image"
     frames: tuple[Frame, ...] = ()
 
     def __post_init__(self) -> None:
@@ -202,13 +202,13 @@ def _rgb_filter(weights: NDArray[np.float32], label: str) -> Tile:
     most = float(np.abs(known).max())
     levels = np.rint(127.5 + 127.5 * known / (most or 1.0)).astype(np.uint8)
     pixels = np.ascontiguousarray(levels.transpose(1, 2, 0))
-    state: State | Literal["picture"] = "picture"
+    state: State | Literal["image"] = "image"
     if not good.all():
         state = "nan" if np.isnan(weights).any() else "inf"
         pixels[~good.all(axis=0)] = RESERVED[NAN if state == "nan" else POS_INF]
     elif np.ptp(known) <= NOISE * most:
         state = "constant" if most else "zero"
-    note = f"±{number(most)}" if state == "picture" else ""
+    note = f"±{number(most)}" if state == "image" else ""
     ends = (float(known.min()), float(known.max()))
     return Tile(pixels, label, note, least=ends[0], most=ends[1], state=state)
 

@@ -1,10 +1,10 @@
-"""How alike channels and layers are: numpy alone, on activations pooled to ``(channels, images)``.
+"""Similarity of channels and layers: numpy alone, on activations pooled to ``(channels, images)``.
 
 Rows are channels and columns images, as an atlas keeps them; a memory map will do, for images are
 read a block at a time. Sums are float64.
 """
 
-from convscope._similarity.alignment import cka, cka_matrix
+from convscope._similarity.cka import cka, cka_matrix
 from convscope._similarity.correlation import correlate, cosines, group
 from convscope._similarity.matching import Match, assign, match
 from convscope._similarity.rank import effective_rank, expected_rank, participation_ratio, spectrum

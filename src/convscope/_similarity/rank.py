@@ -1,4 +1,4 @@
-"""How many independent things a layer says, beside how many channels it has."""
+"""The effective number of independent channels of a layer."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ def effective_rank(rows: Rows, *, standardize: bool = True, block: int = BLOCK) 
     """The effective rank of a layer's activations ``(C, images)`` (Roy & Vetterli, EUSIPCO 2007).
 
     The exponential of the entropy of the singular values as shares of their sum: C for independent
-    channels of one scale, 1 where all say the same. Channels are centered and, by default, scaled
-    to one deviation, so that quiet ones count as much as loud ones; constant ones count nothing.
-    0 where every channel is constant.
+    channels of one scale, 1 where all are the same up to scale. Channels are centered and, by
+    default, scaled to one deviation, so that weak ones count as much as strong ones; constant ones
+    count nothing. 0 where every channel is constant.
     """
     shares = np.sqrt(_eigenvalues(rows, standardize, block))
     return _perplexity(shares)
 
 
 def participation_ratio(rows: Rows, *, standardize: bool = True, block: int = BLOCK) -> float:
-    """(Σλ)² / Σλ² of the eigenvalues: another count, that heeds the large ones more."""
+    """(Σλ)² / Σλ² of the eigenvalues: another count, dominated by the large ones."""
     values = _eigenvalues(rows, standardize, block)
     squares = float((values**2).sum())
     return float(values.sum()) ** 2 / squares if squares else 0.0
@@ -35,11 +35,11 @@ def spectrum(rows: Rows, *, standardize: bool = True, block: int = BLOCK) -> NDA
 
 
 def expected_rank(channels: int, images: int, points: int = 4000) -> float:
-    """The effective rank that independent channels would show on so many images.
+    """The effective rank that independent channels would have for this number of images.
 
-    Few images make even independent channels look alike. The singular values of noise follow the
-    law of Marchenko and Pastur (1967), whose entropy is taken here by quadrature; what a layer
-    shows is to be read beside this number.
+    With few images even independent channels correlate. The singular values of noise follow the
+    law of Marchenko and Pastur (1967), whose entropy is integrated here; compare a layer's
+    effective rank with this number.
     """
     few, many = sorted((channels, max(images - 1, 1)))  # centering takes one dimension
     ratio = few / many

@@ -1,4 +1,4 @@
-"""How far a class stands out in a channel, as an effect size: it does not grow with the sample."""
+"""Class selectivity of channels as an effect size, which does not grow with the sample."""
 
 from __future__ import annotations
 
