@@ -1,4 +1,4 @@
-"""What capturing costs beside the bare forward pass of VGG16 at 224² (random weights).
+"""The cost of recording activations against the bare forward pass of VGG16 at 224²: random weights.
 
 python benchmarks/capture.py [--batch 2] [--device cpu]
 """
@@ -27,10 +27,10 @@ def vgg16() -> nn.Module:
     """VGG16's convolutions and classifier, with the in-place ReLUs of torchvision's."""
     layers: list[nn.Module] = []
     width = 3
-    for wanted in (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0):
-        if wanted:
-            layers += [nn.Conv2d(width, wanted, 3, padding=1), nn.ReLU(inplace=True)]
-            width = wanted
+    for channels in (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0):
+        if channels:
+            layers += [nn.Conv2d(width, channels, 3, padding=1), nn.ReLU(inplace=True)]
+            width = channels
         else:
             layers.append(nn.MaxPool2d(2))
     classifier = nn.Sequential(
@@ -49,11 +49,11 @@ def vgg16() -> nn.Module:
 
 def multiplications(module: nn.Module, images: Tensor) -> dict[str, int]:
     """Multiply-adds of each convolution and linear layer, by path, in order."""
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
 
     def count(path: str) -> Callable[..., None]:
         def hook(layer: nn.Module, _inputs: object, output: Tensor) -> None:
-            found[path] = layer.weight[0].numel() * output.numel()  # type: ignore[union-attr,operator]
+            counts[path] = layer.weight[0].numel() * output.numel()  # type: ignore[union-attr,operator]
 
         return hook
 
@@ -65,11 +65,11 @@ def multiplications(module: nn.Module, images: Tensor) -> dict[str, int]:
     module(images)
     for hook in hooks:
         hook.remove()
-    return found
+    return counts
 
 
 def hooked(module: nn.Module, images: Tensor, clone: bool) -> Callable[[], object]:
-    """What people write: a hook on every convolution; without the clone it records a lie."""
+    """Hand-written hooks on every convolution; without ``clone`` their records are overwritten."""
 
     def run() -> object:
         maps: dict[str, Tensor] = {}
@@ -93,7 +93,7 @@ def hooked(module: nn.Module, images: Tensor, clone: bool) -> Callable[[], objec
 
 @dataclass
 class Bench:
-    """The network, its images, and which convolutions are asked for."""
+    """The network, its images, and which convolutions to record."""
 
     module: nn.Module
     images: Tensor
@@ -101,7 +101,7 @@ class Bench:
     paths: list[str]
 
     @classmethod
-    def made(cls, batch: int, device: str) -> Bench:
+    def create(cls, batch: int, device: str) -> Bench:
         module, images = vgg16().to(device), torch.rand(batch, 3, 224, 224, device=device)
         model = cs.load(module, preprocess=cs.Preprocess(size=(224, 224)))
         return cls(module, images, model, [one.path for one in model.layers.select("kind=conv")])
@@ -122,7 +122,7 @@ def by_hand(bench: Bench, paths: Sequence[str]) -> Run:
 
 
 def torchvisions(bench: Bench, paths: Sequence[str]) -> Run:
-    """Its extractor, traced once before."""
+    """torchvision's feature extractor, traced once before."""
     reach("torchvision")
     from torchvision.models.feature_extraction import create_feature_extractor
 
@@ -138,7 +138,7 @@ def captums(bench: Bench, paths: Sequence[str]) -> Run:
 
 
 def torchlenses(bench: Bench, paths: Sequence[str]) -> Run:
-    """Its fastest route: only convolutions recorded, and ended in the module after the last."""
+    """TorchLens's fastest way: only convolutions recorded, ended in the module after the last."""
     lens = reach("TorchLens")
     after = int(paths[-1].rpartition(".")[2]) + 1
     options = {} if paths == bench.paths else {"halt": lens.in_module(f"features.{after}")}
@@ -169,25 +169,25 @@ def _quietly(run: Callable[..., object], *arguments: object, **options: object) 
 
 
 def pairs(peer: str, setting: Setting) -> list[Pair]:
-    """Beside one peer: all convolutions, and only those up to block 3."""
-    bench = Bench.made(1 if setting.device == "cpu" else 32, setting.device)
-    wanted = {
+    """Comparisons with one peer: all convolutions, and only those up to block 3."""
+    bench = Bench.create(1 if setting.device == "cpu" else 32, setting.device)
+    selections = {
         "all 13 convolutions of VGG16, 224²": bench.paths,
         "… up to the last of block 3": bench.until("features.14"),
         "… up to the first of block 3": bench.until("features.10"),
     }
-    found = []
+    results = []
     for name, make, remark, early in ROUTES[peer]:
-        for work, paths in wanted.items():
-            said = remark if paths == bench.paths else early
+        for work, paths in selections.items():
+            note = remark if paths == bench.paths else early
             theirs = partial(make, bench, paths)
             ours = {"bare": bench.bare, "ours": bench.ours(paths)}
-            found.append(beside(work, name, setting, ours, theirs, said))
-    return found
+            results.append(beside(work, name, setting, ours, theirs, note))
+    return results
 
 
 def shares(bench: Bench) -> dict[str, float]:
-    """What part of the multiplications lies before each layer's end."""
+    """The fraction of the multiplications up to each layer, that layer included."""
     with torch.no_grad():
         work = multiplications(bench.module, bench.images)
     total = sum(work.values())
@@ -208,20 +208,20 @@ def medians(bench: Bench, setting: Setting) -> dict[str, float]:
 
 
 def budgets(setting: Setting) -> list[Budget]:
-    bench = Bench.made(2, setting.device)
-    found, share = medians(bench, setting), shares(bench)
-    bare = found["bare forward"]
+    bench = Bench.create(2, setting.device)
+    times, share = medians(bench, setting), shares(bench)
+    bare = times["bare forward"]
     rows = [
         Budget(
             "all convolutions of VGG16 captured, 224²",
-            found["convscope, all 13 convolutions"] / bare,
+            times["convscope, all 13 convolutions"] / bare,
             1.05,
             "× bare",
         )
     ]
     for path, which in BLOCK3.items():
         work = f"up to the {which} convolution of VGG16's block 3"
-        ratio = found[f"convscope, block 3's {which}"] / bare
+        ratio = times[f"convscope, block 3's {which}"] / bare
         rows.append(Budget(work, ratio, share[path] + 0.05, "× bare"))
     return rows
 
@@ -233,10 +233,10 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    bench = Bench.made(options.batch, options.device)
-    found = medians(bench, Setting(options.rounds, options.device))
-    table(f"VGG16 at 224², batch {options.batch}, one thread", found, "bare forward")
-    print("  budgets: all ≤ × 1.05; up to a layer ≤ its share of the work + .05:")
+    bench = Bench.create(options.batch, options.device)
+    times = medians(bench, Setting(options.rounds, options.device))
+    table(f"VGG16 at 224², batch {options.batch}, one thread", times, "bare forward")
+    print("  budgets: all ≤ × 1.05; up to a layer ≤ its fraction of the work + .05:")
     for path, which in BLOCK3.items():
         print(f"    block 3's {which} convolution {shares(bench)[path] + 0.05:.3f}")
 

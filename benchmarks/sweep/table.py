@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
-IN_PLAIN_WORDS = {
+EXPLANATIONS = {
     "not available with the torch backend": "Keras itself refuses to build it on its torch "
     "backend, for a bug of Keras; with KERAS_BACKEND=jax it is built and analyzed",
     "took longer than": "too much arithmetic for this machine within the time allowed; "
@@ -74,8 +74,8 @@ def _failures(rows: Sequence[Row]) -> list[str]:
 
 
 def _why(row: Row) -> str:
-    """The reason in plain words, what was raised after them."""
-    known = (words for sign, words in IN_PLAIN_WORDS.items() if sign in row["why"])
+    """The reason in plain words, then the error."""
+    known = (words for sign, words in EXPLANATIONS.items() if sign in row["why"])
     words = next(known, None)
     return f"{words} ({row['why']})" if words else str(row["why"])
 

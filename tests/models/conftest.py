@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_networks import Twin, keras_twin
+from tiny_networks import TinyCNN, keras_tiny
 
 import convscope as cs
 
@@ -26,15 +26,15 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def twin() -> Twin:
-    return Twin().eval()
+def tiny() -> TinyCNN:
+    return TinyCNN().eval()
 
 
 @pytest.fixture
-def twins(twin: Twin) -> tuple[Any, Any]:
+def torch_and_keras(tiny: TinyCNN) -> tuple[Any, Any]:
     """The same network in torch and in Keras, loaded."""
     size = cs.Preprocess(size=(10, 14))
-    return cs.load(twin, preprocess=size), cs.load(keras_twin(twin))
+    return cs.load(tiny, preprocess=size), cs.load(keras_tiny(tiny))
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ def test_gradients_of_the_logits(network: Any, held: Any) -> None:
     _close("input gradients", gradient.permute(0, 3, 1, 2), wanted, 1e-4)
 
 
-def test_a_picture_of_numbers_without_gradients_still_begins_a_graph(network: Any) -> None:
+def test_an_array_without_gradients_still_begins_a_graph(network: Any) -> None:
     model = cs.load(network, input=(3, *SIZE))
     with torch.inference_mode():
         maps = model.activations(_last(images()), ["conv2", "fc/pre"], grad=True)
@@ -244,7 +244,7 @@ def test_after_an_exception_nothing_is_left(grad: bool) -> None:
     assert model.logits(_batch()).shape == (2, 2, 6, 8)
 
 
-def test_the_pass_ends_with_the_deepest_layer_asked_for() -> None:
+def test_the_pass_ends_with_the_deepest_requested_layer() -> None:
     model = cs.load(_small(Failing(name="fails")))
     assert model.layers
     Failing.armed = True
@@ -443,7 +443,7 @@ def test_an_application() -> None:
     assert maps["conv_pw_13_relu"].values.shape == (256, 1, 1)
 
 
-def test_an_unbuilt_network_is_built_by_what_is_told() -> None:
+def test_an_unbuilt_network_is_built_with_the_given_input() -> None:
     def made() -> Any:
         return keras.Sequential([layers.Conv2D(2, 3, name="conv")], name="unbuilt")
 
@@ -515,8 +515,8 @@ def test_a_unit_climbs_and_repeats_itself(network: Any) -> None:
     assert first.activation == pytest.approx(float(levels.mean()), rel=1e-4)
 
 
-def test_a_flat_start_is_left_and_a_dead_unit_said_to_be() -> None:
-    """An edge that gray noise does not switch on, and one that no picture does."""
+def test_a_flat_start_is_left_and_a_dead_unit_noted() -> None:
+    """An edge that gray noise does not switch on, and one that no image does."""
     kernel = np.zeros((3, 3, 1, 2), np.float32)
     kernel[:, 0], kernel[:, 2] = -1, 1
     conv = layers.Conv2D(2, 3, activation="relu", name="edges")
@@ -560,7 +560,7 @@ def test_a_scan_is_what_brute_force_finds(network: Any, tmp_path: Path) -> None:
         assert [one.score for one in found] == pytest.approx(order.values[:3].tolist(), rel=1e-4)
 
 
-# Edits and shuffled copies
+# Edits and randomized copies
 
 
 def test_an_edit_changes_what_comes_after(network: Any, held: Any) -> None:

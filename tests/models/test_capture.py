@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_networks import Functional, Twin
+from tiny_networks import Functional, TinyCNN
 from torch import Tensor, nn
 
 import convscope as cs
@@ -41,18 +41,18 @@ class _Lambda(nn.Module):
         return self.then(self.conv(x)).mean((2, 3))
 
 
-def test_a_convolution_before_an_in_place_relu_shows_its_negative_values(twin: Twin) -> None:
+def test_a_convolution_before_an_in_place_relu_shows_its_negative_values(tiny: TinyCNN) -> None:
     images = _images()
-    maps = _load(twin).activations(images, ["conv1", "relu1"])
-    expected = F.conv2d(images, twin.conv1.weight, twin.conv1.bias, padding=1)
+    maps = _load(tiny).activations(images, ["conv1", "relu1"])
+    expected = F.conv2d(images, tiny.conv1.weight, tiny.conv1.bias, padding=1)
     torch.testing.assert_close(maps["conv1"], expected.detach(), atol=1e-6, rtol=0)
     assert maps["conv1"].min() < 0 <= maps["relu1"].min()
 
 
-def test_an_in_place_module_costs_no_second_pass(twin: Twin) -> None:
-    model, calls = _load(twin), []
+def test_an_in_place_module_costs_no_second_pass(tiny: TinyCNN) -> None:
+    model, calls = _load(tiny), []
     assert model.layers
-    twin.conv1.register_forward_hook(lambda *_: calls.append(1))
+    tiny.conv1.register_forward_hook(lambda *_: calls.append(1))
     model.activations(_images(), ["conv1", "relu1", "pool1"])
     assert calls == [1]
 
@@ -210,11 +210,11 @@ def test_functional_max_pooling_has_its_name() -> None:
     assert [layer.path for layer in layers] == ["conv", "/dropout", "/max_pool2d", "/mean"]
 
 
-def test_an_unknown_layer_names_the_near_one_and_the_table(twin: Twin) -> None:
+def test_an_unknown_layer_names_the_near_one_and_the_table(tiny: TinyCNN) -> None:
     with pytest.raises(UnknownLayer) as caught:
-        _load(twin).activations(_images(), "conv3")
+        _load(tiny).activations(_images(), "conv3")
     text = str(caught.value)
-    assert text.startswith("No layer 'conv3' in Twin. Close: 'conv1', 'conv2'.")
+    assert text.startswith("No layer 'conv3' in TinyCNN. Close: 'conv1', 'conv2'.")
     assert "model.layers" in text
     assert "\n" not in text
 
@@ -313,29 +313,29 @@ def test_after_an_exception_the_model_is_as_before(error: BaseException, call: s
 
 
 def test_after_success_the_model_is_as_before_and_its_parameters_have_no_gradient(
-    twin: Twin,
+    tiny: TinyCNN,
 ) -> None:
-    twin.train()
-    twin.conv2.weight.requires_grad_(False)
-    before = _state(twin)
-    model = _load(twin)
+    tiny.train()
+    tiny.conv2.weight.requires_grad_(False)
+    before = _state(tiny)
+    model = _load(tiny)
     maps = model.activations(_images(), ["conv1", "norm2", "fc"], grad=True)
     maps["fc"].sum().backward()
     model.predict(_images())
-    assert all(parameter.grad is None for parameter in twin.parameters())
-    _assert_same(before, _state(twin))
-    assert twin.training
-    assert twin.relu1.inplace
+    assert all(parameter.grad is None for parameter in tiny.parameters())
+    _assert_same(before, _state(tiny))
+    assert tiny.training
+    assert tiny.relu1.inplace
 
 
-def test_batch_normalization_is_in_evaluation_mode(twin: Twin) -> None:
-    expected = copy.deepcopy(twin).eval()(_images())
-    torch.testing.assert_close(_load(twin.train()).logits(_images()), expected)
+def test_batch_normalization_is_in_evaluation_mode(tiny: TinyCNN) -> None:
+    expected = copy.deepcopy(tiny).eval()(_images())
+    torch.testing.assert_close(_load(tiny.train()).logits(_images()), expected)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_the_callers_gradient_mode_does_not_matter(twin: Twin, mode: Any) -> None:
-    model = _load(twin)
+def test_the_callers_gradient_mode_does_not_matter(tiny: TinyCNN, mode: Any) -> None:
+    model = _load(tiny)
     with mode():
         images = _images().requires_grad_() if mode is torch.no_grad else _images()
         maps = model.activations(images, ["conv1", "fc"], grad=True)
@@ -344,20 +344,20 @@ def test_the_callers_gradient_mode_does_not_matter(twin: Twin, mode: Any) -> Non
     assert gradient.abs().sum() > 0
 
 
-def test_a_users_own_hooks_stay_and_are_seen(twin: Twin) -> None:
-    handle = twin.conv1.register_forward_hook(lambda _m, _i, output: output + 100)
-    maps = _load(twin).activations(_images(), "conv1")
+def test_a_users_own_hooks_stay_and_are_effective(tiny: TinyCNN) -> None:
+    handle = tiny.conv1.register_forward_hook(lambda _m, _i, output: output + 100)
+    maps = _load(tiny).activations(_images(), "conv1")
     assert maps["conv1"].min() > 50
-    assert len(twin.conv1._forward_hooks) == 1
+    assert len(tiny.conv1._forward_hooks) == 1
     handle.remove()
 
 
-def test_two_threads_on_one_model_get_right_results(twin: Twin) -> None:
-    model = _load(twin.train())
+def test_two_threads_on_one_model_get_right_results(tiny: TinyCNN) -> None:
+    model = _load(tiny.train())
     assert model.layers
     batches = [_images(1, 3, 10, 14) * (k + 1) for k in range(8)]
     with torch.no_grad():
-        truth = [F.conv2d(b, twin.conv1.weight, twin.conv1.bias, padding=1) for b in batches]
+        truth = [F.conv2d(b, tiny.conv1.weight, tiny.conv1.bias, padding=1) for b in batches]
     found: dict[int, Tensor] = {}
     go = threading.Barrier(8)
 
@@ -374,7 +374,7 @@ def test_two_threads_on_one_model_get_right_results(twin: Twin) -> None:
         thread.join()
     for k in range(8):
         torch.testing.assert_close(found[k], truth[k], atol=1e-6, rtol=0)
-    assert twin.training
+    assert tiny.training
 
 
 # Gradients
@@ -396,8 +396,8 @@ def test_the_gradient_at_a_layer_is_that_of_what_follows_it_only() -> None:
     torch.testing.assert_close(same, torch.ones_like(same))
 
 
-def test_gradients_reach_the_layers_of_a_half_precision_model(twin: Twin) -> None:
-    model = _load(twin.to(torch.bfloat16))
+def test_gradients_reach_the_layers_of_a_half_precision_model(tiny: TinyCNN) -> None:
+    model = _load(tiny.to(torch.bfloat16))
     maps = model.activations(_images(), ["conv1", "fc"], grad=True)
     assert {t.dtype for t in maps.values()} == {torch.float32}
     (gradient,) = torch.autograd.grad(maps["fc"].sum(), maps["conv1"])
@@ -475,10 +475,10 @@ def test_random_graphs_agree_with_an_independent_recording(
     steps: list[str], seed: int, grad: bool
 ) -> None:
     module = _Graph(steps, seed)
-    twin = copy.deepcopy(module)
-    twin.pure = True
+    tiny = copy.deepcopy(module)
+    tiny.pure = True
     truth: dict[str, Tensor] = {}
-    for path, part in twin.named_modules():
+    for path, part in tiny.named_modules():
         if isinstance(part, nn.ReLU):
             part.inplace = False
         if path.startswith("parts."):
@@ -487,7 +487,7 @@ def test_random_graphs_agree_with_an_independent_recording(
             )
     images = _images(1, 3, 5, 6)
     with torch.no_grad():
-        logits = twin(images)
+        logits = tiny(images)
     model = _load(module, 3, 5, 6)
     maps = model.activations(images, "parts.*", grad=grad)
     assert maps.keys() == truth.keys()

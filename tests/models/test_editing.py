@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from tiny_networks import Functional, Twin
+from tiny_networks import Functional, TinyCNN
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,27 +28,27 @@ def _images() -> Tensor:
     return torch.rand(2, 3, 10, 14, generator=torch.Generator().manual_seed(0))
 
 
-def test_the_network_goes_on_with_what_the_edit_returns(twin: Twin) -> None:
+def test_the_network_goes_on_with_what_the_edit_returns(tiny: TinyCNN) -> None:
     """A channel before an in-place ReLU and batch norm; by hand the same."""
-    model = cs.load(twin, preprocess=cs.Preprocess(size=(10, 14)))
+    model = cs.load(tiny, preprocess=cs.Preprocess(size=(10, 14)))
     found = model.edited({"conv2": _without(3)})
     with torch.no_grad():
-        x = twin.conv2(twin.pool1(twin.relu1(twin.conv1(_images()))))
+        x = tiny.conv2(tiny.pool1(tiny.relu1(tiny.conv1(_images()))))
         x[:, 3] = 0
-        truth = twin.fc(twin.deep(twin.relu2(twin.norm2(x))).mean((2, 3)))
+        truth = tiny.fc(tiny.deep(tiny.relu2(tiny.norm2(x))).mean((2, 3)))
     torch.testing.assert_close(found.logits(_images()), truth)
     torch.testing.assert_close(found.activations(_images(), ["conv2", "fc"])["fc"], truth)
     torch.testing.assert_close(found.activations(_images(), "conv2")["conv2"], x)
     assert not torch.allclose(model.logits(_images()), truth)
 
 
-def test_edits_add_up_and_the_model_itself_has_none(twin: Twin) -> None:
-    model = cs.load(twin, preprocess=cs.Preprocess(size=(10, 14)))
+def test_edits_add_up_and_the_model_itself_has_none(tiny: TinyCNN) -> None:
+    model = cs.load(tiny, preprocess=cs.Preprocess(size=(10, 14)))
     one = model.edited({"conv1": _without(0)})
     both = one.edited({"fc": lambda scores: scores + 10})
     torch.testing.assert_close(both.logits(_images()), one.logits(_images()) + 10)
-    torch.testing.assert_close(model.logits(_images()), twin(_images()).detach())
-    assert not any(part._forward_hooks for part in twin.modules())
+    torch.testing.assert_close(model.logits(_images()), tiny(_images()).detach())
+    assert not any(part._forward_hooks for part in tiny.modules())
 
 
 def test_functions_and_second_calls_can_be_edited() -> None:
@@ -65,27 +65,27 @@ def test_functions_and_second_calls_can_be_edited() -> None:
     torch.testing.assert_close(headless.logits(x), truth)
 
 
-def test_gradients_pass_through_an_edit(twin: Twin) -> None:
-    model = cs.load(twin, preprocess=cs.Preprocess(size=(10, 14)))
+def test_gradients_pass_through_an_edit(tiny: TinyCNN) -> None:
+    model = cs.load(tiny, preprocess=cs.Preprocess(size=(10, 14)))
     x = _images().requires_grad_()
     scores = model.edited({"fc": lambda values: 3 * values}).logits(x, grad=True)
     (tripled,) = torch.autograd.grad(scores[:, 1].sum(), x)
-    (plain,) = torch.autograd.grad(twin(x)[:, 1].sum(), x)
+    (plain,) = torch.autograd.grad(tiny(x)[:, 1].sum(), x)
     torch.testing.assert_close(tripled, 3 * plain)
 
 
-def test_a_failing_edit_leaves_nothing_behind(twin: Twin) -> None:
-    model = cs.load(twin, preprocess=cs.Preprocess(size=(10, 14)))
+def test_a_failing_edit_leaves_nothing_behind(tiny: TinyCNN) -> None:
+    model = cs.load(tiny, preprocess=cs.Preprocess(size=(10, 14)))
     with pytest.raises(UsageError, match=r"at 'conv1' returned \(2, 1, 10, 14\) for a result of"):
         model.edited({"conv1": lambda values: values[:, :1]}).logits(_images())
-    with pytest.raises(UnknownLayer, match="No layer 'conv9' in Twin"):
+    with pytest.raises(UnknownLayer, match="No layer 'conv9' in TinyCNN"):
         model.edited({"conv9": torch.zeros_like})
-    assert not any(part._forward_hooks for part in twin.modules())
+    assert not any(part._forward_hooks for part in tiny.modules())
 
 
-def test_shuffled_kernels_are_those_of_a_copy(twin: Twin) -> None:
-    model = cs.load(twin, preprocess=cs.Preprocess(size=(10, 14)))
-    before = copy.deepcopy(twin.state_dict())
+def test_shuffled_kernels_are_those_of_a_copy(tiny: TinyCNN) -> None:
+    model = cs.load(tiny, preprocess=cs.Preprocess(size=(10, 14)))
+    before = copy.deepcopy(tiny.state_dict())
     found = model.randomized(["conv1", "fc"], seed=1)
     for path in ("conv1", "fc"):
         mine, theirs = model.weights(path).ravel(), found.weights(path).ravel()
@@ -95,11 +95,11 @@ def test_shuffled_kernels_are_those_of_a_copy(twin: Twin) -> None:
     again = model.randomized(["conv1", "fc"], seed=1)
     torch.testing.assert_close(again.logits(_images()), found.logits(_images()))
     assert not torch.allclose(found.logits(_images()), model.logits(_images()))
-    for name, value in twin.state_dict().items():
+    for name, value in tiny.state_dict().items():
         assert torch.equal(value, before[name])
 
 
-def test_a_network_that_cannot_be_copied_says_so() -> None:
+def test_a_network_that_cannot_be_copied_is_an_error() -> None:
     class Single(nn.Conv2d):
         def __deepcopy__(self, memo: object) -> Single:
             raise TypeError("there can be only one")

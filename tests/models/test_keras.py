@@ -68,7 +68,7 @@ def _images() -> Tensor:
     return torch.rand(2, 8, 10, 3, generator=torch.Generator().manual_seed(0))
 
 
-def test_a_subclassed_model_is_built_by_what_is_told_and_looked_into() -> None:
+def test_a_subclassed_model_is_built_with_the_given_input_and_inspected() -> None:
     module = Subclassed()
     model = cs.load(module, input=SIZE)
     assert [layer.path for layer in model.layers] == [
@@ -95,7 +95,7 @@ def test_a_subclassed_model_is_built_by_what_is_told_and_looked_into() -> None:
     assert maps["pool#2"].shape == (2, 4, 2, 2)
 
 
-def test_an_unbuilt_model_without_a_size_says_what_to_do() -> None:
+def test_an_unbuilt_model_without_a_size_gives_advice() -> None:
     model = cs.load(Subclassed())
     with pytest.raises(ModelError) as caught:
         model.layers  # noqa: B018
@@ -126,7 +126,7 @@ def test_a_nested_model() -> None:
     torch.testing.assert_close(maps["inner.a"], inner.permute(0, 3, 1, 2))
 
 
-def test_shared_layers_and_layers_of_one_name_are_told_apart() -> None:
+def test_shared_layers_and_layers_of_one_name_are_distinguished() -> None:
     class Odd(keras.Model):
         def __init__(self) -> None:
             super().__init__(name="odd")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny_networks import Twin
+from tiny_networks import TinyCNN
 from torch import nn
 
 import convscope as cs
@@ -61,16 +61,16 @@ def test_options_after_commas() -> None:
 
 
 def test_a_module_is_not_changed_and_its_input_is_read_from_its_first_convolution(
-    twin: Twin,
+    tiny: TinyCNN,
 ) -> None:
-    model = cs.load(twin.train())
-    assert model.module is twin
-    assert twin.training
-    assert (model.input.channels, model.input.size, model.name) == (3, None, "Twin")
+    model = cs.load(tiny.train())
+    assert model.module is tiny
+    assert tiny.training
+    assert (model.input.channels, model.input.size, model.name) == (3, None, "TinyCNN")
     assert cs.load(model) is model
 
 
-def test_a_size_that_cannot_be_known_is_found_and_said() -> None:
+def test_a_size_that_cannot_be_known_is_found_and_noted() -> None:
     module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 26 * 26, 3))
     model = cs.load(module)
     assert model.layers["0"].shape == (2, 26, 26)
@@ -80,8 +80,8 @@ def test_a_size_that_cannot_be_known_is_found_and_said() -> None:
         cs.load(odd).layers  # noqa: B018
 
 
-def test_what_is_told_wins_and_leaves_a_loaded_model_alone(twin: Twin) -> None:
-    first = cs.load(twin, input=(3, 10, 14), classes=list("abcde"))
+def test_given_options_win_and_leave_a_loaded_model_alone(tiny: TinyCNN) -> None:
+    first = cs.load(tiny, input=(3, 10, 14), classes=list("abcde"))
     second = cs.load(first, preprocess="imagenet,crop=20x28", classes=list("vwxyz"))
     assert (first.input.size, first.input.classes[0]) == ((10, 14), "a")
     assert (second.input.size, second.input.classes[0]) == ((20, 28), "v")
@@ -141,7 +141,7 @@ def test_what_is_no_model_gives_an_error_of_one_line(given: Any, options: Any, t
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 def test_torchscript_in_memory_is_refused() -> None:
     script = torch.jit.trace(nn.Conv2d(3, 2, 1), torch.rand(1, 3, 4, 4))
-    assert "is a TorchScript program, whose layers cannot be looked into" in _refused(script)
+    assert "is a TorchScript program, whose layers cannot be inspected" in _refused(script)
 
 
 # Files that are no models
@@ -153,7 +153,7 @@ def test_torchscript_in_memory_is_refused() -> None:
         ("net.pt", "weights need their network: -m FILE.py:factory --weights {file}, or -m "),
         ("net.pth", "-m torchvision:NAME,weights=none --weights {file}"),
         ("net.onnx", "ONNX is not read. Load the network it was exported from: FILE.py:factory"),
-        ("net.pt2", "an exported program has no modules left to look into."),
+        ("net.pt2", "an exported program has no modules left to inspect."),
         ("net.pkl", "a pickle would run code when opened. Save model.state_dict() and load it"),
         ("net.tflite", "TensorFlow Lite is not read."),
         ("net.txt", "is not a model file. Supported: .keras, .h5, .safetensors with its metadata"),
@@ -202,9 +202,9 @@ def test_a_card_brings_everything_back(tmp_path: Path) -> None:
     assert model.input.preprocess == cs.Preprocess(size=(12, 16), mean=(0.1,), std=(0.3,))
     assert model.input.preprocess.origin == "net.json"
     torch.manual_seed(0)
-    twin = build("simplecnn", 1, (12, 16), 2)
+    tiny = build("simplecnn", 1, (12, 16), 2)
     images = torch.rand(2, 1, 12, 16)
-    torch.testing.assert_close(model.logits(images), twin(images).detach())
+    torch.testing.assert_close(model.logits(images), tiny(images).detach())
     assert _refused(path, weights=path).endswith(f"--weights {path} is too many")
 
 

@@ -41,7 +41,7 @@ def _pictures(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "kind", ["a path", "text", "PIL", "uint8 HWC", "uint8 CHW tensor", "an open file"]
 )
-def test_pictures_go_through_the_preprocessing(model: Any, tmp_path: Path, kind: str) -> None:
+def test_images_are_preprocessed(model: Any, tmp_path: Path, kind: str) -> None:
     batch = model.prepare(_pictures(tmp_path)[kind])
     expected = torch.from_numpy(RGB).permute(2, 0, 1)[None] / 255
     torch.testing.assert_close(batch.values, expected)
@@ -94,8 +94,8 @@ def test_images_can_be_preprocessed_to_another_size(model: Any) -> None:
         model.prepare(torch.rand(3, 12, 16), size=24)
 
 
-def test_keras_takes_floats_in_its_own_layout(twins: tuple[Any, Any]) -> None:
-    theirs = twins[1]
+def test_keras_takes_floats_in_its_own_layout(torch_and_keras: tuple[Any, Any]) -> None:
+    theirs = torch_and_keras[1]
     numbers = np.random.default_rng(2).random((10, 14, 3)).astype(np.float32)
     batch = theirs.prepare(numbers)
     assert batch.values.shape == (1, 3, 10, 14)
@@ -103,7 +103,7 @@ def test_keras_takes_floats_in_its_own_layout(twins: tuple[Any, Any]) -> None:
     with pytest.raises(ImageError) as caught:
         theirs.prepare(np.moveaxis(numbers, 2, 0))
     assert str(caught.value) == (
-        "An array of float32 of shape (3, 10, 14) has 14 channels where twin takes 3. Its axes "
+        "An array of float32 of shape (3, 10, 14) has 14 channels where tiny takes 3. Its axes "
         "seem to be in another order. Give (height, width, 3), or an image file"
     )
 
@@ -172,7 +172,7 @@ def test_one_channel_and_many_channel_networks() -> None:
     assert note.startswith("channel 0 of 6, numbers from ")
 
 
-def test_what_is_seen_undoes_the_normalization() -> None:
+def test_the_preprocessed_image_undoes_the_normalization() -> None:
     model = cs.load(nn.Conv2d(3, 2, 1), preprocess="imagenet")
     batch = model.prepare(RGB)
     np.testing.assert_array_equal(model.preprocessed(batch)[0], RGB)
@@ -181,7 +181,7 @@ def test_what_is_seen_undoes_the_normalization() -> None:
     assert "drawn black to white" in unknown.preprocessed(unknown.prepare(batch.values))[1]
 
 
-def test_a_wrong_size_says_what_is_right() -> None:
+def test_a_wrong_size_names_the_right_one() -> None:
     model = cs.load(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), input=(3, 4, 4))
     with pytest.raises(ModelError) as caught:
         model.logits(torch.rand(3, 5, 5))
@@ -208,7 +208,7 @@ def test_what_is_no_classifier_predicts_nothing(model: Any) -> None:
         model.predict(RGB)
 
 
-def test_a_wrong_number_of_class_names_is_said() -> None:
+def test_a_wrong_number_of_class_names_is_an_error() -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     model = cs.load(module, input=(3, 2, 2), classes=["cat", "dog"])
     with pytest.raises(ModelError, match="has 3 outputs and 2 class names"):

@@ -23,7 +23,9 @@ def test_squeezenet_knows_a_cat_and_a_cup(squeezenet: Any) -> None:
     assert squeezenet.untrained_evidence() == ""
 
 
-def test_squeezenets_first_convolution_is_seen_before_its_in_place_relu(squeezenet: Any) -> None:
+def test_squeezenets_convolution_is_recorded_before_its_in_place_relu(
+    squeezenet: Any,
+) -> None:
     data = pytest.importorskip("skimage.data")
     batch = squeezenet.prepare(data.cat())
     maps = squeezenet.activations(batch, ["features.0", "features.3.expand3x3"])

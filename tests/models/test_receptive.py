@@ -146,7 +146,7 @@ def test_numbers() -> None:
     assert not field.gated
 
 
-def test_a_gate_is_told_apart() -> None:
+def test_a_gate_is_distinguished() -> None:
     fields = as_model(GATED[0]).receptive_fields(SIZE)
     assert fields["gate"].describe() == "whole image"
     assert fields["second"].describe() == "5×5, stride 1, gated by the whole image"
@@ -188,7 +188,7 @@ def test_where_values_decide() -> None:
     assert told(lambda x: x * float(x.mean())) == "1×1, stride 1, depends on the data"
 
 
-def test_what_is_unknown_is_said_to_be() -> None:
+def test_unknown_operations_are_noted() -> None:
     assert told(lambda x: torch.linalg.inv(x[:, :, :12])) == (
         "taken as the whole image: aten::linalg_inv_ex is not understood"
     )
@@ -197,7 +197,7 @@ def test_what_is_unknown_is_said_to_be() -> None:
     assert told(lambda x: torch.zeros_like(x) + 1) == "nothing of the image"
 
 
-def test_layouts_are_seen_from_the_dependence() -> None:
+def test_layouts_follow_from_the_dependence() -> None:
     first = conv(2, 4, stride=2)
     last = traced(lambda x: first(x).permute(0, 2, 3, 1))
     assert (last.dims, last.describe()) == ((1, 2), "3×3, stride 2")

@@ -1,4 +1,4 @@
-"""Networks of volumes: what they compute, on every path that pictures take."""
+"""Networks of volumes: what they compute, on every path that images take."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_an_optimized_volume_raises_its_unit(model: cs.Model) -> None:
     assert seen.values.shape == (2, 48, 10)
 
 
-def test_a_keras_network_of_volumes_says_what_it_takes() -> None:
+def test_a_keras_network_of_volumes_knows_its_input_shape() -> None:
     keras = pytest.importorskip("keras")
     if keras.backend.backend() != "torch":
         pytest.skip("Keras runs on another backend here")

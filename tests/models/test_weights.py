@@ -150,7 +150,7 @@ def test_layers_without_a_kernel_say_which_have_one() -> None:
 # Does it look untrained
 
 
-def test_untrained_networks_are_said_to_be_and_why(module: nn.Module) -> None:
+def test_untrained_networks_are_recognized_and_why(module: nn.Module) -> None:
     def why(network: nn.Module) -> str:
         return torch_model(network, "net", Input(3)).untrained_evidence()
 

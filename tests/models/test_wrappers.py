@@ -1,4 +1,4 @@
-"""Compiled, parallel, half, quantized, scripted, exported: looked into, or one clear line."""
+"""Compiled, parallel, half, quantized, scripted, exported: analyzed, or an error of one line."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def reset() -> Iterator[None]:
         lambda: network().double(),
     ],
 )
-def test_what_is_around_a_network_is_looked_through(
+def test_wrappers_around_a_network_are_removed(
     wrap: Callable[[], nn.Module], images: Tensor
 ) -> None:
     expected = cs.load(network()).activations(images, "kind=conv")
@@ -170,17 +170,17 @@ def exported() -> Any:
     [
         (
             scripted,
-            "RecursiveScriptModule is a TorchScript program, whose layers cannot be looked "
-            "into. Give the nn.Module it was made from",
+            "RecursiveScriptModule is a TorchScript program, whose layers cannot be inspected. "
+            "Give the nn.Module it was made from",
         ),
         (
             traced,
-            "TopLevelTracedModule is a TorchScript program, whose layers cannot be looked "
-            "into. Give the nn.Module it was made from",
+            "TopLevelTracedModule is a TorchScript program, whose layers cannot be inspected. "
+            "Give the nn.Module it was made from",
         ),
         (
             exported,
-            "An exported program has no modules left to look into. Give the nn.Module it "
+            "An exported program has no modules left to inspect. Give the nn.Module it "
             "was made from",
         ),
         (
@@ -200,7 +200,9 @@ def exported() -> Any:
         ),
     ],
 )
-def test_what_cannot_be_looked_into_gets_one_line(make: Callable[[], Any], text: str) -> None:
+def test_what_cannot_be_inspected_is_an_error_of_one_line(
+    make: Callable[[], Any], text: str
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = make()

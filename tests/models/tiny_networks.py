@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Twin(nn.Module):
+class TinyCNN(nn.Module):
     """Input 3×10×14. In-place activation, batch norm with statistics, depthwise convolution."""
 
     def __init__(self) -> None:
@@ -32,8 +32,8 @@ class Twin(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-def keras_twin(twin: Twin) -> Any:
-    """The functional Keras model with the weights of ``twin``; channels last."""
+def keras_tiny(tiny: TinyCNN) -> Any:
+    """The functional Keras model with the weights of ``tiny``; channels last."""
     import keras
     from keras import layers
 
@@ -52,10 +52,10 @@ def keras_twin(twin: Twin) -> Any:
     inputs = x = keras.Input((10, 14, 3))
     for step in steps:
         x = step(x)
-    model = keras.Model(inputs, x, name="twin")
+    model = keras.Model(inputs, x, name="tiny")
     for name in ("conv1", "conv2", "deep", "fc"):
-        set_weights(model.get_layer(name), getattr(twin, name))
-    norm = twin.norm2
+        set_weights(model.get_layer(name), getattr(tiny, name))
+    norm = tiny.norm2
     held = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
     model.get_layer("norm2").set_weights([t.detach().numpy() for t in held])
     return model

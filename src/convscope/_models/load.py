@@ -24,7 +24,7 @@ _FRAMEWORKS: dict[str, Callable[[Spec], Model]] = {
     "keras": lambda spec: keras_files.from_applications(spec.name, spec.options, spec.weights),
 }
 _ADVICE = {
-    ".pt2": "an exported program has no modules left to look into. Load the network it was made "
+    ".pt2": "an exported program has no modules left to inspect. Load the network it was made "
     "from: FILE.py:factory --weights FILE.safetensors",
     ".onnx": "ONNX is not read. Load the network it was exported from: FILE.py:factory",
     ".pkl": "a pickle would run code when opened. Save model.state_dict() and load it with "
@@ -55,7 +55,7 @@ def load(
     classes: Sequence[str] | None = None,
     input: tuple[int, ...] | None = None,
 ) -> Model:
-    """Load a network, ready to be looked into; the network itself is not changed.
+    """Load a network; the network itself is not changed.
 
     Args:
         model: ``demo``, ``torchvision:NAME``, ``timm:NAME``, ``keras:NAME`` (options after

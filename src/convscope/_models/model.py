@@ -41,7 +41,7 @@ _TRIED_SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 227, 48, 160, 192, 331, 384,
 
 @final
 class Model:
-    """A loaded network, ready to be looked into. Made by ``load``; never changed by convscope.
+    """A loaded network. Made by ``load``; never changed by convscope.
 
     Wherever ``images`` are taken: a path, a PIL image or anything uint8 is preprocessed; an array
     or tensor of floats is taken as it is, in the network's own layout, with or without a batch

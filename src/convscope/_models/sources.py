@@ -36,7 +36,7 @@ def from_module(module: nn.Module, name: str, input: Input | None = None) -> Mod
     module, name = unwrapped(module, name)
     if isinstance(module, torch.jit.ScriptModule):
         raise ModelError(
-            f"{name} is a TorchScript program, whose layers cannot be looked into. Give the "
+            f"{name} is a TorchScript program, whose layers cannot be inspected. Give the "
             "nn.Module it was made from"
         )
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):

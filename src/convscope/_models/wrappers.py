@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from convscope._errors import ModelError
 
 _ADVICE = {
-    "ExportedProgram": "An exported program has no modules left to look into. Give the nn.Module "
+    "ExportedProgram": "An exported program has no modules left to inspect. Give the nn.Module "
     "it was made from",
     "ModelProto": "ONNX is not read. Give the network it was exported from",
     "InferenceSession": "ONNX is not read. Give the network it was exported from",

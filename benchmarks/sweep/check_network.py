@@ -1,4 +1,4 @@
-"""What is done with one network: capture, an independent recording, a gradient, is it untouched."""
+"""The checks of one network: recording against an independent one, a gradient, nothing changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from names import Network
+from networks import Network
 from torch import Tensor, nn
 
 import convscope as cs
@@ -19,25 +19,27 @@ AT_ONCE = 100  # layers recorded in one pass
 TOLERANCE = 1e-4  # of the largest value
 
 
-class Failed(Exception):
+class CheckFailed(Exception):
     """A check that did not hold; the text says which."""
 
 
-def examine(network: Network) -> dict[str, Any]:
-    """Look into one network; raises ``Failed`` or whatever goes wrong."""
+def check_network(network: Network) -> dict[str, Any]:
+    """Check one network; raises ``CheckFailed`` or whatever goes wrong."""
     torch.manual_seed(0)
     model = sized(network)
     module: nn.Module = model.module
     disturb(module)
     images = torch.rand(1, model.input.channels, *model.input.size)
     images = images.permute(0, 2, 3, 1) if network.zoo.startswith("keras") else images
-    paths, what = chosen(model)  # a forward pass: some networks make tables in their first
+    paths, what = layers_to_record(
+        model
+    )  # a forward pass: some networks make tables in their first
     before = state(module)
     for at in range(0, len(paths), AT_ONCE):
         check_recording(network, model, images, paths[at : at + AT_ONCE])
     check_gradient(model, images, paths)
     if state(module) != before:
-        raise Failed(f"was changed: {changed(before, state(module))}")
+        raise CheckFailed(f"was changed: {changed(before, state(module))}")
     return {
         "parameters": sum(p.numel() for p in module.parameters()),
         "layers": len(model.layers),
@@ -51,16 +53,16 @@ def examine(network: Network) -> dict[str, Any]:
 def check_recording(
     network: Network, model: cs.Model, images: Tensor, paths: Sequence[str]
 ) -> None:
-    """Results as the network keeps them, and in the standard layout, against another recording."""
+    """Raw results, and those in the standard layout, against an independent recording."""
     independent = keras_reference if network.zoo.startswith("keras") else torch_reference
     reference = independent(model.module, images, paths)
     own = model.activations(images, paths, raw=True)
     standard = model.activations(images, paths)
     for path in paths:
         if not close(own[path], reference[path]):
-            raise Failed(f"differs from the independent recording at {path}")
-        if not holds(reference[path], standard[path]):
-            raise Failed(f"in the standard layout, {path} has other numbers")
+            raise CheckFailed(f"differs from the independent recording at {path}")
+        if not same_numbers(reference[path], standard[path]):
+            raise CheckFailed(f"in the standard layout, {path} has other values")
 
 
 def sized(network: Network) -> cs.Model:
@@ -99,8 +101,8 @@ def convolutions(model: cs.Model) -> list[str]:
     return [layer.path for layer in model.layers if "conv" in layer.families]
 
 
-def chosen(model: cs.Model) -> tuple[list[str], str]:
-    """What to record, and what that is called in the table."""
+def layers_to_record(model: cs.Model) -> tuple[list[str], str]:
+    """The layers to record, and their name in the table."""
     paths = convolutions(model)
     if len(paths) >= FEW:
         return paths, "convolutions"
@@ -111,27 +113,27 @@ def chosen(model: cs.Model) -> tuple[list[str], str]:
 def torch_reference(module: nn.Module, images: Tensor, paths: Sequence[str]) -> dict[str, Tensor]:
     """Plain hooks with clones, on a copy that writes nothing in place."""
     shared: Any = {id(p): p for p in module.parameters()}  # the weights need no second copy
-    twin = copy.deepcopy(module, shared).eval()
-    wanted = set(paths)
+    replica = copy.deepcopy(module, shared).eval()
+    chosen = set(paths)
     calls: Counter[str] = Counter()
-    found: dict[str, Tensor] = {}
+    results: dict[str, Tensor] = {}
 
     def hook(path: str) -> Callable[..., None]:
         def note(_module: nn.Module, _inputs: Any, output: Any) -> None:
             calls[path] += 1
             address = path if calls[path] == 1 else f"{path}#{calls[path]}"
-            if address in wanted:
-                found[address] = first(output).clone()
+            if address in chosen:
+                results[address] = first(output).clone()
 
         return note
 
-    for path, part in twin.named_modules():
+    for path, part in replica.named_modules():
         if getattr(part, "inplace", False) is True:
             part.inplace = False  # type: ignore[assignment]
         part.register_forward_hook(hook(path))
     with torch.no_grad():
-        twin(images.clone())
-    return found
+        replica(images.clone())
+    return results
 
 
 def keras_reference(module: Any, images: Tensor, paths: Sequence[str]) -> dict[str, Tensor]:
@@ -141,7 +143,7 @@ def keras_reference(module: Any, images: Tensor, paths: Sequence[str]) -> dict[s
     inside: dict[str, list[str]] = {}
     for path in paths:
         inside.setdefault(path.rpartition(".")[0], []).append(path.rpartition(".")[2])
-    found: dict[str, Tensor] = {}
+    results: dict[str, Tensor] = {}
     for nested, names in inside.items():
         entered, within = images, module
         if nested:  # a model inside the model: what it is given, then its own sub-model
@@ -150,10 +152,11 @@ def keras_reference(module: Any, images: Tensor, paths: Sequence[str]) -> dict[s
             entered = keras.Model(module.inputs, given)(images, training=False)
         outputs = [within.get_layer(name).output for name in names]
         with torch.no_grad():
-            results = keras.Model(within.inputs, outputs)(entered, training=False)
-        results = results if isinstance(results, (list, tuple)) else [results]
-        found |= {f"{nested}.{name}".strip("."): r for name, r in zip(names, results, strict=True)}
-    return found
+            returned = keras.Model(within.inputs, outputs)(entered, training=False)
+        returned = returned if isinstance(returned, (list, tuple)) else [returned]
+        for name, result in zip(names, returned, strict=True):
+            results[f"{nested}.{name}".strip(".")] = result
+    return results
 
 
 def first(result: Any) -> Tensor:
@@ -164,7 +167,7 @@ def first(result: Any) -> Tensor:
     return next(t for t in map(first, parts) if t.is_floating_point())
 
 
-def holds(other: Tensor, ours: Tensor) -> bool:
+def same_numbers(other: Tensor, ours: Tensor) -> bool:
     """Whether ``ours`` is ``other`` in the standard layout.
 
     The same numbers in the order of channels and tokens; of windows put back in their places, and
@@ -193,38 +196,38 @@ def close(ours: Tensor, other: Tensor) -> bool:
 
 def check_gradient(model: cs.Model, images: Tensor, paths: Sequence[str]) -> None:
     """One gradient of the deepest recorded layer to the image: finite, and not zero."""
-    for deepest in reversed(paths):  # one that found anything: a detector's heads may not
+    for deepest in reversed(paths):  # one that detects anything: a detector's heads may not
         recorded = model.activations(images, [deepest])[deepest]
         if recorded.numel():
             break
     entered = images.clone().requires_grad_()
     result = model.activations(entered, [deepest], grad=True)[deepest]
     if not close(result.detach(), recorded):
-        raise Failed(f"{deepest} differs when a gradient is taken")
+        raise CheckFailed(f"{deepest} differs when a gradient is taken")
     direction = torch.randn(result.shape, generator=torch.Generator().manual_seed(1))
     (gradient,) = torch.autograd.grad((result * direction).sum(), entered)
     if not bool(gradient.isfinite().all()):
-        raise Failed(f"the gradient of {deepest} is not finite")
+        raise CheckFailed(f"the gradient of {deepest} is not finite")
     if not bool(gradient.any()):
-        raise Failed(f"the gradient of {deepest} is zero")
+        raise CheckFailed(f"the gradient of {deepest} is zero")
 
 
 def state(module: nn.Module) -> dict[str, Any]:
-    """All that could be left changed, in numbers that can be compared."""
-    found: dict[str, Any] = {}
+    """Everything that could be left changed, in values that can be compared."""
+    results: dict[str, Any] = {}
     for path, part in module.named_modules():
         hooks = [len(v) for k, v in vars(part).items() if k.endswith("_hooks") and v is not None]
-        found[f"{path} (hooks, mode, inplace, attributes)"] = (
+        results[f"{path} (hooks, mode, inplace, attributes)"] = (
             hooks,
             part.training,
             getattr(part, "inplace", None),
             sorted(map(str, vars(part))),
         )
     for path, weight in module.named_parameters():
-        found[path] = (id(weight), weight.requires_grad, weight.grad is None, weight._version)
+        results[path] = (id(weight), weight.requires_grad, weight.grad is None, weight._version)
     for path, buffer in module.named_buffers():
-        found[path] = (id(buffer), buffer.double().sum().item() if buffer.numel() else 0.0)
-    return found
+        results[path] = (id(buffer), buffer.double().sum().item() if buffer.numel() else 0.0)
+    return results
 
 
 def changed(before: dict[str, Any], after: dict[str, Any]) -> str:

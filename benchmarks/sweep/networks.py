@@ -1,4 +1,4 @@
-"""Which networks the sweep looks at: all of torchvision and keras.applications, timm's families."""
+"""The networks of the sweep: all of torchvision and keras.applications, families of timm."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _LARGE = (
 
 @dataclass(frozen=True)
 class Network:
-    """One row of the table: ``spec`` is what ``cs.load`` is given.
+    """One row of the table: ``spec`` is the name for ``cs.load``.
 
     ``size`` is a small square input to try before the network's own, 0 for its own at once.
     """
@@ -74,7 +74,7 @@ class Network:
 
 def networks(timm_count: int = 160) -> list[Network]:
     """All of them, the zoos in turn, so that a part of the sweep is a part of each."""
-    return _in_turn([list(from_torchvision()), list(from_keras()), from_timm(timm_count)])
+    return _round_robin([list(from_torchvision()), list(from_keras()), from_timm(timm_count)])
 
 
 def from_torchvision() -> Iterable[Network]:
@@ -84,7 +84,7 @@ def from_torchvision() -> Iterable[Network]:
     for name in torchvision.list_models(module=torchvision.segmentation):
         yield Network("torchvision", "segmentation", f"torchvision:{name},weights=none", 96)
     for name in torchvision.list_models(module=torchvision.detection):
-        # They resize by themselves; and untrained ones would find nothing to look into.
+        # They resize by themselves; and untrained ones would detect nothing.
         small = "" if name.startswith("ssd") else ",min_size=128,max_size=160"
         boxes = ",box_score_thresh=0.0,box_detections_per_img=8" if "rcnn" in name else ""
         yield Network(
@@ -96,7 +96,7 @@ def from_keras() -> Iterable[Network]:
     """All of keras.applications, for images of 128²."""
     for name in sorted(name for name in vars(keras.applications) if name[0].isupper()):
         spec = f"keras:{name},weights=none,input_shape=128x128x3"
-        yield Network("keras.applications", _word(name), spec)
+        yield Network("keras.applications", _family(name), spec)
 
 
 def from_timm(count: int) -> list[Network]:
@@ -105,27 +105,27 @@ def from_timm(count: int) -> list[Network]:
     for module in sorted(timm.list_modules()):
         families: dict[str, list[str]] = {}
         for name in timm.list_models(module=module):
-            families.setdefault(_word(name), []).append(name)
+            families.setdefault(_family(name), []).append(name)
         rows.append(
             [
-                Network("timm", module, f"timm:{min(names, key=_bulk)},weights=none", 96)
+                Network("timm", module, f"timm:{min(names, key=_size_rank)},weights=none", 96)
                 for names in families.values()
             ]
         )
-    return _in_turn(rows)[:count]
+    return _round_robin(rows)[:count]
 
 
-def _in_turn(rows: list[list[Network]]) -> list[Network]:
+def _round_robin(rows: list[list[Network]]) -> list[Network]:
     return [one for one in chain.from_iterable(zip_longest(*rows)) if one is not None]
 
 
-def _word(name: str) -> str:
+def _family(name: str) -> str:
     """``resnetv2_50x1`` and ``ResNet50V2``: the family a name begins with."""
     return re.split(r"[\d_]", name.lower())[0] or name
 
 
-def _bulk(name: str) -> tuple[int, list[int], str]:
-    """How large a network sounds by its name."""
+def _size_rank(name: str) -> tuple[int, list[int], str]:
+    """How large a network is, judging by its name."""
     words = set(re.split(r"[_\d]+", name.lower()))
     small = min((_SMALL.index(w) for w in words if w in _SMALL), default=len(_SMALL))
     large = max((_LARGE.index(w) + 1 for w in words if w in _LARGE), default=0)
