@@ -1,4 +1,4 @@
-"""Watching a training: what is recorded, how it is drawn, and that the network never notices."""
+"""Watching a training: what is recorded, how it is drawn, and that the network is unchanged."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from torch.nn import functional
 import convscope as cs
 from convscope._errors import MissingDependency, UnknownLayer, UsageError
 from convscope._plot import table
-from convscope._watch import Frame, Watch
-from convscope._watch.frame import Style
+from convscope._watch import FrameStyle, Watch, WatchFrame
 
 
 @pytest.fixture(autouse=True)
@@ -61,10 +60,10 @@ class Notes:
     """A writer that keeps what it is given."""
 
     def __init__(self) -> None:
-        self.frames: list[Frame] = []
+        self.frames: list[WatchFrame] = []
         self.closed = 0
 
-    def write(self, frame: Frame, style: Style) -> None:
+    def write(self, frame: WatchFrame, style: FrameStyle) -> None:
         self.frames.append(frame)
 
     def close(self) -> None:
@@ -72,7 +71,7 @@ class Notes:
 
 
 def gain(strength: float) -> nn.Sequential:
-    """A network whose channels are the picture times ``strength`` and times ten."""
+    """A network whose channels are the image times ``strength`` and times ten."""
     conv = nn.Conv2d(1, 2, 1, bias=False)
     conv.weight.data = torch.tensor([strength, 10.0]).reshape(2, 1, 1, 1)
     return nn.Sequential(conv)
@@ -137,7 +136,7 @@ def test_training_comes_out_the_same_with_and_without() -> None:
     assert torch.equal(trained(True), trained(False))
 
 
-def test_only_due_steps_look() -> None:
+def test_only_due_steps_record() -> None:
     network, notes, passes = Network(), Notes(), []
     watch = cs.watch(loaded(network), IMAGE, "conv", every=3, to=notes)
     network.register_forward_pre_hook(lambda *_: passes.append(1))
@@ -172,7 +171,7 @@ def test_a_with_closes_also_after_an_error() -> None:
 
 
 def test_frames_share_one_range_that_is_written_on_them(tmp_path: Path) -> None:
-    """Channel 0 grows from 1 to 4 times the picture: its colors have to grow as well."""
+    """Channel 0 grows from 1 to 4 times the image: its colors have to grow as well."""
     image = np.zeros((1, 8, 10), np.float32)
     image[0, 2, 3] = 1
     network = gain(0)
@@ -182,17 +181,20 @@ def test_frames_share_one_range_that_is_written_on_them(tmp_path: Path) -> None:
             watch.step(f"strength {strength}")
     viridis = table("viridis", 241)
     for step, index in ((1, 60), (2, 120), (3, 240)):
-        with Image.open(tmp_path / f"array.0.{step:04d}.png") as picture:
-            pixels = np.asarray(picture.convert("RGB"))
-            said = picture.info["Description"]
+        with Image.open(tmp_path / f"array.0.{step:04d}.png") as figure:
+            pixels = np.asarray(figure.convert("RGB"))
+            description = figure.info["Description"]
         bright = (pixels == viridis[index]).all(2).sum()
         assert bright >= 10 * 10, step  # the one bright pixel, enlarged
         assert (
-            "colors of each channel: from the lowest to the highest value in the 3 frames" in said
+            "colors of each channel: from the lowest to the highest value in the 3 frames"
+            in description
         )
         own = "each channel on a range of its own, written beside it"
-        assert (own in said) == (step < 3)  # the last frame's own range happens to be that of all
-    tiles = Frame.load(tmp_path / "array.0.0002.npz").sheet(Style()).sections[0].tiles
+        assert (own in description) == (
+            step < 3
+        )  # the last frame's own range happens to be that of all
+    tiles = WatchFrame.load(tmp_path / "array.0.0002.npz").sheet(FrameStyle()).sections[0].tiles
     assert [tile.note for tile in tiles] == ["0…2", "0…10"]
 
 
@@ -230,7 +232,7 @@ def test_ranges(range: Any, cmap: str, first: tuple[float, float], text: str) ->
     network[0].weight.data[0] = 4
     watch.step()
     one, two = notes.frames
-    sheet = one.sheet(Style(range, cmap), one.span | two.span, "in the 2 frames")
+    sheet = one.sheet(FrameStyle(range, cmap), one.value_range | two.value_range, "in the 2 frames")
     tile = sheet.sections[0].tiles[0]
     assert (tile.low, tile.high) == first
     assert text in sheet.description
@@ -244,8 +246,8 @@ def test_what_never_varies_is_not_stretched_and_what_is_no_number_is_marked(
     values = np.zeros((4, 6, 6), np.float32)
     values[1] = np.arange(36).reshape(6, 6)
     values[2, 0, 0], values[3] = np.nan, np.inf
-    frame = Frame(1, "", "x", "image", ("model m",), (0, 1, 2, 3), values)
-    sheet = frame.sheet(Style(range, theme=theme))
+    frame = WatchFrame(1, "", "x", "image", ("model m",), (0, 1, 2, 3), values)
+    sheet = frame.sheet(FrameStyle(range, theme=theme))
     assert [tile.state for tile in sheet.sections[0].tiles] == ["zero", "live", "nan", "inf"]
     assert sheet.image.size
     assert sheet.title == "x · step 1"
@@ -259,23 +261,23 @@ def test_the_animation_holds_every_frame(tmp_path: Path) -> None:
             network.norm.bias.data[:] = -9.0 if k == 2 else k  # all zero once: one legend line more
             watch.step(f"epoch {k + 1}")
     assert frames.animations == (tmp_path / "array.relu.webp",)
-    pictures = [Image.open(path).convert("RGB") for path in sorted(tmp_path.glob("*.png"))]
-    heights = {picture.height for picture in pictures}
+    figures = [Image.open(path).convert("RGB") for path in sorted(tmp_path.glob("*.png"))]
+    heights = {figure.height for figure in figures}
     assert len(heights) == 2
     with Image.open(frames.animations[0]) as animation:
         assert animation.n_frames == 4  # type: ignore[attr-defined]
-        assert animation.size == (pictures[0].width, max(heights))
+        assert animation.size == (figures[0].width, max(heights))
         assert animation.info["loop"] == 0
-        for k, picture in enumerate(pictures):
+        for k, figure in enumerate(figures):
             animation.seek(k)
             shown = np.asarray(animation.convert("RGB"))
-            assert np.array_equal(shown[-picture.height :], np.asarray(picture)), k
+            assert np.array_equal(shown[-figure.height :], np.asarray(figure)), k
             assert animation.info["duration"] == (2000 if k == 3 else 600)
 
 
 def test_a_long_animation_takes_evenly_spaced_frames(tmp_path: Path) -> None:
     network = gain(1)
-    frames = cs.Frames(tmp_path, seconds=0.25, most=3)
+    frames = cs.Frames(tmp_path, seconds=0.25, max_frames=3)
     with cs.watch(loaded(network), IMAGE, "0", to=frames) as watch:
         for _ in range(9):
             watch.step()
@@ -299,7 +301,7 @@ def test_a_training_that_goes_on_keeps_the_past_and_replaces_the_rest(tmp_path: 
     with cs.watch(loaded(network), IMAGE, "0", to=cs.Frames(tmp_path)) as watch:
         watch.step(number=3)
         assert steps(tmp_path) == [1, 2, 3]
-    span = Frame.load(tmp_path / "array.0.0001.npz").span
+    span = WatchFrame.load(tmp_path / "array.0.0001.npz").value_range
     assert span.high[0] == pytest.approx(8 * IMAGE.max())
     with Image.open(tmp_path / "array.0.webp") as animation:
         assert animation.n_frames == 3  # type: ignore[attr-defined]
@@ -328,16 +330,16 @@ def test_closing_twice_and_going_on_is_no_harm(tmp_path: Path) -> None:
             assert getattr(animation, "n_frames", 1) == count
 
 
-def test_a_photograph_says_what_the_model_sees(tmp_path: Path) -> None:
+def test_the_preprocessing_of_a_photograph_is_stated(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "cat.jpg")
     with cs.watch("demo", tmp_path / "cat.jpg", "stem.*", to=tmp_path / "f", first=2) as watch:
         watch.step("now")
     names = {path.name for path in (tmp_path / "f").iterdir()}
     assert {"cat.stem.conv.0001.png", "cat.stem.conv.webp"} <= names
-    with Image.open(tmp_path / "f" / "cat.stem.conv.0001.png") as picture:
+    with Image.open(tmp_path / "f" / "cat.stem.conv.0001.png") as figure:
         assert (
             "input cat.jpg 20×30 (height×width), preprocessed to 32×32"
-            in picture.info["Description"]
+            in figure.info["Description"]
         )
 
 
@@ -370,13 +372,13 @@ def keras_fit(model: Any, epochs: int = 3, **options: Any) -> None:
     model.fit(inputs.astype(np.float32), targets, epochs=epochs, verbose=0, **options)
 
 
-def by_hand(picture: NDArray[Any], kernel: NDArray[Any], bias: NDArray[Any]) -> NDArray[Any]:
+def by_hand(image: NDArray[Any], kernel: NDArray[Any], bias: NDArray[Any]) -> NDArray[Any]:
     """A 3×3 convolution of ``(H, W, C)``, channels last, as its definition says."""
-    height, width = picture.shape[0] - 2, picture.shape[1] - 2
+    height, width = image.shape[0] - 2, image.shape[1] - 2
     return np.stack(
         [
             [
-                (picture[y : y + 3, x : x + 3, :, None] * kernel).sum((0, 1, 2)) + bias
+                (image[y : y + 3, x : x + 3, :, None] * kernel).sum((0, 1, 2)) + bias
                 for x in range(width)
             ]
             for y in range(height)
@@ -407,7 +409,7 @@ def test_keras_callback(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_keras_trains_as_if_nobody_looked() -> None:
+def test_keras_trains_the_same_with_and_without() -> None:
     def trained(watched: bool) -> NDArray[Any]:
         model = a_keras_model()
         watch = cs.watch(model, IMAGE[0, :, :, None], "conv", to=Notes())
@@ -516,8 +518,8 @@ def test_tensorboard_holds_the_frames(tmp_path: Path) -> None:
     assert found.keys() == {"array/conv", "array/relu"}
     assert [step for step, _ in found["array/conv"]] == [1, 2, 3]
     frames = [frame for frame in notes.frames if frame.layer == "conv"]
-    span = frames[0].span | frames[1].span
-    expected = frames[1].sheet(Style(), span, "in the 2 frames so far").image.convert("RGB")
+    span = frames[0].value_range | frames[1].value_range
+    expected = frames[1].sheet(FrameStyle(), span, "in the 2 frames so far").image.convert("RGB")
     assert np.array_equal(found["array/conv"][1][1].convert("RGB"), expected)
 
 
@@ -539,7 +541,7 @@ def test_tensorboard_writes_into_a_run_that_is_open(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
-        ({"every": 0}, UsageError, "every=0 never looks. Nearest: 1"),
+        ({"every": 0}, UsageError, "every=0 records nothing. Nearest: 1"),
         ({"first": 0}, UsageError, "first=0 shows nothing. Nearest: 1"),
         ({"layers": "cov"}, UnknownLayer, "No layer 'cov' in Network. Close: 'conv'"),
         ({"channels": [7]}, UnknownLayer, "No channel 7 in 'conv' of Network: it has 4, 0 to 3"),
@@ -555,11 +557,11 @@ def test_tensorboard_writes_into_a_run_that_is_open(tmp_path: Path) -> None:
         (
             {"image": np.stack([IMAGE, IMAGE])},
             UsageError,
-            "watch looks at one picture, not 2. Make a watch for each",
+            "watch takes one image, not 2. Make a watch for each",
         ),
     ],
 )
-def test_mistakes_are_told_at_once(options: dict[str, Any], error: Any, text: str) -> None:
+def test_mistakes_are_errors_at_once(options: dict[str, Any], error: Any, text: str) -> None:
     options = {"image": IMAGE, "layers": "conv", "to": Notes()} | options
     with pytest.raises(error) as caught:
         cs.watch(loaded(Network()), **options)
@@ -567,8 +569,10 @@ def test_mistakes_are_told_at_once(options: dict[str, Any], error: Any, text: st
 
 
 def test_mistakes_of_writers(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="most=1 or more and seconds above 0, not 0 and None"):
-        cs.Frames(tmp_path, most=0)
+    with pytest.raises(
+        UsageError, match="max_frames=1 or more and seconds above 0, not 0 and None"
+    ):
+        cs.Frames(tmp_path, max_frames=0)
     with pytest.raises(UsageError, match="TensorBoard takes a folder or a SummaryWriter, not 7"):
         cs.TensorBoard(7)
 

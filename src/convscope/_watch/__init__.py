@@ -1,12 +1,23 @@
-"""Looking inside a network while it trains: the feature maps of one picture, again and again.
+"""Watching a training: the feature maps of one image, recorded while the network learns.
 
-One floor above the capabilities, because it composes one (``maps``) over time. What it draws goes
-to writers: small objects with ``write(frame)`` and ``close()``.
+- ``watcher``: ``watch``, and its callbacks for Keras and Lightning
+- ``frames``: the maps of one layer at one step, and how they are drawn
+- ``writers``: where frames go: a folder with an animation, or TensorBoard
+
+One floor above the capabilities, because it composes feature maps over time.
 """
 
-from convscope._watch.frame import Frame, Span
-from convscope._watch.tensorboard import TensorBoard
-from convscope._watch.watcher import Watch, Writer, watch
-from convscope._watch.writers import Frames
+from convscope._watch.frames import FrameStyle, ValueRange, WatchFrame
+from convscope._watch.watcher import Watch, watch
+from convscope._watch.writers import Frames, FrameWriter, TensorBoard
 
-__all__ = ["Frame", "Frames", "Span", "TensorBoard", "Watch", "Writer", "watch"]
+__all__ = [
+    "FrameStyle",
+    "FrameWriter",
+    "Frames",
+    "TensorBoard",
+    "ValueRange",
+    "Watch",
+    "WatchFrame",
+    "watch",
+]

@@ -1,37 +1,41 @@
-"""``watch``: looks at one picture through a network every so many steps."""
+"""``watch``: records the feature maps of one image while a network trains."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from convscope._errors import UnknownLayer, UsageError
+from convscope._errors import MissingDependency, UnknownLayer, UsageError, import_optional
 from convscope._feature_maps import FeatureMaps, LayerMaps, record_maps
+from convscope._images import ImageLike
 from convscope._layers import Layer
-from convscope._models import Batch, Model, load
+from convscope._models import Batch, Model, ModelLike, load
 from convscope._plot import Range, Theme
-from convscope._watch import callbacks
-from convscope._watch.frame import Frame, Style
-from convscope._watch.writers import Frames
+from convscope._watch.frames import FrameStyle, WatchFrame
+from convscope._watch.writers import Frames, FrameWriter
 
+if TYPE_CHECKING:
+    from keras.callbacks import Callback as KerasCallback
+    from lightning.pytorch import Callback as LightningCallback
 
-class Writer(Protocol):
-    """Where frames go."""
-
-    def write(self, frame: Frame, style: Style) -> None:
-        """Take one more."""
-
-    def close(self) -> None:
-        """There are no more, for now: ``write`` may be called again."""
+_MEASURES = ("loss", "accuracy", "acc", "val_loss", "val_accuracy", "val_acc")
 
 
 class Watch:
     """A network under observation; made by ``watch``.
 
-    ``step()`` after each step or epoch, and ``close()`` at the end; or use it in a ``with``, or as
-    a callback: ``keras()``, ``lightning()``.
+    Call ``step()`` after each step or epoch and ``close()`` at the end, use it in a ``with``, or
+    as a callback: ``keras()``, ``lightning()``.
+
+    Attributes:
+        layers: The paths of the layers.
+        number: Number of steps so far.
+        every: Maps are recorded at the first step, and at each multiple of this.
     """
 
     def __init__(
@@ -43,8 +47,8 @@ class Watch:
         every: int,
         first: int | None,
         channels: Sequence[int] | None,
-        style: Style,
-        writers: Sequence[Writer],
+        style: FrameStyle,
+        writers: Sequence[FrameWriter],
     ) -> None:
         self.layers = tuple(layer.path for layer in layers)
         self.number = 0
@@ -54,14 +58,18 @@ class Watch:
         self._style, self._writers = style, writers
 
     def __repr__(self) -> str:
-        picture = self._batch.names[0]
-        return f"Watch({picture} in {', '.join(self.layers)} of {self._model.name})"
+        image = self._batch.names[0]
+        return f"Watch({image} in {', '.join(self.layers)} of {self._model.name})"
 
     def step(self, label: str = "", *, number: int | None = None) -> bool:
-        """Count one step; at the first and every ``every``-th, look. Says whether it looked.
+        """Count one step; at the first and at each multiple of ``every``, record the maps.
 
-        ``label`` is written over the picture: ``"epoch 3, accuracy 97 %"``. ``number`` is that of
-        the step, where a training goes on that was begun before.
+        Args:
+            label: Title of the figure, such as ``"epoch 3, accuracy 97 %"``.
+            number: The number of the step, where a training continues an earlier one.
+
+        Returns:
+            Whether maps were recorded.
         """
         self.number = self.number + 1 if number is None else number
         if self.number != 1 and self.number % self.every:
@@ -89,33 +97,55 @@ class Watch:
     ) -> None:
         self.close()
 
-    def keras(self) -> Any:
-        """A ``keras.callbacks.Callback`` that steps after each epoch: ``fit(callbacks=[…])``."""
-        return callbacks.keras(self)
+    def keras(self) -> KerasCallback:
+        """Return a callback for Keras: ``model.fit(…, callbacks=[watch.keras()])``.
 
-    def lightning(self) -> Any:
-        """A Lightning ``Callback`` that steps after each epoch: ``Trainer(callbacks=[…])``."""
-        return callbacks.lightning(self)
+        Returns:
+            A ``keras.callbacks.Callback`` that steps after each epoch.
 
-    def _frame(self, maps: FeatureMaps, found: LayerMaps, label: str) -> Frame:
-        count = len(found.values)
-        chosen = tuple(range(min(self._first or count, count)))
+        Raises:
+            MissingDependency: Keras is not installed.
+        """
+        return _keras_callback(self)
+
+    def lightning(self) -> LightningCallback:
+        """Return a callback for Lightning: ``Trainer(callbacks=[watch.lightning()])``.
+
+        Returns:
+            A ``Callback`` of ``lightning`` or ``pytorch_lightning`` that steps after each epoch.
+
+        Raises:
+            MissingDependency: Lightning is not installed.
+        """
+        return _lightning_callback(self)
+
+    def _frame(self, maps: FeatureMaps, layer_maps: LayerMaps, label: str) -> WatchFrame:
+        values, summary = layer_maps.values, maps.input
+        count = len(values)
+        channels = tuple(range(min(self._first or count, count)))
         if self._channels is not None:
-            chosen = tuple(self._channels)
-        kind = f"{found.layer.kind} {'×'.join(map(str, found.values.shape))}"
-        part = f" · {len(chosen)} of {count} channels" if len(chosen) < count else ""
-        lines = (f"{kind} · model {self._model.name}{part}", *maps.input.lines)
-        name, path = maps.input.name, found.layer.path
-        return Frame(self.number, label, path, name, lines, chosen, found.values[list(chosen)])
+            channels = tuple(self._channels)
+        kind = f"{layer_maps.layer.kind} {'×'.join(map(str, values.shape))}"
+        shown = f" · {len(channels)} of {count} channels" if len(channels) < count else ""
+        lines = (f"{kind} · model {self._model.name}{shown}", *summary.lines)
+        return WatchFrame(
+            self.number,
+            label,
+            layer_maps.layer.path,
+            summary.name,
+            lines,
+            channels,
+            values[list(channels)],
+        )
 
 
 def watch(
-    model: Any,
-    image: Any,
+    model: ModelLike,
+    image: ImageLike,
     layers: str | Iterable[str] | None = None,
     *,
     every: int = 1,
-    to: str | Path | Writer | Sequence[str | Path | Writer] = "watch",
+    to: str | Path | FrameWriter | Sequence[str | Path | FrameWriter] = "watch",
     first: int | None = 16,
     channels: Sequence[int] | None = None,
     columns: int | None = None,
@@ -124,33 +154,48 @@ def watch(
     theme: Theme = "light",
     size: int | tuple[int, int] | None = None,
 ) -> Watch:
-    """Watch the feature maps of one picture while a network trains.
+    """Watch the feature maps of one image while a network trains.
 
         with cs.watch(model, "digit.png", "conv1", to="frames/") as watch:
             for epoch in range(10):
                 ...
                 watch.step(f"epoch {epoch + 1}, loss {loss:.2f}")
 
-    The network is left as it is found, in training mode, and nothing is drawn from its random
-    numbers. A step that is not due costs nothing.
+    The network is left as it is, in training mode, and no random numbers are drawn. Steps at which
+    nothing is recorded cost nothing.
 
-    - ``model``, ``image``, ``layers``, ``size``: as for ``feature_maps``; one picture.
-    - ``every``: look at the first step, and then at each multiple of it.
-    - ``to``: a folder, or a writer such as ``cs.Frames(folder)`` or ``cs.TensorBoard(folder)``, or
-      several.
-    - ``first``: so many channels, ``None`` for all; ``channels``: these.
-    - ``columns``, ``cmap``, ``range``, ``theme``: as for ``LayerMaps.grid``, but ranges are those
-      of all frames, so that they can be compared.
+    Args:
+        model: A model, or anything ``load`` takes.
+        image: The input image.
+        layers: Layers with maps; by default a few through the depth.
+        every: Record at the first step, and then at each multiple of this.
+        to: A folder, or a writer such as ``cs.Frames(folder)`` or ``cs.TensorBoard(folder)``, or
+            several.
+        first: Number of channels; ``None`` for all.
+        channels: These channels instead.
+        columns: Number of maps in a row.
+        cmap: The name of the color map.
+        range: What the colors span over all frames: ``"channel"``, ``"layer"``, or a lowest and a
+            highest value.
+        theme: ``"light"`` or ``"dark"``.
+        size: Input size in pixels, where it is not the model's own.
+
+    Returns:
+        The watch, whose ``step()`` records.
+
+    Raises:
+        UnknownLayer: There is no such layer or channel.
+        UsageError: An option is out of its range, or several images were given.
     """
     if every < 1:
-        raise UsageError(f"every={every} never looks. Nearest: 1")
-    style, writers = Style(range, cmap, columns, theme), _writers(to)
+        raise UsageError(f"every={every} records nothing. Nearest: 1")
+    style, writers = FrameStyle(range, cmap, columns, theme), _writers(to)
     loaded = load(model)
     batch = loaded.prepare(image, size=size)
     if not batch.single:
-        raise UsageError(f"watch looks at one picture, not {len(batch)}. Make a watch for each")
+        raise UsageError(f"watch takes one image, not {len(batch)}. Make a watch for each")
     chosen = loaded.layers.representative() if layers is None else loaded.layers.select(layers)
-    _check(chosen, loaded.name, first, channels)
+    _check_channels(chosen, loaded.name, first, channels)
     return Watch(
         loaded,
         batch,
@@ -163,25 +208,24 @@ def watch(
     )
 
 
-def _writers(to: Any) -> list[Writer]:
-    several = to if isinstance(to, (list, tuple)) else [to]
-    return [_writer(one) for one in several]
+def _writers(to: Any) -> list[FrameWriter]:
+    return [_writer(one) for one in (to if isinstance(to, (list, tuple)) else [to])]
 
 
-def _writer(to: Any) -> Writer:
+def _writer(to: Any) -> FrameWriter:
     if isinstance(to, (str, Path)):
         return Frames(to)
     if callable(getattr(to, "write", None)) and callable(getattr(to, "close", None)):
-        return cast(Writer, to)
+        return cast(FrameWriter, to)
     raise UsageError(
         f"to= takes a folder or a writer: cs.Frames('frames/'), cs.TensorBoard('runs/'), not {to!r}"
     )
 
 
-def _check(
+def _check_channels(
     layers: Sequence[Layer], model: str, first: int | None, channels: Sequence[int] | None
 ) -> None:
-    """Mistakes are told before the training begins, not after its first epoch."""
+    """Raise errors before the training begins, not after its first epoch."""
     if first is not None and first < 1:
         raise UsageError(f"first={first} shows nothing. Nearest: 1")
     for layer in layers:
@@ -192,3 +236,65 @@ def _check(
                     f"No channel {channel} in {layer.path!r} of {model}: it has {count}, 0 to "
                     f"{count - 1}"
                 )
+
+
+def _keras_callback(watch: Watch) -> KerasCallback:
+    base: Any = import_optional("keras", "keras", "watch(…).keras()", "keras").callbacks.Callback
+
+    class WatchCallback(base):  # type: ignore[misc]
+        """Steps after each epoch, and closes after the last."""
+
+        def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+            label = epoch_label(epoch + 1, self.params.get("epochs"), logs or {})
+            watch.step(label, number=epoch + 1)
+
+        def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+            watch.close()
+
+    return WatchCallback()
+
+
+def _lightning_callback(watch: Watch) -> LightningCallback:
+    base: Any = _lightning().Callback
+
+    class WatchCallback(base):  # type: ignore[misc]
+        """Steps after each epoch, and closes after the last; in the first process alone."""
+
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.is_global_zero:
+                number = int(trainer.current_epoch) + 1
+                label = epoch_label(number, trainer.max_epochs, trainer.callback_metrics)
+                watch.step(label, number=number)
+
+        def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.is_global_zero:
+                watch.close()
+
+        def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+            self.on_train_end(trainer, pl_module)
+
+    return WatchCallback()
+
+
+def _lightning() -> Any:
+    """The package that the caller's script has imported, else one that is installed."""
+    names = ("lightning.pytorch", "pytorch_lightning")
+    for name in sorted(names, key=lambda name: name not in sys.modules):
+        with suppress(ModuleNotFoundError):
+            return import_module(name)
+    raise MissingDependency("lightning", "watch(…).lightning()")
+
+
+def epoch_label(number: int, total: int | None, measures: Mapping[str, Any]) -> str:
+    """Return the title of an epoch with its loss and accuracy, where they are measured.
+
+    >>> epoch_label(3, 10, {"val_accuracy": 0.9123, "loss": 0.5119, "learning_rate": 0.1})
+    'epoch 3 of 10 · loss 0.512 · val_accuracy 91.2%'
+    """
+    epoch = f"epoch {number} of {total}" if total and total > 0 else f"epoch {number}"
+    shown = [
+        f"{name} {float(measures[name]):{'.1%' if 'acc' in name else '.3f'}}"
+        for name in _MEASURES
+        if name in measures
+    ]
+    return " · ".join([epoch, *shown])
