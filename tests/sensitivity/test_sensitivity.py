@@ -17,6 +17,8 @@ import convscope as cs
 from convscope._data import open_dataset
 from convscope._data.shapes import Shapes
 from convscope._errors import UnknownLayer, UsageError
+from convscope._plot.curves import curve_tile
+from convscope._sensitivity import sensitivity_result
 from convscope._sensitivity.perturbations import FACTORS, PERTURBATIONS, redraw_factor
 
 ANGLES = (0, 30, 47, 90, 135)  # of channels 0 to 4 in conftest.py
@@ -229,3 +231,29 @@ def test_channels_whose_invariances_differ_most_are_drawn(on_stripes: Any) -> No
     assert section.heads == tuple(PERTURBATIONS)
     assert len(section.tiles) == 3 * len(PERTURBATIONS)
     assert "the 3 of 8 channels whose invariances differ most" in sheet.description
+
+
+def test_curves_go_from_weak_to_strong_with_the_unchanged_image_at_its_place(
+    model: Any, images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JPEG from quality 100 down, brightness from dark to bright with 0 in the middle."""
+    kinds = ["JPEG", "brightness", "blur", "scale"]
+    result = cs.sensitivity(model, images[:4], "relu", perturbations=kinds)
+    drawn: list[list[float]] = []
+
+    def record(values: list[float]) -> Any:
+        drawn.append(values)
+        return curve_tile(values)
+
+    monkeypatch.setattr(sensitivity_result, "curve_tile", record)
+    result.channel_sheet("relu", limit=1)
+    (channel,) = result.channel_sheet("relu", limit=1).sections[0].rows
+    jpeg, brightness, blur, scale = (
+        result["relu"].invariance[name][:, int(channel)].tolist() for name in kinds
+    )
+    assert drawn[:4] == [
+        [1.0, *jpeg],
+        [*brightness[:2], 1.0, *brightness[2:]],
+        [1.0, *blur],
+        [*scale[:2], 1.0, *scale[2:]],
+    ]
