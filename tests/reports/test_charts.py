@@ -21,9 +21,9 @@ def elements(svg: str, name: str, **attributes: str) -> list[ElementTree.Element
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(2, 8))
-def test_ticks_are_round_inside_and_not_too_many(low: float, span: float, most: int) -> None:
-    found = charts.ticks(low, low + span, most)
-    assert len(found) <= most + 1
+def test_ticks_are_round_inside_and_not_too_many(low: float, span: float, limit: int) -> None:
+    found = charts.ticks(low, low + span, limit)
+    assert len(found) <= limit + 1
     assert all(low - 1e-6 * span <= tick <= low + span + 1e-6 * span for tick in found)
     steps = np.diff(found)
     if len(steps):

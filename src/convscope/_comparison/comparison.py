@@ -259,15 +259,7 @@ class Comparison:
                 for row in self.changed
             ],
             "cka": None if self.cka is None else similarity,
-            "pairs": [
-                {
-                    "a": pair.a.path,
-                    "b": pair.b.path,
-                    "changed_channels": pair.changed_channels,
-                    "match": pair.match and pair.match.right[np.argsort(pair.match.left)].tolist(),
-                }
-                for pair in self.pairs
-            ],
+            "pairs": [pair.to_dict() for pair in self.pairs],
         }
 
     def _repr_html_(self) -> str:

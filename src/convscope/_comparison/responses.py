@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +111,19 @@ class LayerPair:
             return 0
         close = self.match.correlations > _CLOSE_MATCH
         return int((close & (self.match.left != self.match.right)).sum())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the pair for JSON.
+
+        Returns:
+            Paths, changed channels, and the matching channel of the second layer by channel.
+        """
+        return {
+            "a": self.a.path,
+            "b": self.b.path,
+            "changed_channels": self.changed_channels,
+            "match": self.match and self.match.right[np.argsort(self.match.left)].tolist(),
+        }
 
 
 def pair_layers(

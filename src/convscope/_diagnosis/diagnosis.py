@@ -22,6 +22,7 @@ from convscope._models import ModelLike, load
 MIN_CLASS_IMAGES = 5
 """Classes with fewer images are not ranked."""
 
+_MAX_ERRORS = 24
 _MISLABELED = 0.75  # error rate, purity and confidence of a group whose labels look wrong
 
 
@@ -208,15 +209,9 @@ class Diagnosis:
                 "temperature": calibration.temperature,
                 "error_after_temperature_scaling": calibration.scaled_error,
             },
-            "most_confident_errors": [
-                {
-                    "id": self._id(row),
-                    "label": names[self.predictions.labels[row]],
-                    "prediction": names[self.predictions.predicted[row]],
-                    "confidence": float(self.predictions.confidence[row]),
-                }
-                for row in self.most_confident_errors(24)
-            ],
+            "most_confident_errors": list(
+                map(self._error_to_dict, self.most_confident_errors(_MAX_ERRORS))
+            ),
             "channels": {
                 names[k]: list(map(_difference_to_dict, found))
                 for k, found in self.channel_differences.items()
@@ -228,6 +223,14 @@ class Diagnosis:
 
     def _id(self, row: int) -> str:
         return str(self.loader.dataset.ids[int(self.predictions.indices[row])])
+
+    def _error_to_dict(self, row: int) -> dict[str, Any]:
+        return {
+            "id": self._id(row),
+            "label": self.classes[self.predictions.labels[row]],
+            "prediction": self.classes[self.predictions.predicted[row]],
+            "confidence": float(self.predictions.confidence[row]),
+        }
 
     def _group_to_dict(self, group: FailureGroup) -> dict[str, Any]:
         return {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from convscope._errors import UsageError
 from convscope._layers import Layer
@@ -78,16 +79,20 @@ def predict_images(loader: ImageLoader, layers: Sequence[Layer], progress: Progr
     if labels is None:
         raise UsageError(f"No image of {loader.dataset.name!r} could be read")
     where = np.concatenate(indices)
-    # whether outputs are probabilities already is decided once, by the first batch
-    are_probabilities = np.allclose(probabilities(outputs[0]).numpy(), outputs[0], atol=1e-6)
-    rows = [(one if are_probabilities else one.softmax(1)).numpy() for one in outputs]
     return Predictions(
         where,
         labels[where],
-        np.concatenate(rows),
+        _as_probabilities(outputs),
         {path: np.concatenate(values) for path, values in pooled.items()},
         features,
     )
+
+
+def _as_probabilities(outputs: Sequence[Tensor]) -> NDArray[np.float64]:
+    """Apply a softmax, unless the first batch shows that the outputs are probabilities already."""
+    if not np.allclose(probabilities(outputs[0]).numpy(), outputs[0].numpy(), atol=1e-6):
+        outputs = [one.softmax(1) for one in outputs]
+    return np.concatenate([one.numpy() for one in outputs])
 
 
 def _feature_layer(model: Model, head: str) -> str:
