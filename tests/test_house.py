@@ -1,8 +1,9 @@
-"""The house: no import circle of files, none hidden in a function; files and functions stay small."""
+"""The house: no import circle of files, none hidden in a function; short files and functions."""
 
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -52,3 +53,13 @@ def _body_length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 def test_contributing_names_every_room(room: str) -> None:
     text = (SOURCE.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert f"`{room}" in text or f" {room} " in text
+
+
+def test_contributing_names_files_that_exist() -> None:
+    text = (SOURCE.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(_[\w/]+(?:\.\w+|/))`", text))
+    assert len(named) > 30
+    assert {name for name in named if not (SOURCE / name).exists()} == set()
+    tests = set(re.findall(r"`(tests/[\w/*.]+)`", text))
+    root = SOURCE.parents[1]
+    assert {name for name in tests if not list(root.glob(name.rstrip("/")))} == set()
