@@ -36,7 +36,7 @@ from torch import nn
 
 import convscope as cs
 from convscope._app import page as files
-from convscope._app.app import make_app
+from convscope._app.asgi import make_app
 from convscope._app.session import Session
 
 LAYERS = {"many": "512×28×28", "deep": "2048×7×7", "wide": "64×224×224"}
@@ -314,8 +314,8 @@ def main() -> None:
         measure(page, address, put(address), repeat)
         page.close()
         deep(browser, repeat)
-    scripts = [name for name in files.static() if name.endswith(".js")]
-    packed = sum(len(files.packed(name)) for name in scripts)
+    scripts = [name for name in files.static_files() if name.endswith(".js")]
+    packed = sum(len(files.compressed(name)) for name in scripts)
     print(f"{'JavaScript, gzipped':<38}{packed / 1000:.1f} kB   ≤ 60")
 
 

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from web_bench import client_of, loaded, wait
 
 import convscope as cs
-from convscope._app.app import make_app
+from convscope._app.asgi import make_app
 from convscope._app.session import Session
 
 

@@ -26,13 +26,13 @@ SCREENS = [
     "#/layer/1/channel/3/position/4,5",
     "#/layer/1/channel/2",
     "#/compare/layer/1",
-    "#/compare/layer/0?with=layers",
-    "#/compare/layer/0?with=layers&to=3",
-    "#/compare/layer/3?with=models",
+    "#/compare/layer/0?compare=layers",
+    "#/compare/layer/0?compare=layers&layer_b=3",
+    "#/compare/layer/3?compare=models",
     "#/health",
-    "#/?tab=why",
+    "#/?tab=attribution",
     "#/layer/nothing",
-    "#/layer/1?sort=similarity&like=3",
+    "#/layer/1?sort=similarity&similar=3",
 ]
 
 
@@ -105,7 +105,7 @@ def test_a_whole_visit_by_keyboard_alone(chromium, address, pair, photos):
         press("x")
         visit.until(page, f"document.querySelectorAll('a.cell').length === {len(dead)}")
         labels = [cell.get_attribute("aria-label") for cell in page.locator("a.cell").all()]
-        assert labels == [f"Channel {c}: 0 to 0, zero everywhere on this picture" for c in dead]
+        assert labels == [f"Channel {c}: 0 to 0, inactive on this image" for c in dead]
         press("x")
         press("/")
         page.keyboard.type("1, 4-5")
@@ -120,7 +120,7 @@ def test_a_whole_visit_by_keyboard_alone(chromium, address, pair, photos):
         press("t")
         assert page.evaluate("document.documentElement.dataset.theme") == "dark"
         press("h")
-        visit.until(page, "document.querySelector('main h1').textContent === 'Health'")
+        visit.until(page, "document.querySelector('main h1').textContent === 'Channel health'")
 
 
 def test_the_value_under_the_pointer_is_that_of_feature_maps(chromium, address, pair, photos):
@@ -141,9 +141,9 @@ def test_the_value_under_the_pointer_is_that_of_feature_maps(chromium, address, 
                 assert found == pytest.approx(float(values[y, x]), rel=1e-6, abs=1e-7)
         drawn = [int(part) for part in page.get_attribute("#field", "data-box").split(",")]
         assert tuple(drawn) == field.box(2, 3)
-        rectangle = page.locator("#specimen .plate svg rect.fieldbox").first
+        rectangle = page.locator("#input-panel .plate svg rect.field-box").first
         top, left, bottom, right = field.box(2, 3)
-        page.wait_for_selector("#specimen .plate svg rect.fieldbox", state="attached")
+        page.wait_for_selector("#input-panel .plate svg rect.field-box", state="attached")
         assert [float(rectangle.get_attribute(name)) for name in ("y", "x", "height", "width")] == [
             top,
             left,
@@ -190,7 +190,7 @@ def test_channels_stand_in_the_order_of_their_attribution_and_are_saved(
 def test_a_dead_channel_looks_dead(chromium, address, pair):
     with visit.page(chromium) as page:
         visit.open_view(page, address, visit.of("#/layer/1?find=2", pair))
-        page.wait_for_selector("a.cell.still")
+        page.wait_for_selector("a.cell.flat")
         cell = visit.pixels(page, "main .grid canvas")[:24, :32]
         assert len(np.unique(cell.reshape(-1, 4), axis=0)) == 1, "no texture"
         inks = {tuple(colors.table(name)[k]) for name in colors.TABLES for k in (0, 128, 255)}
@@ -217,7 +217,7 @@ def test_a_picture_dropped_or_chosen_is_looked_at(chromium, address, pair, tmp_p
     with visit.page(chromium) as page:
         visit.open_view(page, address, visit.of("#/layer/1", pair))
         page.set_input_files("#file", tmp_path / "red.png")
-        visit.until(page, "document.querySelector('#specimen h2').textContent === 'red.png'")
+        visit.until(page, "document.querySelector('#input-panel h2').textContent === 'red.png'")
         assert pair[0]["id"] not in page.url
 
 
@@ -248,7 +248,7 @@ def test_an_exported_page_works_from_a_disk_with_no_network(chromium, atlas, pho
             assert page.inner_text("main").strip()
         visit.open_view(page, out.as_uri(), "#/layer/1/channel/3/position/4,5")
         assert page.inner_text("#value").startswith("≈")
-        assert page.locator("#specimen img").first.evaluate("image => image.naturalWidth") > 0
+        assert page.locator("#input-panel img").first.evaluate("image => image.naturalWidth") > 0
         assert "live model" in page.inner_text("main")
         asked = [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
         assert asked in ([], ["about:blank"] * len(asked))
@@ -266,7 +266,7 @@ def test_the_color_tables_are_those_of_figures(chromium, address):
 
 def test_the_app_is_small_and_asks_nobody_else():
     scripts = sorted(STATIC.glob("*.js"))
-    packed = sum(len(files.packed(path.name)) for path in scripts)
+    packed = sum(len(files.compressed(path.name)) for path in scripts)
     assert 10_000 < packed <= 60_000
     mapped = json.loads(
         (STATIC / "index.html")

@@ -12,7 +12,7 @@ from PIL import Image
 from web_bench import loaded
 
 import convscope as cs
-from convscope._app.app import make_app
+from convscope._app.asgi import make_app
 from convscope._app.server import make_session
 from convscope._app.session import Session
 from convscope._plot import colors
@@ -35,7 +35,7 @@ def test_two_layers_of_one_shape_are_subtracted(chromium, address, pair, photos)
     low, high = min(a.min(), b.min()), max(a.max(), b.max())
     first = int(np.abs(a.mean((1, 2)) - b.mean((1, 2))).argmax())
     with visit.page(chromium) as page:
-        visit.open_view(page, address, visit.of("#/compare/layer/0?with=layers&to=1", pair))
+        visit.open_view(page, address, visit.of("#/compare/layer/0?compare=layers&layer_b=1", pair))
         page.wait_for_selector("a.cell")
         assert page.locator("a.cell b").first.inner_text() == str(first)
         drawn = visit.pixels(page, "main .grid canvas")[:24, :, :3].astype(int)
@@ -54,14 +54,14 @@ def test_layers_of_different_shapes_stand_side_by_side_on_one_scale(
     a, b = maps_of(photos, "0"), maps_of(photos, "3")
     low, high = min(a.min(), b.min()), max(a.max(), b.max())
     with visit.page(chromium) as page:
-        visit.open_view(page, address, visit.of("#/compare/layer/0?with=layers&to=3", pair))
+        visit.open_view(page, address, visit.of("#/compare/layer/0?compare=layers&layer_b=3", pair))
         page.wait_for_selector("a.cell")
         said = page.inner_text("#no-difference")
-        assert "A is 6×24×32 and B 8×5×7" in said
+        assert "A is 6×24×32 and B is 8×5×7" in said
         assert "no difference to draw" in said
         for k, values in enumerate((a, b), 1):
             _, height, width = values.shape
-            drawn = visit.pixels(page, f".halves section:nth-child({k}) canvas")
+            drawn = visit.pixels(page, f".side-by-side section:nth-child({k}) canvas")
             shown = drawn[:height, :width, :3].astype(int)
             assert np.abs(shown - inks(values[0], low, high)).max() <= 8
 
@@ -72,9 +72,9 @@ def test_two_networks_are_compared(chromium, address, pair, photos):
     with visit.page(chromium) as page:
         visit.open_view(page, address, visit.of("#/compare/layer/3", pair))
         page.click("text=Models")
-        page.wait_for_selector(".versus")
+        page.wait_for_selector(".comparison")
         page.wait_for_selector("[role=grid][aria-label*='(second)'] a.cell")
-        assert "with=models" in page.url
+        assert "compare=models" in page.url
         told = [cell.get_attribute("aria-label") for cell in page.locator("a.cell").all()]
         for text, c in zip(told, order, strict=True):
             assert text.startswith(f"Channel {c}: mean ")
@@ -83,12 +83,12 @@ def test_two_networks_are_compared(chromium, address, pair, photos):
                 for part in text.split("mean ")[1].replace(" on A, ", "|").split("|")
             ]
             assert found == pytest.approx([a[c], b[c]], rel=2e-3)
-        answers = page.locator(".versus figcaption").all_inner_texts()
+        answers = page.locator(".comparison figcaption").all_inner_texts()
         for seed, text in enumerate(answers):
             best = loaded(seed).predict(str(photos / FIRST), top=1)[0]
             assert best[0] in text
-        page.click("text=Pictures")
-        visit.until(page, "!location.hash.includes('with=')")
+        page.click("text=Images")
+        visit.until(page, "!location.hash.includes('compare=')")
 
 
 def test_why_is_a_map_over_the_picture_for_a_chosen_class(chromium, address, pair, photos):
@@ -96,9 +96,9 @@ def test_why_is_a_map_over_the_picture_for_a_chosen_class(chromium, address, pai
     found = cs.attribute(loaded(), str(photos / FIRST), "dog", method="gradcam").maps[0].values
     with visit.page(chromium) as page:
         visit.open_view(page, address, visit.of("#/", pair))
-        page.click("#why")
-        page.wait_for_selector(".why h2")
-        assert "tab=why" in page.url
+        page.click("#attribution-link")
+        page.wait_for_selector(".attribution h2")
+        assert "tab=attribution" in page.url
         page.select_option(
             "#target",
             label=next(
@@ -107,11 +107,11 @@ def test_why_is_a_map_over_the_picture_for_a_chosen_class(chromium, address, pai
         )
         visit.until(
             page,
-            "document.querySelector('.why h2')?.textContent === 'class dog'"
-            " || document.querySelector('.why h2')?.textContent === 'dog'",
+            "document.querySelector('.attribution h2')?.textContent === 'class dog'"
+            " || document.querySelector('.attribution h2')?.textContent === 'dog'",
         )
         assert "target=1" in page.url
-        drawn = visit.pixels(page, ".why canvas").astype(int)
+        drawn = visit.pixels(page, ".attribution canvas").astype(int)
         assert drawn.shape[:2] == found.shape
         strong = np.abs(found) > 0.3 * np.abs(found).max()
         redder = drawn[..., 0] > drawn[..., 2]
@@ -119,11 +119,15 @@ def test_why_is_a_map_over_the_picture_for_a_chosen_class(chromium, address, pai
         alpha = np.rint(230 * np.abs(found) / np.abs(found).max())
         assert np.abs(drawn[..., 3] - alpha).max() <= 1
         page.select_option("#method", "occlusion")  # a job
-        visit.until(page, "document.querySelector('.why .words').innerText.includes('Occlusion:')")
+        visit.until(
+            page, "document.querySelector('.attribution .words').innerText.includes('Occlusion:')"
+        )
         whole = page.url
         page.goto("about:blank")
         visit.open_view(page, whole)
-        visit.until(page, "document.querySelector('.why .words').innerText.includes('Occlusion:')")
+        visit.until(
+            page, "document.querySelector('.attribution .words').innerText.includes('Occlusion:')"
+        )
         assert page.evaluate(
             "document.querySelector('#target').selectedOptions[0].text"
         ).startswith("dog")
@@ -135,11 +139,11 @@ def test_a_unit_is_explained_and_measured_beside_its_map(chromium, address, pair
     with visit.page(chromium) as page:
         visit.open_view(page, address, visit.of("#/layer/3/channel/5?target=unit", pair))
         page.locator("#target").scroll_into_view_if_needed()
-        page.wait_for_selector(".why h2")
-        assert page.inner_text(".why h2") == "3:5"
+        page.wait_for_selector(".attribution h2")
+        assert page.inner_text(".attribution h2") == "3:5"
         page.click("#measure")
         page.wait_for_selector("section:has-text('Sensitivity') .bars")
-        text = page.inner_text("section.part:has(h2:text-is('Sensitivity'))")
+        text = page.inner_text("section.panel:has(h2:text-is('Sensitivity'))")
         for name, value in felt.rows()[5]["invariance"].items():
             assert f"{name}\n" in text
             assert ("–" if value is None else f"{value:.2f}") in text
@@ -166,8 +170,8 @@ def test_what_is_shown_is_saved_as_picture_drawing_and_numbers(
         drawing = files["svg"].read_text()
         assert drawing.startswith('<svg xmlns="http://www.w3.org/2000/svg"')
         assert "dark-1" in drawing
-        assert "each channel's own least to greatest value" in drawing
-        assert ">2 dead</text>" in drawing
+        assert "each channel's own minimum to maximum" in drawing
+        assert ">2 inactive</text>" in drawing
         with np.load(files["npz"]) as found:
             np.testing.assert_array_equal(found["maps"], values)
         visit.open_view(page, address, visit.of("#/layer/1/channel/3", pair))
@@ -176,7 +180,7 @@ def test_what_is_shown_is_saved_as_picture_drawing_and_numbers(
         saved.value.save_as(tmp_path / "one.npz")
         with np.load(tmp_path / "one.npz") as found:
             np.testing.assert_array_equal(found["maps"], values[3])
-        visit.open_view(page, address, visit.of("#/compare/layer/0?with=layers&to=1", pair))
+        visit.open_view(page, address, visit.of("#/compare/layer/0?compare=layers&layer_b=1", pair))
         page.wait_for_selector("a.cell")
         with page.expect_download() as saved:
             page.keyboard.press("d")
@@ -189,7 +193,7 @@ def test_channels_stand_in_the_order_of_their_likeness_to_one(chromium, address,
     values = maps_of(photos, "0")
     with visit.page(chromium) as page:
         visit.open_view(page, address, visit.of("#/layer/0/channel/4", pair))
-        page.click("#alike")
+        page.click("#similar-channels")
         page.wait_for_selector("a.cell")
         visit.settled(page)
         likeness = np.corrcoef(values.reshape(len(values), -1))[4]
@@ -200,10 +204,10 @@ def test_channels_stand_in_the_order_of_their_likeness_to_one(chromium, address,
             for text in page.locator("a.cell .label span").all_inner_texts()
         ]
         assert shown == pytest.approx([likeness[k] for k in order], abs=0.01)  # from 8 bits
-        page.fill("#like", "1")
+        page.fill("#similar", "1")
         page.keyboard.press("Enter")
         visit.until(page, "document.querySelector('a.cell b').textContent === '1'")
-        assert "like=1" in page.url
+        assert "similar=1" in page.url
 
 
 def test_a_scan_is_begun_and_followed_in_the_browser(chromium, photos, tmp_path):
@@ -211,15 +215,15 @@ def test_a_scan_is_begun_and_followed_in_the_browser(chromium, photos, tmp_path)
     with visit.served(make_app(session)) as address, visit.page(chromium) as page:
         visit.put(address, photos / FIRST)
         visit.open_view(page, address, "#/health")
-        assert "24 pictures" in page.inner_text(".survey")
+        assert "24 images" in page.inner_text(".scan")
         assert not visit.violations(page)
         page.click("#scan")
         page.wait_for_selector("#scanned")
-        assert "24 pictures were scanned" in page.inner_text(".survey")
+        assert "24 images were scanned" in page.inner_text(".scan")
         page.click("#scanned")
         page.wait_for_selector("article.finding")
         visit.open_view(page, address, "#/layer/0?tab=examples")
-        page.wait_for_selector("a.cell.dressed")
+        page.wait_for_selector("a.cell.painted")
     expected = cs.scan(loaded(), photos, tmp_path / "atlas")
     assert session.atlas is not None
     for layer in expected.layers:
@@ -229,7 +233,7 @@ def test_a_scan_is_begun_and_followed_in_the_browser(chromium, photos, tmp_path)
 def test_without_a_second_network_it_is_said_how_to_give_one(chromium, photos):
     with visit.served(make_app(Session(loaded()))) as address, visit.page(chromium) as page:
         visit.put(address, photos / FIRST)
-        visit.open_view(page, address, "#/compare?with=models")
+        visit.open_view(page, address, "#/compare?compare=models")
         assert "convscope serve -m A -m B" in page.inner_text("main")
 
 
@@ -248,24 +252,26 @@ def test_comparing_explaining_and_saving_by_keyboard_alone(chromium, address, pa
         visit.open_view(page, address, visit.of("#/layer/1", pair))
         press = page.keyboard.press
         press("w")
-        page.wait_for_selector(".why h2")
-        assert "tab=why" in page.url
+        page.wait_for_selector(".attribution h2")
+        assert "tab=attribution" in page.url
         tab_to(page, "#method")
         press("ArrowDown")  # to the next method
         press("ArrowDown")
         visit.until(page, "location.hash.includes('method=gradient_x_input')")
-        visit.until(page, "/gradient × input:/i.test(document.querySelector('.why').innerText)")
+        visit.until(
+            page, "/gradient × input:/i.test(document.querySelector('.attribution').innerText)"
+        )
         press("Escape")  # letters choose in a list: out of it first
         press("b")
         visit.until(page, "document.querySelector('main h1').textContent === 'Compare'")
         page.wait_for_selector("a.cell")
         tab_to(page, ".segments[aria-label='What to compare'] button:nth-child(2)")
         press("Enter")
-        visit.until(page, "location.hash.includes('with=layers')")
+        visit.until(page, "location.hash.includes('compare=layers')")
         page.wait_for_selector("#swap")
         tab_to(page, "#swap")
         press("Enter")
-        visit.until(page, "location.hash.includes('to=')")
+        visit.until(page, "location.hash.includes('layer_b=')")
         visit.settled(page)
         assert page.evaluate("document.activeElement.id") == "swap"  # one stays where one was
         page.wait_for_selector("a.cell")

@@ -18,9 +18,9 @@ from PIL import Image
 from web_bench import client_of, loaded, png, wait
 
 import convscope as cs
-from convscope._app import Microscope, page
+from convscope._app import ExportedPage, page
+from convscope._app.inputs import read_input
 from convscope._app.session import Session
-from convscope._app.slides import given
 from convscope._cli import main
 from convscope._errors import UsageError
 
@@ -31,7 +31,7 @@ def entries(text: str) -> dict[str, bytes]:
     assert listed
     found = {}
     for path, about in json.loads(listed[1])["entries"].items():
-        block = re.search(f'<script type="text/plain" id="convscope-{about["n"]}">(.*?)<', text)
+        block = re.search(f'<script type="text/plain" id="convscope-{about["block"]}">(.*?)<', text)
         assert block
         data = base64.b64decode(block[1])
         found[path] = gzip.decompress(data) if about["gzip"] else data
@@ -43,11 +43,11 @@ def picture() -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def made(atlas: cs.Atlas) -> Microscope:
+def made(atlas: cs.Atlas) -> ExportedPage:
     return cs.export(atlas, model=loaded(), images=[picture()])
 
 
-def test_it_carries_what_the_server_would_answer(made: Microscope, atlas: cs.Atlas) -> None:
+def test_it_carries_what_the_server_would_answer(made: ExportedPage, atlas: cs.Atlas) -> None:
     found = entries(made.html)
     with client_of(Session(loaded(), atlas)) as client:
         wait(client)
@@ -58,10 +58,10 @@ def test_it_carries_what_the_server_would_answer(made: Microscope, atlas: cs.Atl
     about = json.loads(found["api/model"])
     assert about["exported"]
     assert not about["live"]
-    assert not any(about["can"][what] for what in ("upload", "exact", "jobs", "attribution"))
+    assert not any(about["features"][what] for what in ("upload", "exact", "jobs", "attribution"))
     (slide,) = json.loads(found["api/inputs"])["inputs"]
     for index in range(8):
-        assert f"api/inputs/{slide['id']}/maps/{index}?max=56" in found
+        assert f"api/inputs/{slide['id']}/maps/{index}?max_side=56" in found
     for channel in range(6):
         assert f"api/atlas/layers/1/channels/{channel}" in found
         assert f"api/atlas/layers/1/channels/{channel}/sprite?list=top.mean&view=crop" in found
@@ -70,7 +70,7 @@ def test_it_carries_what_the_server_would_answer(made: Microscope, atlas: cs.Atl
     assert not any(atlas.dataset.encode() in body for body in found.values())
 
 
-def test_it_names_no_file_and_no_host(made: Microscope) -> None:
+def test_it_names_no_file_and_no_host(made: ExportedPage) -> None:
     outside = re.sub(r"data:[\w/+-]+;base64,[\w+/=]+", "data:", made.html)
     outside = re.sub(
         r'<script type="(text/plain|application/json)".*?</script>', "", outside, flags=re.DOTALL
@@ -80,9 +80,9 @@ def test_it_names_no_file_and_no_host(made: Microscope) -> None:
     assert 'from "./' not in outside
 
 
-def test_all_modules_are_in_the_map_and_import_by_its_names(made: Microscope) -> None:
+def test_all_modules_are_in_the_map_and_import_by_its_names(made: ExportedPage) -> None:
     mapped = json.loads(re.search(r'<script type="importmap">(.*?)</script>', made.html, re.S)[1])  # type: ignore[index]
-    scripts = {name for name in page.static() if name.endswith(".js")}
+    scripts = {name for name in page.static_files() if name.endswith(".js")}
     assert len(mapped["imports"]) == len(scripts)
     for target in mapped["imports"].values():
         source = base64.b64decode(target.partition(",")[2]).decode()
@@ -93,20 +93,20 @@ def test_all_modules_are_in_the_map_and_import_by_its_names(made: Microscope) ->
 def test_an_atlas_alone_is_a_page(atlas: cs.Atlas) -> None:
     found = entries(cs.export(atlas).html)
     assert json.loads(found["api/model"])["state"] == "none"
-    assert "api/atlas/findings" in found
+    assert "api/atlas/health" in found
     assert not any("/maps/" in path for path in found)
 
 
 def test_a_page_stays_below_its_bound_and_says_what_it_left_out(
-    made: Microscope, atlas: cs.Atlas
+    made: ExportedPage, atlas: cs.Atlas
 ) -> None:
     bound = made.size - 30_000
-    small = cs.export(atlas, model=loaded(), images=[picture()], most=bound)
+    small = cs.export(atlas, model=loaded(), images=[picture()], max_bytes=bound)
     assert small.size <= bound
     assert small.left_out
     assert "left out to stay small" in small.sentence()
     with pytest.raises(UsageError, match="has no room for this"):
-        cs.export(atlas, model=loaded(), images=[picture()], most=50_000)
+        cs.export(atlas, model=loaded(), images=[picture()], max_bytes=50_000)
 
 
 def test_a_name_cannot_break_out_of_the_page(atlas: cs.Atlas, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_name_cannot_break_out_of_the_page(atlas: cs.Atlas, tmp_path: Path) ->
 def test_what_cannot_be_exported_is_said(atlas: cs.Atlas) -> None:
     with pytest.raises(UsageError, match="neither was given"):
         cs.export()
-    with pytest.raises(UsageError, match="Pictures need the network"):
+    with pytest.raises(UsageError, match="Images need the network"):
         cs.export(atlas, images=[picture()])
     with pytest.raises(UsageError, match="A model alone shows nothing"):
         cs.export(model=loaded())
@@ -158,7 +158,7 @@ def test_the_command_refuses_what_is_no_page(
     atlas: cs.Atlas, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for words, said in (
-        (["-o", "m.png"], "An export is a page, and 'm.png' is none. Try 'm.html'"),
+        (["-o", "m.png"], "An export is an HTML page, and 'm.png' is not. Try 'm.html'"),
         (["--image", "a.png", "-o", "m.html"], "Give it: -m MODEL"),
     ):
         with pytest.raises(SystemExit) as stop:
@@ -181,10 +181,10 @@ def test_served_from_the_command_line(
     """Everything but the waiting."""
     uvicorn: Any = pytest.importorskip("uvicorn")
     ran = []
-    monkeypatch.setattr("convscope._app.server.cap_threads", lambda: None)
+    monkeypatch.setattr("convscope._app.server.limit_threads", lambda: None)
     monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: ran.append(sockets))
     run("serve", "--port", "0")
-    assert re.search(r"The microscope is at http://127\.0\.0\.1:\d+/", capsys.readouterr().out)
+    assert re.search(r"convscope is running at http://127\.0\.0\.1:\d+/", capsys.readouterr().out)
     assert len(ran) == 1
 
 
@@ -198,14 +198,14 @@ def test_numbers_are_looked_at_like_pictures(tmp_path: Path) -> None:
     page = cs.export(model=model, images=[bands, str(tmp_path / "bands.npy")])
     names = [one["name"] for one in json.loads(entries(page.html)["api/inputs"])["inputs"]]
     assert names == ["array"]  # the same image twice is one
-    session = Session(model).ready()
-    first, second = (session.show(given(one)) for one in (bands, tmp_path / "bands.npy"))
+    session = Session(model).load_now()
+    first, second = (session.add_input(read_input(one)) for one in (bands, tmp_path / "bands.npy"))
     assert first is second
-    assert any("channel 0 of 6" in line for line in first.lines)
+    assert any("channel 0 of 6" in line for line in first.preprocessing)
     found = cs.feature_maps(model, bands, "0")["0"].values
     np.testing.assert_array_equal(session.maps(first, 0), found)
     with pytest.raises(UsageError, match="An array of 2 images was given for one"):
-        session.show(given(np.stack([bands, bands])))
+        session.add_input(read_input(np.stack([bands, bands])))
 
 
 def test_two_networks_and_data_from_the_command_line(
@@ -220,17 +220,17 @@ def test_two_networks_and_data_from_the_command_line(
     monkeypatch.setattr(
         server, "make_session", lambda *a, **k: made.append(real(*a, **k)) or made[-1]
     )
-    monkeypatch.setattr("convscope._app.server.cap_threads", lambda: None)
+    monkeypatch.setattr("convscope._app.server.limit_threads", lambda: None)
     monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
     out = tmp_path / "atlas"
     run("serve", str(out), "-m", "demo", "-m", "demo", "--data", str(photos), "--port", "0")
     (session,) = made
-    assert session.ready().model.title == "demo"
+    assert session.load_now().model.title == "demo"
     assert session.other is not None
-    assert session.other.ready().model is not session.model
-    assert len(session.data) == 24
+    assert session.other.load_now().model is not session.model
+    assert len(session.dataset) == 24
     assert (session.atlas, session.folder) == (None, out)
-    assert session.captured.bound == session.other.captured.bound == 256 << 20
+    assert session.activations.max_bytes == session.other.activations.max_bytes == 256 << 20
 
 
 def test_what_cannot_be_served_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ import visit
 from web_bench import loaded
 
 import convscope as cs
-from convscope._app import Live, Running
+from convscope._app import AppServer, LivePage
 from convscope._app.server import start
 
 pytest.importorskip("uvicorn")
@@ -36,9 +36,9 @@ def told(address: str) -> Any:
 
 
 def test_serve_in_a_running_event_loop_does_not_wait() -> None:
-    async def cell() -> Running:
+    async def cell() -> AppServer:
         running = cs.serve(loaded(), port=0, on_ready=lambda address: None)
-        assert isinstance(running, Running)
+        assert isinstance(running, AppServer)
         # the loop is free, and the server answers from a thread of its own
         for _ in range(200):
             if (await asyncio.to_thread(told, running.address))["state"] == "ready":
@@ -52,7 +52,7 @@ def test_serve_in_a_running_event_loop_does_not_wait() -> None:
     assert "running" in repr(running)
     running.close()
     running.close()
-    assert "ended" in repr(running)
+    assert "stopped" in repr(running)
     with pytest.raises(URLError):
         told(running.address)
 
@@ -78,7 +78,7 @@ def test_the_logging_of_others_is_left_alone() -> None:
 
 def test_a_server_beside_a_page_shows_the_same_pictures(photos: Path) -> None:
     made = cs.show(loaded(), str(photos / "dark/1.png"), live=True)
-    assert isinstance(made, Live)
+    assert isinstance(made, LivePage)
     try:
         assert told(made.address)["live"]
         with urlopen(f"{made.address}api/inputs") as answer:
@@ -96,7 +96,7 @@ def test_a_server_beside_a_page_shows_the_same_pictures(photos: Path) -> None:
 def test_a_browser_takes_the_server_where_it_reaches_it(chromium, photos, tmp_path) -> None:
     """As a notebook has it: a page of another origin with the result in it."""
     made = cs.show(loaded(), str(photos / "dark/1.png"), live=True)
-    assert isinstance(made, Live)
+    assert isinstance(made, LivePage)
     (tmp_path / "notebook.html").write_text(f"<!doctype html><title>n</title>{made._repr_html_()}")
     handler = functools.partial(Quiet, directory=str(tmp_path))
     notebook = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -119,7 +119,7 @@ def test_a_browser_takes_the_server_where_it_reaches_it(chromium, photos, tmp_pa
         assert page.evaluate("document.querySelector('iframe').src") == ""
         inner = page.frames[1]
         inner.wait_for_selector("html[data-ready]", state="attached")
-        assert "export" in inner.inner_text("#specimen")
+        assert "export" in inner.inner_text("#input-panel")
         inner.click("#tree a[title='1']")  # it has no address of its own, and yet goes places
         inner.wait_for_selector("a.cell")
         inner.click("a.cell[data-k='3']")
@@ -148,7 +148,7 @@ WORKER = """
     from PIL import Image
     from starlette.testclient import TestClient
     import convscope as cs
-    from convscope._app.app import make_app
+    from convscope._app.asgi import make_app
     from convscope._app.session import Session
 
     assert keras.backend.backend() == {backend!r}
@@ -166,7 +166,7 @@ WORKER = """
     Image.fromarray(noise).save(stream, "png")
     paths = [layer.path for layer in model.layers]
     expected = cs.feature_maps(model, Image.fromarray(noise), paths)["second"].values
-    with TestClient(make_app(Session(network, opening=lambda: model)),
+    with TestClient(make_app(Session(network, load_model=lambda: model)),
                     base_url="http://127.0.0.1") as client:
         while client.get("/api/model").status_code == 202:
             pass

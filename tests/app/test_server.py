@@ -41,7 +41,7 @@ def test_the_first_answer_does_not_wait_for_the_model() -> None:
         free.wait(30)
         return loaded()
 
-    with client_of(Session("slow", opening=slowly)) as client:
+    with client_of(Session("slow", load_model=slowly)) as client:
         answer = client.get("/api/model")
         assert (answer.status_code, answer.json()["state"]) == (202, "loading")
         assert client.get("/").status_code == 200
@@ -57,10 +57,10 @@ def test_a_model_that_cannot_be_loaded_is_told(atlas: cs.Atlas) -> None:
     def broken() -> cs.Model:
         raise SystemExit("no such weights")
 
-    with client_of(Session("broken", opening=broken)) as client:
-        assert "no such weights" in wait(client, "failed")["detail"]
+    with client_of(Session("broken", load_model=broken)) as client:
+        assert "no such weights" in wait(client, "failed")["error"]
         assert client.get("/api/layers").json()["detail"].startswith("The model could not be")
-    with client_of(Session("broken", atlas, opening=broken)) as client:
+    with client_of(Session("broken", atlas, load_model=broken)) as client:
         wait(client, "failed")
         paths = [layer["path"] for layer in client.get("/api/layers").json()["layers"]]
         assert paths == ["0", "1", "4"]
@@ -90,10 +90,10 @@ def test_layers_are_those_of_the_model(client: TestClient) -> None:
         "function": False,
         "families": ["conv"],
         "parameters": 168,
-        "maps": True,
-        "kernel": True,
-        "atlas": True,
-        "field": "3×3, stride 1",
+        "has_maps": True,
+        "has_filters": True,
+        "in_atlas": True,
+        "receptive_field": "3×3, stride 1",
     }
 
 
@@ -112,15 +112,15 @@ def test_exact_values_are_those_of_feature_maps(client: TestClient, path: str) -
 
 def test_maps_are_those_of_feature_maps_in_8_bits(client: TestClient) -> None:
     id, expected = shown(client), reference()["1"].values
-    answer = client.get(f"/api/inputs/{id}/maps/1?max=56")
+    answer = client.get(f"/api/inputs/{id}/maps/1?max_side=56")
     assert answer.content == wire.maps_block(expected, 56)
     state = np.frombuffer(answer.content, "u1", 6, 24 + 72)
     assert state[2] == wire.ZERO  # the planted dead channel
     again = client.get(
-        f"/api/inputs/{id}/maps/1?max=56", headers={"If-None-Match": answer.headers["etag"]}
+        f"/api/inputs/{id}/maps/1?max_side=56", headers={"If-None-Match": answer.headers["etag"]}
     )
     assert again.status_code == 304
-    one = client.get(f"/api/inputs/{id}/maps/1?max=0&channel=4").content
+    one = client.get(f"/api/inputs/{id}/maps/1?max_side=0&channel=4").content
     assert one == wire.maps_block(expected[4:5])
 
 
@@ -130,9 +130,9 @@ def test_every_layer_in_brief(client: TestClient) -> None:
     for one, maps in zip(told, expected.values(), strict=True):
         assert one["shape"] == list(maps.values.shape)
         zero = int((maps.values == 0).all((1, 2)).sum())
-        assert one["dead"] == zero
-        assert one["high"] == pytest.approx(float(maps.values.max()))
-    assert told[1]["dead"] >= 1
+        assert one["inactive"] == zero
+        assert one["maximum"] == pytest.approx(float(maps.values.max()))
+    assert told[1]["inactive"] >= 1
     magic, count = struct.unpack_from("<4sI", client.get(f"/api/inputs/{id}/thumbnails").content)
     assert (magic, count) == (b"CST1", len(told))
 
@@ -140,20 +140,20 @@ def test_every_layer_in_brief(client: TestClient) -> None:
 def test_receptive_fields_are_those_of_the_model(client: TestClient) -> None:
     id, fields = shown(client), loaded().receptive_fields((24, 32))
     for index, (_, field) in enumerate(fields.items()):
-        told = client.get(f"/api/inputs/{id}/fields/{index}").json()
+        told = client.get(f"/api/inputs/{id}/receptive_fields/{index}").json()
         assert told["rows"] == field.local_rows.tolist()
         assert told["columns"] == field.local_columns.tolist()
-        assert told["image"] == [24, 32]
+        assert told["input_size"] == [24, 32]
 
 
 def test_pictures_come_back(client: TestClient) -> None:
     id = shown(client)
     about = client.get(f"/api/inputs/{id}").json()
-    assert (about["original"], about["seen"]) == ([30, 40], [24, 32])
-    seen = Image.open(io.BytesIO(client.get(f"/api/inputs/{id}/image?view=model").content))
+    assert (about["original_size"], about["input_size"]) == ([30, 40], [24, 32])
+    seen = Image.open(io.BytesIO(client.get(f"/api/inputs/{id}/image?stage=preprocessed").content))
     expected = loaded().prepare(Image.open(io.BytesIO(png())))
     np.testing.assert_array_equal(np.asarray(seen), loaded().preprocessed(expected)[0])
-    original = Image.open(io.BytesIO(client.get(f"/api/inputs/{id}/image?view=original").content))
+    original = Image.open(io.BytesIO(client.get(f"/api/inputs/{id}/image?stage=original").content))
     np.testing.assert_array_equal(np.asarray(original), Image.open(io.BytesIO(png())))
 
 
@@ -170,12 +170,12 @@ def test_predictions_are_those_of_the_model(client: TestClient) -> None:
 
 
 def test_kernels_are_exact(client: TestClient) -> None:
-    answer = client.get("/api/kernels/0")
+    answer = client.get("/api/filters/0")
     np.testing.assert_array_equal(floats(answer.content), loaded().weights("0"))
     assert struct.unpack_from("<I", answer.content, 20) == (wire.COLOR,)
-    one = client.get("/api/kernels/3?channel=5").content
+    one = client.get("/api/filters/3?channel=5").content
     np.testing.assert_array_equal(floats(one)[0], loaded().weights("3")[5])
-    assert client.get("/api/kernels/1").status_code == 422
+    assert client.get("/api/filters/1").status_code == 422
 
 
 def test_attribution_is_that_of_attribute(client: TestClient) -> None:
@@ -206,7 +206,7 @@ def test_the_atlas_is_told_as_it_is(client: TestClient, atlas: cs.Atlas) -> None
     np.testing.assert_allclose(layer["mean"], atlas.layer("1").mean)
     unit = client.get("/api/atlas/layers/1/channels/3").json()
     best = atlas["1:3"].top()
-    told = unit["lists"]["top.mean"]["exemplars"]
+    told = unit["exemplars"]["top.mean"]["exemplars"]
     assert [(one["id"], one["score"]) for one in told] == [(one.id, one.score) for one in best]
     assert [tuple(one["crop"]) for one in told] == [one.crop_box for one in best]
     assert sum(unit["histogram"]["counts"]) == atlas.layer("1").histogram[3].sum()
@@ -215,39 +215,39 @@ def test_the_atlas_is_told_as_it_is(client: TestClient, atlas: cs.Atlas) -> None
     icons = client.get("/api/atlas/layers/1/icons")
     assert Image.open(io.BytesIO(icons.content)).size == (32 * 48, 48)
     assert client.get("/api/atlas/layers/3").status_code == 404
-    found = client.get("/api/atlas/findings").json()
+    found = client.get("/api/atlas/health").json()
     assert found["counts"]["dead"] >= 2 * len(dead)  # the convolution's, and the ReLU's
     page = client.get("/api/atlas/images?start=0&count=5").json()
     assert page["total"] >= 5
-    number = page["images"][0]["image"]
+    number = page["images"][0]["index"]
     assert client.get(f"/api/atlas/images/{number}").headers["content-type"].startswith("image/")
     assert client.post(f"/api/inputs?atlas={number}").status_code == 201
 
 
 def test_less_memory_than_a_pass_takes_gives_the_same_numbers() -> None:
-    session = Session(loaded(), bound=20_000)
+    session = Session(loaded(), cache_bytes=20_000)
     with client_of(session) as client:
         wait(client)
         id, expected = shown(client), reference()
         for index, maps in enumerate(expected.values()):
-            answer = client.get(f"/api/inputs/{id}/maps/{index}?max=56")
+            answer = client.get(f"/api/inputs/{id}/maps/{index}?max_side=56")
             assert answer.content == wire.maps_block(maps.values, 56)
         assert client.get(f"/api/inputs/{id}/layers").status_code == 200
         largest = max(maps.values.nbytes for maps in expected.values())
-        assert session.captured.bytes <= max(20_000, largest)
+        assert session.activations.bytes <= max(20_000, largest)
 
 
 def test_memory_stays_within_its_bound_over_many_pictures() -> None:
-    session = Session(loaded(), bound=300_000)
+    session = Session(loaded(), cache_bytes=300_000)
     with client_of(session) as client:
         wait(client)
         ids = [shown(client, seed) for seed in range(70)]
         for id in ids[-20:]:
-            assert client.get(f"/api/inputs/{id}/maps/0?max=56").status_code == 200
-            assert session.captured.bytes <= 300_000
-        gone = client.get(f"/api/inputs/{ids[0]}/maps/0?max=56")
+            assert client.get(f"/api/inputs/{id}/maps/0?max_side=56").status_code == 200
+            assert session.activations.bytes <= 300_000
+        gone = client.get(f"/api/inputs/{ids[0]}/maps/0?max_side=56")
         assert gone.status_code == 404
-        assert "Show it again" in gone.json()["detail"]
+        assert "Upload it again" in gone.json()["detail"]
 
 
 def events(client: TestClient, job: str) -> list[dict[str, Any]]:
@@ -267,7 +267,7 @@ def test_a_job_climbs_to_the_picture_that_maximize_makes(client: TestClient) -> 
     told = events(client, asked.json()["id"])
     assert told[-1]["state"] == "done"
     assert told[-1]["done"] == 12
-    picture = client.get(f"/api/jobs/{asked.json()['id']}/picture").content
+    picture = client.get(f"/api/jobs/{asked.json()['id']}/image").content
     expected = cs.maximize(loaded(), "3:1", steps=12, seed=3)
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(picture))), expected.image)
     assert told[-1]["result"]["activation"] == pytest.approx(expected.activation)
@@ -277,13 +277,13 @@ def test_a_job_climbs_to_the_picture_that_maximize_makes(client: TestClient) -> 
 
 def test_a_job_is_cancelled_with_its_preview_kept(client: TestClient) -> None:
     job = ask(client, layer=3, channel=2, steps=2048, size=64).json()["id"]
-    while not client.get(f"/api/jobs/{job}").json()["preview"]:
+    while not client.get(f"/api/jobs/{job}").json()["previews"]:
         time.sleep(0.02)
     id = shown(client)  # meanwhile the microscope works
-    assert client.get(f"/api/inputs/{id}/maps/0?max=56").status_code == 200
+    assert client.get(f"/api/inputs/{id}/maps/0?max_side=56").status_code == 200
     assert client.delete(f"/api/jobs/{job}").status_code == 200
     assert events(client, job)[-1]["state"] == "cancelled"
-    assert client.get(f"/api/jobs/{job}/picture").content.startswith(b"\x89PNG")
+    assert client.get(f"/api/jobs/{job}/image").content.startswith(b"\x89PNG")
 
 
 def test_only_so_many_jobs_wait(client: TestClient) -> None:
@@ -312,7 +312,7 @@ def test_only_so_many_jobs_wait(client: TestClient) -> None:
         (b'{"kind":"sensitivity","layer":99999999999}', "'layer' of a job"),
         (b'{"kind":"sensitivity","layer":-1}', "No layer -1"),
         (b'{"kind":"attribute"}', "A job of this kind needs input"),
-        (b'{"kind":"attribute","input":"../etc"}', "No picture '../etc' here"),
+        (b'{"kind":"attribute","input":"../etc"}', "No image '../etc' here"),
         (b'{"kind":"attribute","input":7}', "'input' of a job"),
         (b'{"kind":"attribute","input":"a","target":NaN}', "'target' of a job"),
         (b'{"kind":"attribute","input":"a","layer":1}', "A unit is a layer and a channel"),

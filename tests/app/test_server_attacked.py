@@ -28,8 +28,8 @@ from torch import nn
 from web_bench import HERE, client_of, loaded, network, png, shown, wait
 
 import convscope as cs
-from convscope._app import safety, server
-from convscope._app.app import make_app
+from convscope._app import security, server
+from convscope._app.asgi import make_app
 from convscope._app.session import Session
 
 
@@ -147,22 +147,22 @@ def test_no_parameter_is_a_path(client: TestClient, nasty: str) -> None:
         f"/api/inputs/{nasty}/image",
         f"/api/inputs/{nasty}/maps/0",
         f"/api/inputs/{id}/maps/{nasty}",
-        f"/api/inputs/{id}/fields/{nasty}",
+        f"/api/inputs/{id}/receptive_fields/{nasty}",
         f"/api/inputs/{id}/values/{nasty}?channel=0",
         f"/api/inputs/{id}/attribution/{nasty}",
-        f"/api/kernels/{nasty}",
+        f"/api/filters/{nasty}",
         f"/api/atlas/layers/{nasty}",
         f"/api/atlas/images/{nasty}",
         f"/api/atlas/layers/0/channels/{nasty}",
         f"/api/atlas/layers/{nasty}/icons",
         f"/api/atlas/layers/0/channels/{nasty}/sprite",
         f"/api/jobs/{nasty}",
-        f"/api/jobs/{nasty}/picture",
+        f"/api/jobs/{nasty}/image",
         f"/api/jobs/{nasty}/events",
         f"/api/inputs/{nasty}/maps/0.npz",
         f"/api/inputs/{id}/maps/{nasty}.npz",
         f"/api/inputs/{id}/pairs/{nasty}.npz",
-        f"/api/kernels/{nasty}.npz",
+        f"/api/filters/{nasty}.npz",
         f"/api/inputs/{nasty}/attribution.npz",
         f"/api/sensitivity/{nasty}/channels/0",
         f"/api/sensitivity/0/channels/{nasty}",
@@ -180,7 +180,7 @@ def test_no_parameter_is_a_path(client: TestClient, nasty: str) -> None:
         (f"/api/inputs/{id}/values/0", "y"),
         (f"/api/inputs/{id}/attribution", "method"),
         (f"/api/inputs/{id}/attribution", "target"),
-        ("/api/kernels/0", "channel"),
+        ("/api/filters/0", "channel"),
         ("/api/atlas/images", "start"),
         ("/api/atlas/layers/0/channels/0/sprite", "list"),
         ("/api/atlas/layers/0/channels/0/sprite", "view"),
@@ -250,19 +250,19 @@ def test_numbers_out_of_range_are_problems(client: TestClient) -> None:
     for place, said in (
         ("sensitivity/3/channels/8", "No channel"),
         ("sensitivity/99/channels/0", "No layer 99"),
-        (f"inputs/{id}/pairs/0.npz?to=99", "No layer 99"),
-        (f"inputs/{id}/pairs/0.npz?to=-1", "No layer -1"),
-        (f"inputs/{id}/pairs/0.npz?to=3&channel=7", "No channel 7"),
+        (f"inputs/{id}/pairs/0.npz?other_layer=99", "No layer 99"),
+        (f"inputs/{id}/pairs/0.npz?other_layer=-1", "No layer -1"),
+        (f"inputs/{id}/pairs/0.npz?other_layer=3&channel=7", "No channel 7"),
         (f"inputs/{id}/pairs/0.npz?b=nobody", "No picture 'nobody'"),
         (f"inputs/{id}/maps/0.npz?channel=6", "No channel 6"),
         ("kernels/99.npz", "No layer 99"),
         ("kernels/0.npz?channel=6", "No filter 6"),
-        ("model?m=1", "No network 1"),
+        ("model?model=1", "No network 1"),
         ("layers?m=2", "No network 2"),
-        (f"inputs/{id}/maps/0?m=1", "No network 1"),
+        (f"inputs/{id}/maps/0?model=1", "No network 1"),
     ):
         assert said in refused(client.get(f"/api/{place}"), 404), place
-    assert "has no kernel" in refused(client.get("/api/kernels/1.npz"), 404)
+    assert "has no kernel" in refused(client.get("/api/filters/1.npz"), 404)
 
 
 def test_no_request_says_what_is_scanned(client: TestClient, tmp_path: Any) -> None:
@@ -364,8 +364,8 @@ def test_nothing_more_is_read_than_is_taken() -> None:
                 asked += 1
                 yield bytes(1 << 20)
 
-    with pytest.raises(safety.TooLarge, match="32 MB"):
-        asyncio.run(safety.body_of(Sender()))
+    with pytest.raises(security.TooLarge, match="32 MB"):
+        asyncio.run(security.read_body(Sender()))
     assert asked == 33
 
 
@@ -435,7 +435,8 @@ def test_200_requests_at_once_get_one_pass() -> None:
         with ThreadPoolExecutor(50) as many:
             answers = list(
                 many.map(
-                    lambda k: client.get(f"/api/inputs/{id}/maps/{1 + k % 8}?max=56"), range(200)
+                    lambda k: client.get(f"/api/inputs/{id}/maps/{1 + k % 8}?max_side=56"),
+                    range(200),
                 )
             )
         assert {answer.status_code for answer in answers} == {200}
@@ -446,7 +447,7 @@ def test_200_requests_at_once_get_one_pass() -> None:
 def test_two_browsers_at_once_see_their_own_pictures(client: TestClient) -> None:
     def visit(seed: int) -> bytes:
         id = shown(client, seed)
-        return client.get(f"/api/inputs/{id}/maps/0?max=56").content
+        return client.get(f"/api/inputs/{id}/maps/0?max_side=56").content
 
     alone = [visit(seed) for seed in range(8)]
     with ThreadPoolExecutor(8) as both:
@@ -506,14 +507,14 @@ def test_clients_that_hang_up_harm_nobody(address: tuple[str, int]) -> None:
     for _ in range(10):
         with ask(address, f"GET /api/jobs/{job}/events") as there:
             assert there.recv(20).startswith(b"HTTP/1.1 200")  # and gone, in mid-stream
-        with ask(address, f"GET /api/inputs/{id}/maps/0?max=56"):
+        with ask(address, f"GET /api/inputs/{id}/maps/0?max_side=56"):
             pass
         half = socket.create_connection(address, 20)  # and gone, in mid-upload
         half.sendall(
             b"POST /api/inputs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9000\r\n\r\nx"
         )
         half.close()
-    assert whole(address, f"GET /api/inputs/{id}/maps/0?max=56")[0] == 200
+    assert whole(address, f"GET /api/inputs/{id}/maps/0?max_side=56")[0] == 200
     assert whole(address, f"DELETE /api/jobs/{job}")[0] == 200
 
 
@@ -548,7 +549,7 @@ def test_ctrl_c_ends_it_in_the_middle_of_a_job() -> None:
     job = json.loads(whole(there, "POST /api/jobs", json.dumps(wish).encode())[1])["id"]
     with ask(there, f"GET /api/jobs/{job}/events") as stream:
         assert stream.recv(20).startswith(b"HTTP/1.1 200")
-        while not json.loads(whole(there, f"GET /api/jobs/{job}")[1])["preview"]:
+        while not json.loads(whole(there, f"GET /api/jobs/{job}")[1])["previews"]:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
@@ -605,7 +606,7 @@ def test_a_model_that_raises_is_a_problem_and_no_end(mood: BaseException) -> Non
         wait(client)
         id = shown(client)
         module.mood = mood
-        for path in ("maps/1?max=56", "layers", "predictions"):
+        for path in ("maps/1?max_side=56", "layers", "predictions"):
             answer = client.get(f"/api/inputs/{id}/{path}")
             assert answer.status_code in (200, 422, 500, 507)
             if answer.status_code == 200:  # a classifier that cannot be asked says why
@@ -620,7 +621,7 @@ def test_a_model_that_raises_is_a_problem_and_no_end(mood: BaseException) -> Non
         assert told["state"] == "failed"
         assert "\n" not in told["detail"]
         module.mood = None
-        assert client.get(f"/api/inputs/{id}/maps/1?max=56").status_code == 200
+        assert client.get(f"/api/inputs/{id}/maps/1?max_side=56").status_code == 200
         again = client.post("/api/jobs", json={**wish, "seed": 1}).json()["id"]
         with client.stream("GET", f"/api/jobs/{again}/events") as stream:
             assert json.loads(list(stream.iter_lines())[-2][6:])["state"] == "done"
@@ -641,8 +642,8 @@ def test_a_picture_of_another_size_than_the_network_bears_is_a_problem() -> None
         wait(client)
         asked = client.post("/api/inputs?size=224", content=png())
         assert asked.status_code == 201
-        refused(client.get(f"/api/inputs/{asked.json()['id']}/maps/1?max=56"), 422)
-        assert client.get(f"/api/inputs/{shown(client)}/maps/1?max=56").status_code == 200
+        refused(client.get(f"/api/inputs/{asked.json()['id']}/maps/1?max_side=56"), 422)
+        assert client.get(f"/api/inputs/{shown(client)}/maps/1?max_side=56").status_code == 200
 
 
 def test_a_gray_network_takes_a_color_picture() -> None:
@@ -652,5 +653,5 @@ def test_a_gray_network_takes_a_color_picture() -> None:
     with client_of(Session(model)) as client:
         wait(client)
         id = shown(client)
-        seen = client.get(f"/api/inputs/{id}/image?view=model").content
+        seen = client.get(f"/api/inputs/{id}/image?stage=preprocessed").content
         assert Image.open(io.BytesIO(seen)).size == (8, 8)

@@ -54,12 +54,12 @@ def test_the_second_network_answers_for_itself(two: TestClient) -> None:
     id = shown(two)
     for m, seed in ((0, 0), (1, 1)):
         expected = cs.feature_maps(loaded(seed), picture(), layers=["3"])["3"].values
-        found = two.get(f"/api/inputs/{id}/maps/3?max=56&m={m}").content
+        found = two.get(f"/api/inputs/{id}/maps/3?max_side=56&model={m}").content
         assert found == wire.maps_block(expected, 56)
-        best = two.get(f"/api/inputs/{id}/predictions?m={m}").json()["predictions"][0]
+        best = two.get(f"/api/inputs/{id}/predictions?model={m}").json()["predictions"][0]
         assert best["class"] == loaded(seed).predict(picture(), top=1)[0][0]
     assert two.get("/api/model").json()["other"]
-    assert two.get("/api/model?m=1").json()["state"] == "ready"
+    assert two.get("/api/model?model=1").json()["state"] == "ready"
 
 
 def test_pictures_shown_before_it_was_loaded_are_not_lost() -> None:
@@ -69,17 +69,17 @@ def test_pictures_shown_before_it_was_loaded_are_not_lost() -> None:
         free.wait(30)
         return loaded(1)
 
-    with client_of(Session(loaded(), other=Session("slow", opening=slowly))) as client:
+    with client_of(Session(loaded(), other=Session("slow", load_model=slowly))) as client:
         wait(client)
         ids = [shown(client, seed) for seed in range(3)]
-        assert client.get(f"/api/inputs/{ids[0]}/maps/0?m=1").status_code == 503
+        assert client.get(f"/api/inputs/{ids[0]}/maps/0?model=1").status_code == 503
         free.set()
         for _ in range(300):
-            if client.get("/api/model?m=1").status_code == 200:
+            if client.get("/api/model?model=1").status_code == 200:
                 break
             time.sleep(0.02)
         for id in ids:
-            assert client.get(f"/api/inputs/{id}/maps/0?m=1").status_code == 200
+            assert client.get(f"/api/inputs/{id}/maps/0?model=1").status_code == 200
 
 
 def test_a_second_network_that_takes_other_pictures_says_so() -> None:
@@ -92,7 +92,7 @@ def test_a_second_network_that_takes_other_pictures_says_so() -> None:
         wait(client)
         id = shown(client)
         assert client.get(f"/api/inputs/{id}/maps/0").status_code == 200
-        answer = client.get(f"/api/inputs/{id}/maps/0?m=1")
+        answer = client.get(f"/api/inputs/{id}/maps/0?model=1")
         assert answer.status_code == 404
         assert "5" in answer.json()["detail"]
 
@@ -101,11 +101,11 @@ def test_a_second_network_that_fails_leaves_the_first_alone() -> None:
     def broken() -> cs.Model:
         raise SystemExit("no such weights")
 
-    with client_of(Session(loaded(), other=Session("b", opening=broken))) as client:
+    with client_of(Session(loaded(), other=Session("b", load_model=broken))) as client:
         wait(client)
         id = shown(client)
         assert client.get(f"/api/inputs/{id}/maps/0").status_code == 200
-        assert "no such weights" in client.get("/api/model?m=1").json()["detail"]
+        assert "no such weights" in client.get("/api/model?model=1").json()["error"]
 
 
 # Why
@@ -126,12 +126,12 @@ def test_a_slow_explanation_is_a_job_and_computed_once(
     two: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("captum")
-    from convscope._app import reasons
+    from convscope._app import analysis_api
 
     times: list[Any] = []
-    real = reasons.attribute
+    real = analysis_api.attribute
     monkeypatch.setattr(
-        reasons, "attribute", lambda *given, **named: times.append(1) or real(*given, **named)
+        analysis_api, "attribute", lambda *given, **named: times.append(1) or real(*given, **named)
     )
     id = shown(two, seed=9)
     asked = two.post(
@@ -153,7 +153,7 @@ def test_a_slow_explanation_is_a_job_and_computed_once(
 
 def test_sensitivity_is_measured_on_demand(two: TestClient) -> None:
     asked = two.get("/api/sensitivity/3/channels/5").json()
-    assert asked == {"measured": False, "on": "32 drawn shapes"}
+    assert asked == {"measured": False, "dataset": "32 drawn shapes"}
     job = two.post("/api/jobs", json={"kind": "sensitivity", "layer": 3}).json()["id"]
     assert finished(two, job)["state"] == "done"
     told = two.get("/api/sensitivity/3/channels/5").json()
@@ -168,10 +168,10 @@ def test_an_explanation_ends_where_that_is_asked(
     two: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("captum")
-    from convscope._app import works
+    from convscope._app import tasks
 
     reached, go_on = threading.Event(), threading.Event()
-    real = works.counted
+    real = tasks.count_passes
 
     def slowly(model: Any, on_pass: Any) -> Any:
         def passing(k: int) -> None:
@@ -182,7 +182,7 @@ def test_an_explanation_ends_where_that_is_asked(
 
         return real(model, passing)
 
-    monkeypatch.setattr(works, "counted", slowly)
+    monkeypatch.setattr(tasks, "count_passes", slowly)
     id = shown(two, seed=30)
     wish = {"kind": "attribute", "input": id, "method": "occlusion"}
     job = two.post("/api/jobs", json=wish).json()["id"]
@@ -190,8 +190,8 @@ def test_an_explanation_ends_where_that_is_asked(
     two.delete(f"/api/jobs/{job}")
     go_on.set()
     last = finished(two, job)
-    assert (last["state"], last["detail"]) == ("cancelled", "")
-    monkeypatch.setattr(works, "counted", real)
+    assert (last["state"], last["message"]) == ("cancelled", "")
+    monkeypatch.setattr(tasks, "count_passes", real)
     again = two.post("/api/jobs", json=wish).json()["id"]
     assert again != job
     assert finished(two, again)["state"] == "done"
@@ -199,7 +199,7 @@ def test_an_explanation_ends_where_that_is_asked(
 
 def test_measuring_ends_where_that_is_asked(two: TestClient) -> None:
     model = loaded()
-    with client_of(Session(model, data=None)) as client:
+    with client_of(Session(model)) as client:
         wait(client)
         job = client.post("/api/jobs", json={"kind": "sensitivity", "layer": 0}).json()["id"]
         while client.get(f"/api/jobs/{job}").json()["state"] == "waiting":
@@ -207,7 +207,7 @@ def test_measuring_ends_where_that_is_asked(two: TestClient) -> None:
         client.delete(f"/api/jobs/{job}")
         assert finished(client, job)["state"] in ("cancelled", "done")
         id = shown(client)
-        assert client.get(f"/api/inputs/{id}/maps/0?max=56").status_code == 200
+        assert client.get(f"/api/inputs/{id}/maps/0?max_side=56").status_code == 200
     assert "activations" not in vars(model)
 
 
@@ -219,18 +219,18 @@ def test_a_scan_is_the_one_that_scan_makes(photos: Path, tmp_path: Path) -> None
     with client_of(session) as client:
         about = wait(client)
         assert about["atlas"] is None
-        assert about["data"] == {"name": photos.name, "images": 24, "kept": True}
+        assert about["dataset"] == {"name": photos.name, "images": 24, "saved": True}
         assert str(photos.parent) not in json.dumps(about)
         job = client.post("/api/jobs", json={"kind": "scan"}).json()["id"]
         last = finished(client, job)
         assert last["state"] == "done"
-        assert last["preview"] >= 1
-        strip = Image.open(io.BytesIO(client.get(f"/api/jobs/{job}/picture").content))
+        assert last["previews"] >= 1
+        strip = Image.open(io.BytesIO(client.get(f"/api/jobs/{job}/image").content))
         assert strip.size == (8 * 96, 96)
         assert len(np.unique(np.asarray(strip).reshape(-1, 3), axis=0)) > 100
         assert client.get("/api/model").json()["atlas"]["images"] == 24
         assert client.get("/api/atlas/layers/0/channels/3").status_code == 200
-        assert client.get("/api/atlas/findings").json()["images"] == 24
+        assert client.get("/api/atlas/health").json()["images"] == 24
         assert client.post("/api/jobs", json={"kind": "scan"}).json()["id"] == job
     expected = cs.scan(loaded(), photos, tmp_path / "expected")
     summary = "summary.safetensors"
@@ -240,12 +240,12 @@ def test_a_scan_is_the_one_that_scan_makes(photos: Path, tmp_path: Path) -> None
 def test_a_scan_that_was_stopped_goes_on(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from convscope._app import works
+    from convscope._app import tasks
 
     def in_small_shards(*given: Any, **named: Any) -> Any:
         return cs.scan(*given, **named, shard=8, batch=4)
 
-    monkeypatch.setattr(works, "scan", in_small_shards)
+    monkeypatch.setattr(tasks, "scan", in_small_shards)
     session = make_session(loaded(), tmp_path / "kept", data=str(photos))
     with client_of(session) as client:
         wait(client)
@@ -257,8 +257,8 @@ def test_a_scan_that_was_stopped_goes_on(
                 go_on.wait(20)
             return Image.new("RGB", (8, 8))
 
-        monkeypatch.setattr(works, "_seen_last", slowly)
-        monkeypatch.setattr("convscope._app.jobs._PREVIEW_EVERY", 0.0)
+        monkeypatch.setattr(tasks, "_latest_images", slowly)
+        monkeypatch.setattr("convscope._app.jobs._PREVIEW_INTERVAL", 0.0)
         job = client.post("/api/jobs", json={"kind": "scan"}).json()["id"]
         assert reached.wait(30)
         client.delete(f"/api/jobs/{job}")
@@ -294,7 +294,7 @@ def test_an_atlas_of_something_else_is_not_overwritten(photos: Path, atlas: cs.A
         job = client.post("/api/jobs", json={"kind": "scan"}).json()["id"]
         last = finished(client, job)
         assert last["state"] == "failed"
-        assert "holds another scan" in last["detail"]
+        assert "holds another scan" in last["message"]
     assert (atlas.folder / "manifest.json").read_bytes() == before
 
 
@@ -309,17 +309,17 @@ def test_files_hold_what_feature_maps_computes(two: TestClient) -> None:
     assert "noise.png" in str(found["about"])
     one = arrays(two.get(f"/api/inputs/{id}/maps/1.npz?channel=4").content)
     np.testing.assert_array_equal(one["maps"], maps["1"].values[4])
-    pair = arrays(two.get(f"/api/inputs/{id}/pairs/0.npz?to=1").content)
+    pair = arrays(two.get(f"/api/inputs/{id}/pairs/0.npz?other_layer=1").content)
     np.testing.assert_array_equal(pair["difference"], maps["0"].values - maps["1"].values)
-    unequal = arrays(two.get(f"/api/inputs/{id}/pairs/0.npz?to=3").content)
+    unequal = arrays(two.get(f"/api/inputs/{id}/pairs/0.npz?other_layer=3").content)
     assert set(unequal) == {"about", "a", "b"}
-    pictures = arrays(two.get(f"/api/inputs/{id}/pairs/0.npz?b={other}").content)
+    pictures = arrays(two.get(f"/api/inputs/{id}/pairs/0.npz?other={other}").content)
     theirs = cs.feature_maps(loaded(), Image.open(io.BytesIO(png(1))), layers=["0"])["0"].values
     np.testing.assert_array_equal(pictures["b"], theirs)
-    models = arrays(two.get(f"/api/inputs/{id}/pairs/0.npz?m=1").content)
+    models = arrays(two.get(f"/api/inputs/{id}/pairs/0.npz?model=1").content)
     theirs = cs.feature_maps(loaded(1), picture(), layers=["0"])["0"].values
     np.testing.assert_array_equal(models["b"], theirs)
-    weights = arrays(two.get("/api/kernels/3.npz").content)["weights"]
+    weights = arrays(two.get("/api/filters/3.npz").content)["weights"]
     np.testing.assert_array_equal(weights, loaded().weights("3"))
 
 

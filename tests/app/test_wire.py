@@ -51,7 +51,7 @@ def test_levels_are_the_values_to_half_a_step(values: np.ndarray) -> None:
 
 @given(maps, st.integers(1, 9))
 def test_pooling_keeps_the_peak_of_every_channel(values: np.ndarray, most: int) -> None:
-    small = wire.pooled(values, most)
+    small = wire.max_pool(values, most)
     assert max(small.shape[1:]) <= most
     np.testing.assert_array_equal(small.max((1, 2)), values.max((1, 2)))
 
@@ -59,14 +59,14 @@ def test_pooling_keeps_the_peak_of_every_channel(values: np.ndarray, most: int) 
 def test_pooling_takes_the_highest_of_each_block() -> None:
     values = np.arange(36, dtype=np.float32).reshape(1, 6, 6)
     expected = values.reshape(1, 3, 2, 3, 2).max((2, 4))
-    np.testing.assert_array_equal(wire.pooled(values, 3), expected)
+    np.testing.assert_array_equal(wire.max_pool(values, 3), expected)
 
 
 @pytest.mark.parametrize(
     ("size", "small"), [((64, 16), (8, 2)), ((3, 40), (1, 8)), ((5, 7), (5, 7))]
 )
 def test_a_pooled_map_keeps_its_proportions(size: tuple[int, int], small: tuple[int, int]) -> None:
-    assert wire.pooled(np.zeros((2, *size), np.float32), 8).shape == (2, *small)
+    assert wire.max_pool(np.zeros((2, *size), np.float32), 8).shape == (2, *small)
     assert wire.pooled_size(size, 8) == small
 
 
@@ -76,7 +76,7 @@ def test_states_say_what_is_dead_constant_or_no_number() -> None:
     values[3, 0], values[4, 0, 1] = np.nan, np.inf
     told = read(wire.maps_block(values))
     assert list(told["state"]) == [  # type: ignore[call-overload]
-        wire.LIVE,
+        wire.VARIED,
         wire.ZERO,
         wire.CONSTANT,
         wire.HOLDS_NAN,

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from torch import nn
 
 import convscope as cs
-from convscope._app.app import make_app
+from convscope._app.asgi import make_app
 from convscope._app.session import Session
 
 HERE = "http://127.0.0.1:8765"

@@ -1,20 +1,21 @@
-"""The microscope in the browser: served live, or handed on as one HTML file.
+"""The app in the browser: served live, or exported as one HTML file.
 
-session · slides · captured · opening   what is known: a network, pictures, what was seen of them
-network · pictures · reasons ·
-  evidence · numbers                    what is answered; no HTTP (answers: what an answer is)
-jobs · works · counting                 long work, and its kinds
-wire                                    how numbers travel
-page · collecting · exporting · live    the app's files; the app with its data as one of them
-app · routes · asked · replies ·
-  safety · server · running             addresses, what is let in, the loopback
-static/                                 the app itself: plain ES modules
+session        one network, one atlas, the input images, what was computed of them
+inputs         images as given and as a network takes them; demo images
+model_api, input_api, analysis_api, atlas_api
+               what the app is told: payloads of a session, without HTTP
+wire           payloads: JSON, images, files, binary blocks of arrays
+jobs, tasks    long tasks in the background; their kinds
+routes, asgi   addresses → payloads; the ASGI app, uploads, events, errors
+security       which requests are served, and what browsers may do
+page           the files of the app; one page of them and its data
+server         ``serve``: the app on 127.0.0.1
+export         ``export``, ``show``: a page without a server
+static/        the app itself: plain ES modules
 """
 
-from convscope._app.exporting import export, show
-from convscope._app.live import Live
-from convscope._app.microscope import Microscope
-from convscope._app.running import Running
-from convscope._app.server import serve
+from convscope._app.export import LivePage, export, show
+from convscope._app.page import ExportedPage
+from convscope._app.server import AppServer, serve
 
-__all__ = ["Live", "Microscope", "Running", "export", "serve", "show"]
+__all__ = ["AppServer", "ExportedPage", "LivePage", "export", "serve", "show"]

@@ -1,105 +1,174 @@
-"""Addresses → answers: everything that is only looked up. ``m=1`` asks the second network."""
+"""Addresses → payloads: everything that is only looked up; ``?model=1`` is the second network."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from convscope._app import network, numbers, pictures, reasons
-from convscope._app.answers import PNG, THUMB, Answer, as_json
-from convscope._app.asked import Asked
-from convscope._app.evidence import Evidence
+from starlette.requests import Request
+
+from convscope._app import analysis_api, input_api, model_api
+from convscope._app.analysis_api import UnitIndex
+from convscope._app.atlas_api import AtlasApi
 from convscope._app.jobs import Jobs
 from convscope._app.session import Session
-from convscope._errors import UnknownLayer
+from convscope._app.wire import MAX_SIDE, PNG, Payload, json_payload
+from convscope._errors import UnknownLayer, UsageError
 
-Table = dict[str, Callable[[Asked], Answer]]
+_MAX_DIGITS = 9
 
 
-def lookups(session: Session, evidence: Evidence, jobs: Jobs) -> Table:
-    """All of them, by their address below ``api/``."""
+class Parameters:
+    """The parameters of a request, each checked as it is read."""
+
+    def __init__(self, request: Request) -> None:
+        self._path, self._query = request.path_params, request.query_params
+
+    @property
+    def id(self) -> str:
+        """Of an input image or a job."""
+        return str(self._path["id"])
+
+    @property
+    def layer(self) -> int:
+        """Index of the layer in the path."""
+        return self.path("layer")
+
+    @property
+    def method(self) -> str:
+        """An attribution method."""
+        return self.text("method", "gradcam")
+
+    def path(self, name: str) -> int:
+        """A number that is part of the path."""
+        return int(self._path[name])
+
+    def text(self, name: str, default: str) -> str:
+        """A parameter of the query as it stands."""
+        return self._query.get(name, default)
+
+    def number(self, name: str) -> int | None:
+        """An integer of the query, or ``None`` where it is not given."""
+        text = self._query.get(name)
+        if text is None:
+            return None
+        digits = text[1:] if text.startswith("-") else text
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS):
+            raise UsageError(f"{name}={text[:40]!r} is not an integer")
+        return int(text)
+
+    def number_or(self, name: str, default: int) -> int:
+        """An integer of the query, or ``default`` where it is not given."""
+        number = self.number(name)
+        return default if number is None else number
+
+    def position(self) -> tuple[int, int] | None:
+        """A row and a column, where they are given."""
+        y, x = self.number("y"), self.number("x")
+        if (y is None) != (x is None):
+            raise UsageError("A position is ?y=ROW&x=COLUMN")
+        return None if y is None or x is None else (y, x)
+
+    def unit(self) -> UnitIndex | None:
+        """A layer and a channel, where they are given."""
+        layer, channel = self.number("layer"), self.number("channel")
+        if (layer is None) != (channel is None):
+            raise UsageError("A unit is ?layer=INDEX&channel=NUMBER")
+        return None if layer is None or channel is None else (layer, channel)
+
+
+Lookups = dict[str, Callable[[Parameters], Payload]]
+
+
+def lookups(session: Session, atlas: AtlasApi, jobs: Jobs) -> Lookups:
+    """All lookups, by their address below ``api/``."""
     return {
-        **_of_networks(session),
-        **_of_pictures(session),
-        **_of_reasons(session),
-        **_to_keep(session),
-        **_of_atlas(evidence),
-        **_of_jobs(jobs),
+        **_model_lookups(session),
+        **_input_lookups(session),
+        **_analysis_lookups(session),
+        **_file_lookups(session),
+        **_atlas_lookups(atlas),
+        **_job_lookups(jobs),
     }
 
 
-def _asked_of(session: Session, asked: Asked, name: str = "m") -> Session:
-    """The session of the network that is asked: the first, or the one it is compared with."""
-    which = asked.number(name, 0)
-    if which == 0:
+def _chosen(session: Session, q: Parameters) -> Session:
+    """The session of the network that a request names: the first, or the second."""
+    index = q.number_or("model", 0)
+    if index == 0:
         return session
-    if which != 1 or session.other is None:
-        raise UnknownLayer(f"No network {which} here. A second one is given as -m A -m B")
+    if index != 1 or session.other is None:
+        raise UnknownLayer(f"No network {index} here. A second one is given as -m A -m B")
     return session.other
 
 
-def _of_networks(s: Session) -> Table:
+def _model_lookups(s: Session) -> Lookups:
     return {
-        "model": lambda q: network.model(_asked_of(s, q)),
-        "layers": lambda q: network.layers(_asked_of(s, q)),
-        "kernels/{layer:int}": lambda q: network.kernels(
-            _asked_of(s, q), q.layer, q.number("channel")
+        "model": lambda q: model_api.model(_chosen(s, q)),
+        "layers": lambda q: model_api.layers(_chosen(s, q)),
+        "filters/{layer:int}": lambda q: model_api.layer_filters(
+            _chosen(s, q), q.layer, q.number("channel")
         ),
     }
 
 
-def _of_pictures(s: Session) -> Table:
+def _input_lookups(s: Session) -> Lookups:
+    base = "inputs/{id}"
     return {
-        "inputs": lambda q: pictures.inputs(s),
-        "inputs/{id}": lambda q: as_json(pictures.about(_asked_of(s, q).slide(q.id))),
-        "inputs/{id}/image": lambda q: pictures.image(
-            _asked_of(s, q), q.id, q.text("view", "original")
+        "inputs": lambda q: input_api.inputs(s),
+        base: lambda q: json_payload(input_api.input_facts(_chosen(s, q).input(q.id))),
+        f"{base}/image": lambda q: input_api.pixels(
+            _chosen(s, q), q.id, q.text("stage", "original")
         ),
-        "inputs/{id}/predictions": lambda q: pictures.predictions(_asked_of(s, q), q.id),
-        "inputs/{id}/layers": lambda q: pictures.glances(_asked_of(s, q), q.id),
-        "inputs/{id}/thumbnails": lambda q: pictures.thumbnails(_asked_of(s, q), q.id),
-        "inputs/{id}/fields/{layer:int}": lambda q: pictures.field(_asked_of(s, q), q.id, q.layer),
-        "inputs/{id}/maps/{layer:int}": lambda q: pictures.maps(
-            _asked_of(s, q), q.id, q.layer, q.number("max", THUMB), q.number("channel")
+        f"{base}/predictions": lambda q: input_api.predictions(_chosen(s, q), q.id),
+        f"{base}/layers": lambda q: input_api.layer_summaries(_chosen(s, q), q.id),
+        f"{base}/thumbnails": lambda q: input_api.thumbnails(_chosen(s, q), q.id),
+        f"{base}/receptive_fields/{{layer:int}}": lambda q: input_api.receptive_fields(
+            _chosen(s, q), q.id, q.layer
         ),
-        "inputs/{id}/values/{layer:int}": lambda q: pictures.values(
-            _asked_of(s, q), q.id, q.layer, q.number("channel"), q.position()
+        f"{base}/maps/{{layer:int}}": lambda q: input_api.maps(
+            _chosen(s, q), q.id, q.layer, q.number_or("max_side", MAX_SIDE), q.number("channel")
+        ),
+        f"{base}/values/{{layer:int}}": lambda q: input_api.values(
+            _chosen(s, q), q.id, q.layer, q.number("channel"), q.position()
         ),
     }
 
 
-def _of_reasons(s: Session) -> Table:
+def _analysis_lookups(s: Session) -> Lookups:
     return {
-        "inputs/{id}/attribution": lambda q: reasons.attribution(
-            s, q.id, q.text("method", "gradcam"), q.number("target"), q.unit()
+        "inputs/{id}/attribution": lambda q: analysis_api.attribution(
+            s, q.id, q.method, q.number("target"), q.unit()
         ),
-        "inputs/{id}/attribution/{layer:int}": lambda q: reasons.channel_attribution(
+        "inputs/{id}/attribution/{layer:int}": lambda q: analysis_api.channel_attribution(
             s, q.id, q.layer, q.number("target")
         ),
-        "sensitivity/{layer:int}/channels/{channel:int}": lambda q: reasons.felt(
-            s, q.layer, q.path("channel")
+        "sensitivity/{layer:int}/channels/{channel:int}": (
+            lambda q: analysis_api.channel_sensitivity(s, q.layer, q.path("channel"))
         ),
     }
 
 
-def _to_keep(s: Session) -> Table:
-    """Numbers as files."""
+def _file_lookups(s: Session) -> Lookups:
+    """Arrays as ``.npz`` files."""
     return {
-        "inputs/{id}/maps/{layer:int}.npz": lambda q: numbers.maps(
-            _asked_of(s, q), q.id, q.layer, q.number("channel")
+        "inputs/{id}/maps/{layer:int}.npz": lambda q: input_api.maps_file(
+            _chosen(s, q), q.id, q.layer, q.number("channel")
         ),
-        "inputs/{id}/pairs/{layer:int}.npz": lambda q: numbers.pair(
+        "inputs/{id}/pairs/{layer:int}.npz": lambda q: input_api.pair_file(
             (s, q.id, q.layer),
-            (_asked_of(s, q), q.text("b", q.id), q.number("to", q.layer)),
+            (_chosen(s, q), q.text("other", q.id), q.number_or("other_layer", q.layer)),
             q.number("channel"),
         ),
-        "kernels/{layer:int}.npz": lambda q: numbers.kernels(s, q.layer, q.number("channel")),
-        "inputs/{id}/attribution.npz": lambda q: numbers.attribution(
-            s, q.id, q.text("method", "gradcam"), q.number("target"), q.unit()
+        "filters/{layer:int}.npz": lambda q: model_api.filters_file(
+            s, q.layer, q.number("channel")
+        ),
+        "inputs/{id}/attribution.npz": lambda q: analysis_api.attribution_file(
+            s, q.id, q.method, q.number("target"), q.unit()
         ),
     }
 
 
-def _of_atlas(atlas: Evidence) -> Table:
+def _atlas_lookups(atlas: AtlasApi) -> Lookups:
     unit = "atlas/layers/{layer:int}/channels/{channel:int}"
     return {
         "atlas/layers/{layer:int}": lambda q: atlas.layer(q.layer),
@@ -108,22 +177,22 @@ def _of_atlas(atlas: Evidence) -> Table:
         f"{unit}/sprite": lambda q: atlas.sprite(
             q.layer, q.path("channel"), q.text("list", "top.mean"), q.text("view", "crop")
         ),
-        "atlas/images": lambda q: atlas.images(q.number("start", 0), q.number("count", 48)),
+        "atlas/images": lambda q: atlas.images(q.number_or("start", 0), q.number_or("count", 48)),
         "atlas/images/{image:int}": lambda q: atlas.image(q.path("image")),
-        "atlas/findings": lambda q: atlas.findings(),
+        "atlas/health": lambda q: atlas.health(),
     }
 
 
-def _of_jobs(jobs: Jobs) -> Table:
+def _job_lookups(jobs: Jobs) -> Lookups:
     return {
-        "jobs": lambda q: as_json({"jobs": [job.to_dict() for job in jobs.all()]}),
-        "jobs/{id}": lambda q: as_json(jobs.get(q.id).to_dict()),
-        "jobs/{id}/picture": lambda q: _picture(jobs, q.id),
+        "jobs": lambda q: json_payload({"jobs": [job.to_dict() for job in jobs.all()]}),
+        "jobs/{id}": lambda q: json_payload(jobs.get(q.id).to_dict()),
+        "jobs/{id}/image": lambda q: _job_image(jobs, q.id),
     }
 
 
-def _picture(jobs: Jobs, id: str) -> Answer:
+def _job_image(jobs: Jobs, id: str) -> Payload:
     job = jobs.get(id)
-    if not job.picture:
-        raise UnknownLayer("There is no picture yet")
-    return Answer(job.picture, PNG)
+    if not job.image:
+        raise UnknownLayer(f"Job {job.id} has no image yet")
+    return Payload(job.image, PNG)

@@ -1,91 +1,190 @@
-"""``cs.serve``: the microscope on 127.0.0.1."""
+"""``cs.serve``: the app on 127.0.0.1."""
 
 from __future__ import annotations
 
 import asyncio
+import html
 import os
 import socket
+import threading
+import webbrowser
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from threading import Event
+from types import TracebackType
 from typing import Any
 
-from convscope._app.captured import BOUND
-from convscope._app.offered import demos
-from convscope._app.running import Prepared, Running
-from convscope._app.session import Session
+import torch
+
+from convscope._app.inputs import demo_images
+from convscope._app.page import FRAME_STYLE
+from convscope._app.session import CACHE_BYTES, Session
 from convscope._atlas import Atlas, open_atlas
-from convscope._data import open_dataset
+from convscope._data import DatasetLike, open_dataset
 from convscope._errors import AtlasError, MissingDependency, UsageError
-from convscope._models import Model
+from convscope._images import ImageLike
+from convscope._models import Model, ModelLike
 
 PORT = 8765
+_PATIENCE = 10.0  # seconds
 _LIBRARIES = ("torchvision:", "timm:", "keras:")
 
 
 def serve(
-    model: Any = None,
+    model: ModelLike | None = None,
     *,
-    other: Any = None,
+    other: ModelLike | None = None,
     atlas: Atlas | str | Path | None = None,
-    images: Iterable[Any] = (),
-    data: Any = None,
+    images: Iterable[ImageLike] = (),
+    data: DatasetLike | None = None,
     port: int = PORT,
     open: bool = False,
     allow: Iterable[str] = (),
-    memory: int = BOUND,
-    opening: Sequence[Callable[[], Model]] = (),
+    cache_bytes: int = CACHE_BYTES,
+    load_models: Sequence[Callable[[], Model]] = (),
     on_ready: Callable[[str], object] = print,
-) -> Running | None:
-    """Open the microscope: a page on 127.0.0.1 in which a network is walked through. Ctrl-C ends.
+) -> AppServer | None:
+    """Serve the app on 127.0.0.1 until Ctrl-C; in a notebook, in the background.
 
-    - ``model``: a loaded model, or anything ``load`` takes; by default that of the atlas, where it
-      can be had without running a file of somebody's, else ``demo``.
-    - ``other``: a second network, likewise, to compare the first one with.
-    - ``atlas``: the folder of one, or an atlas: exemplars and statistics beside every unit.
-    - ``images``: pictures that are offered; ``port``: 0 takes any that is free.
-    - ``data``: a dataset that may be scanned from the app, into the folder ``atlas`` where that is
-      not there yet, else into one that goes when the process ends.
-    - ``open``: open it in the browser; ``on_ready``: told the address.
-    - ``allow``: names that a reverse proxy may call it by, besides the loopback's.
-    - ``memory``: bytes of activations that are kept.
-    - ``opening``: functions that load the networks, instead of ``model`` and ``other``.
+    Needs the extra ``app``.
 
-    In a notebook (inside a running event loop) it does not wait: it returns a ``Running``, which
-    draws the app and has ``.address`` and ``.close()``. Needs the extra ``app``. Raises
-    ``UsageError`` where the port is taken.
+    Args:
+        model: A loaded model, or anything ``load`` takes (default: that of the atlas where its
+            name alone is enough to load it, without an atlas ``demo``).
+        other: A second network to compare with.
+        atlas: An atlas or the folder of one, for dataset examples and statistics.
+        images: Images to offer beside the demo images.
+        data: A dataset that may be scanned from the app, into the folder ``atlas`` where that
+            does not exist yet, else into a temporary folder.
+        port: Port; 0 takes any that is free.
+        open: Whether to open the app in the browser.
+        allow: Host names that a reverse proxy may use, besides those of the loopback.
+        cache_bytes: Bytes of activations to cache.
+        load_models: Functions that load the networks, instead of ``model`` and ``other``.
+        on_ready: Called with the URL once the server listens.
+
+    Returns:
+        Inside a running event loop, as in a notebook, the server, which runs in a thread;
+        elsewhere ``None``, when the server has ended.
+
+    Raises:
+        UsageError: The port is taken.
+        MissingDependency: The extra ``app`` is not installed.
+        AtlasError: ``atlas`` is no atlas, and there is no ``data`` to scan.
     """
-    made = _prepared(
-        port,
-        allow,
-        make_session(model, atlas, images, other=other, data=data, memory=memory, opening=opening),
+    session = make_session(
+        model,
+        atlas,
+        images,
+        other=other,
+        data=data,
+        cache_bytes=cache_bytes,
+        load_models=load_models,
     )
-    on_ready(made.address)
+    bound = _bind(port, allow, session)
+    on_ready(bound.address)
     if open:
-        import webbrowser
-
-        webbrowser.open(made.address)
-    if _in_a_loop():
-        return Running(made)
-    with made.listening, suppress(KeyboardInterrupt):  # that is how it ends
-        made.run()
+        webbrowser.open(bound.address)
+    if _in_event_loop():
+        return AppServer(bound)
+    with bound.socket, suppress(KeyboardInterrupt):  # the usual way to end it
+        bound.run()
     return None
 
 
-def start(model: Any, *, atlas: Any = None) -> Running:
-    """A server in a thread of its own, on a free port; its model is loaded here and now."""
-    session = make_session(model, atlas).ready()
-    return Running(_prepared(0, (), session))
+class AppServer:
+    """The app served from a thread; the last line of a notebook cell shows it.
+
+    It ends with the process, with ``close()``, and at the end of a ``with`` block.
+
+    Args:
+        bound: The server that listens already.
+    """
+
+    def __init__(self, bound: BoundServer) -> None:
+        self._bound = bound
+        self._thread = threading.Thread(target=self._run, name="convscope-serve", daemon=True)
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        """URL of the app."""
+        return self._bound.address
+
+    @property
+    def session(self) -> Session:
+        """The networks, the atlas and the input images."""
+        return self._bound.session
+
+    def _run(self) -> None:
+        with self._bound.socket:
+            self._bound.run()
+
+    def close(self) -> None:
+        """Stop the server; calling it again does nothing."""
+        self._bound.leaving.set()
+        self._bound.server.should_exit = True
+        self._thread.join(_PATIENCE)
+
+    def __enter__(self) -> AppServer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _repr_html_(self) -> str:
+        address = html.escape(self.address, quote=True)
+        return f'<iframe src="{address}" title="convscope" style="{FRAME_STYLE}"></iframe>'
+
+    def __repr__(self) -> str:
+        state = "running" if self._thread.is_alive() else "stopped"
+        return f"AppServer({self.address}, {state})"
 
 
-def _prepared(port: int, allow: Iterable[str], session: Session) -> Prepared:
-    """A server that listens and has not begun to answer."""
-    uvicorn, make_app = _needed()
+@dataclass(frozen=True, eq=False)
+class BoundServer:
+    """A server that listens but does not answer yet.
+
+    Attributes:
+        server: The ``uvicorn.Server``.
+        socket: The socket it listens on.
+        leaving: An event that ends the streams of the app.
+        session: What it serves.
+    """
+
+    server: Any
+    socket: socket.socket
+    leaving: threading.Event
+    session: Session
+
+    @property
+    def address(self) -> str:
+        """URL of the app."""
+        return f"http://127.0.0.1:{self.socket.getsockname()[1]}/"
+
+    def run(self) -> None:
+        """Answer requests until the server is told to end."""
+        self.server.run(sockets=[self.socket])
+
+
+def start(model: ModelLike, *, atlas: Atlas | str | Path | None = None) -> AppServer:
+    """Start a server in a thread, on a free port, with a model that is loaded first."""
+    session = make_session(model, atlas).load_now()
+    return AppServer(_bind(0, (), session))
+
+
+def _bind(port: int, hosts: Iterable[str], session: Session) -> BoundServer:
+    uvicorn, make_app = _import_dependencies()
     listening = _listen(port)
-    cap_threads()
-    app = make_app(session, hosts=allow)
+    limit_threads()
+    app = make_app(session, hosts=hosts)
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -93,11 +192,11 @@ def _prepared(port: int, allow: Iterable[str], session: Session) -> Prepared:
         log_config=None,  # its own would close the handlers of a notebook's other libraries
     )
     server = uvicorn.Server(config)
-    server.handle_exit = _parting(server.handle_exit, app.state.leaving)
-    return Prepared(server, listening, app.state.leaving, session)
+    server.handle_exit = _leave_first(server.handle_exit, app.state.leaving)
+    return BoundServer(server, listening, app.state.leaving, session)
 
 
-def _in_a_loop() -> bool:
+def _in_event_loop() -> bool:
     """Whether this thread runs an event loop already, as a notebook's does."""
     try:
         asyncio.get_running_loop()
@@ -106,51 +205,54 @@ def _in_a_loop() -> bool:
     return True
 
 
-def _parting(leave: Callable[..., None], leaving: Event) -> Callable[..., None]:
-    """What a signal calls: streams end by themselves, then the server."""
+def _leave_first(handle_exit: Callable[..., None], leaving: threading.Event) -> Callable[..., None]:
+    """A signal handler that ends the streams before the server waits for them."""
 
-    def handle(*told: Any) -> None:
+    def handle(*args: Any) -> None:
         leaving.set()
-        leave(*told)
+        handle_exit(*args)
 
     return handle
 
 
 def make_session(
-    model: Any = None,
+    model: ModelLike | None = None,
     atlas: Atlas | str | Path | None = None,
-    images: Iterable[Any] = (),
+    images: Iterable[ImageLike] = (),
     *,
-    other: Any = None,
-    data: Any = None,
-    memory: int = BOUND,
-    opening: Sequence[Callable[[], Model]] = (),
+    other: ModelLike | None = None,
+    data: DatasetLike | None = None,
+    cache_bytes: int = CACHE_BYTES,
+    load_models: Sequence[Callable[[], Model]] = (),
 ) -> Session:
-    """What ``serve`` serves; nothing is loaded yet but the atlas."""
+    """Make the session of ``serve``; nothing is loaded yet but the atlas."""
     dataset = None if data is None else open_dataset(data)
-    known = opened(atlas, data)
-    named = None if atlas is None or isinstance(atlas, Atlas) else Path(atlas).expanduser()
-    if model is None and not opening:
-        model = "demo" if known is None else model_of(known)
+    opened = open_existing(atlas, data)
+    folder = None if atlas is None or isinstance(atlas, Atlas) else Path(atlas).expanduser()
+    if model is None and not load_models:
+        model = "demo" if opened is None else model_name(opened)
     second = None
-    if other is not None or len(opening) > 1:
-        memory //= 2
-        second = Session(other, bound=memory, opening=opening[1] if opening else None)
+    if other is not None or len(load_models) > 1:
+        cache_bytes //= 2
+        loader = load_models[1] if load_models else None
+        second = Session(other, cache_bytes=cache_bytes, load_model=loader)
     session = Session(
         model,
-        known,
-        bound=memory,
-        opening=opening[0] if opening else None,
+        opened,
+        cache_bytes=cache_bytes,
+        load_model=load_models[0] if load_models else None,
         other=second,
-        data=dataset,
-        folder=named,
+        dataset=dataset,
+        folder=folder,
     )
-    session.demos = demos(images)
+    session.demos = demo_images(images)
     return session
 
 
-def opened(atlas: Atlas | str | Path | None, data: Any = None) -> Atlas | None:
-    """The atlas, where there is one; where ``data`` may be scanned it need not be there yet."""
+def open_existing(
+    atlas: Atlas | str | Path | None, data: DatasetLike | None = None
+) -> Atlas | None:
+    """Open the atlas; where ``data`` may be scanned it need not exist yet."""
     if atlas is None or isinstance(atlas, Atlas):
         return atlas
     try:
@@ -161,24 +263,23 @@ def opened(atlas: Atlas | str | Path | None, data: Any = None) -> Atlas | None:
         return None
 
 
-def model_of(atlas: Atlas) -> str | None:
-    """The network of an atlas where its name alone is enough, and no file is run for it."""
+def model_name(atlas: Atlas) -> str | None:
+    """The network of an atlas, where its name alone is enough and no Python file is run for it."""
     name, title = str(atlas.manifest["model"]["name"]), atlas.model
     plain = name == "demo" or name.startswith(_LIBRARIES)
     return name if plain and title == name else None
 
 
-def cap_threads() -> None:
-    """Leave a core to whoever else works here; a network gains little from the last one."""
-    import torch
-
+def limit_threads() -> None:
+    """Leave a core to other programs; a network gains little from the last one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     torch.set_num_threads(max(1, min(torch.get_num_threads(), (cores or 2) - 1)))
 
 
-def _needed() -> tuple[Any, Any]:
+def _import_dependencies() -> tuple[Any, Any]:
+    """uvicorn and ``make_app``: the extra ``app``, which ``export`` and ``show`` do not need."""
     try:
-        return import_module("uvicorn"), import_module("convscope._app.app").make_app
+        return import_module("uvicorn"), import_module("convscope._app.asgi").make_app
     except ModuleNotFoundError as error:
         name = (error.name or "starlette").partition(".")[0]
         raise MissingDependency(name, "The app", "app") from None
@@ -194,7 +295,7 @@ def _listen(port: int) -> socket.socket:
     except (OSError, OverflowError):
         listening.close()
         raise UsageError(
-            f"Port {port} of 127.0.0.1 is taken, or may not be. Try --port {port + 1}, or "
+            f"Port {port} of 127.0.0.1 is taken, or not permitted. Try --port {port + 1}, or "
             "--port 0 for any that is free"
         ) from None
     return listening

@@ -1,119 +1,253 @@
-"""What one server knows: a network, an atlas, the pictures it was shown, what was seen of them."""
+"""What one server works on: a network, an atlas, input images, and what was computed of them."""
 
 from __future__ import annotations
 
 import itertools
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TypeVar, cast
 
-from convscope._app.captured import BOUND, Captured, Floats
-from convscope._app.opening import Opening
-from convscope._app.slides import Given, Glance, Slide, make_glance, make_slide
+from convscope._app.inputs import (
+    InputImage,
+    InputSource,
+    LayerSummary,
+    Size,
+    prepare_input,
+    summarize_layer,
+)
+from convscope._app.wire import Floats
 from convscope._atlas import Atlas
 from convscope._data import Dataset
-from convscope._errors import ConvscopeError, UnknownLayer
+from convscope._errors import ConvscopeError, UnknownLayer, UsageError, one_line
 from convscope._feature_maps import record_maps
 from convscope._layers import Layer
-from convscope._models import Model, load
+from convscope._models import Model, ModelLike, load
 from convscope._sensitivity import LayerSensitivity
 
-_SLIDES, _EXPECTED, _FOUND = 64, 8, 32
+CACHE_BYTES = 512 << 20
+"""Bytes of activations that are cached."""
+
+_MAX_INPUTS, _MAX_PENDING, _MAX_RESULTS = 64, 8, 32
+_LOAD_PATIENCE = 30.0  # seconds
+
+T = TypeVar("T")
 
 
-class Session:
-    """One network (or none yet), one atlas (or none), and the pictures looked at.
+class NotReady(ConvscopeError):
+    """The model is still being loaded, or there is none."""
 
-    ``model`` is anything ``cs.load`` takes, or ``None`` for an atlas alone; it is loaded in a
-    thread of its own, so that nobody waits for it before anything is on the screen. ``other`` is
-    the session of a second network, which is shown the same pictures. ``data`` is what may be
-    scanned, into ``folder``: what the user named, never a request.
+
+class ModelLoader:
+    """Loads a network in a thread of its own, so that the page appears at once.
+
+    Args:
+        load_model: Loads the network; ``None`` where there is none to load.
+        on_loaded: Called with the loaded network, before anybody else gets it.
     """
 
     def __init__(
-        self,
-        model: Any = None,
-        atlas: Atlas | None = None,
-        *,
-        bound: int = BOUND,
-        opening: Callable[[], Model] | None = None,
-        other: Session | None = None,
-        data: Dataset | None = None,
-        folder: Path | None = None,
+        self, load_model: Callable[[], Model] | None, on_loaded: Callable[[Model], None]
     ) -> None:
-        self.atlas, self.other, self.data, self.folder = atlas, other, data, folder
-        self.named = model if isinstance(model, str) else getattr(model, "name", "")
-        self.captured = Captured(bound)
-        self.demos: Mapping[str, Callable[[], Given]] = {}
-        self.note = ""
-        wanted = opening if model is None or opening else lambda: load(model)
-        self._opening = Opening(wanted, self._compare)
-        self._shown, self._numbers = dict[str, int](), itertools.count()
-        self._slides: OrderedDict[str, Slide] = OrderedDict()
-        self._glances: dict[str, list[Glance]] = {}
-        self._found: OrderedDict[Any, Any] = OrderedDict()
-        self._expected: deque[tuple[Given, Any, str]] = deque(maxlen=_EXPECTED)
-        self._refused: dict[str, str] = {}
-        self._scratch: TemporaryDirectory[str] | None = None
-        self.felt: dict[str, LayerSensitivity] = {}
-        self._looking, self._catching = threading.RLock(), threading.Lock()
-        self._summing = threading.Lock()  # who waits for maps does not wait for summaries
-        self._guard = threading.Lock()
-
-    # The network
+        self._load_model, self._on_loaded = load_model, on_loaded
+        self._model: Model | None = None
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.error = ""
 
     def start(self) -> None:
-        """Begin to load the models; returns at once."""
-        self._opening.start()
-        if self.other is not None:
-            self.other.start()
+        """Begin to load, unless that was done; return at once."""
+        if self._done.is_set():
+            return
+        if self._load_model is None:
+            self._done.set()
+        else:
+            self._thread = threading.Thread(target=self._load, name="convscope-load", daemon=True)
+            self._thread.start()
 
-    def ready(self) -> Session:
-        """Load the model here and now. Raises what ``load`` raises."""
-        self._opening.ready()
-        return self
+    def join(self) -> None:
+        """Wait for the thread: torch may crash where a process ends while it computes."""
+        if self._thread is not None:
+            self._thread.join(_LOAD_PATIENCE)
 
-    def _compare(self, model: Model) -> None:
-        """Note where the atlas is of other weights than the model."""
-        atlas = self.atlas
-        same = atlas is None or atlas.manifest["model"]["fingerprint"] == model.fingerprint()
-        told = "" if atlas is None else atlas.model
-        self.note = "" if same else f"the atlas is of other weights than this model: {told}"
+    def load_now(self) -> None:
+        """Load in this thread. Raises ``UsageError`` where that fails."""
+        self._load()
+        if self.error:
+            raise UsageError(self.error)
+
+    def _load(self) -> None:
+        try:
+            if self._load_model is not None:
+                model = self._load_model()
+                _ = model.layers  # traced now, not at the first request
+                self._on_loaded(model)
+                self._model = model
+        except BaseException as error:  # the code of a model may raise anything
+            self.error = str(error) if isinstance(error, ConvscopeError) else one_line(error)
+        finally:
+            self._done.set()
 
     @property
     def state(self) -> str:
         """``loading``, ``ready``, ``failed``, or ``none``."""
-        return self._opening.state
-
-    @property
-    def error(self) -> str:
-        return self._opening.error
+        if self._load_model is None:
+            return "none"
+        if not self._done.is_set():
+            return "loading"
+        return "ready" if self._model else "failed"
 
     @property
     def model(self) -> Model:
         """The loaded model. Raises ``NotReady``."""
-        return self._opening.model
+        if self._model is None:
+            reason = {
+                "loading": "The model is still being loaded",
+                "failed": f"The model could not be loaded: {self.error}",
+            }
+            raise NotReady(reason.get(self.state, "No model was given. Start it with -m MODEL"))
+        return self._model
+
+
+class ActivationCache:
+    """Feature maps by input image and layer; the least recently used go first.
+
+    Args:
+        max_bytes: Bytes to hold at most; one entry is held whatever its size.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._entries: OrderedDict[tuple[str, int], Floats] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    @property
+    def bytes(self) -> int:
+        """Bytes held now."""
+        return self._bytes
+
+    def get(self, key: tuple[str, int]) -> Floats | None:
+        """The maps of ``(input id, layer index)``, where they are held."""
+        with self._lock:
+            if key in self._entries:
+                self._entries.move_to_end(key)
+            return self._entries.get(key)
+
+    def put(self, key: tuple[str, int], values: Floats) -> None:
+        """Hold maps, and let go of others where there is no room."""
+        with self._lock:
+            if key in self._entries:
+                self._bytes -= self._entries.pop(key).nbytes
+            self._entries[key] = values
+            self._bytes += values.nbytes
+            while self._bytes > self.max_bytes and len(self._entries) > 1:
+                self._bytes -= self._entries.popitem(last=False)[1].nbytes
+
+    def remove(self, input_id: str) -> None:
+        """Let go of all maps of an input image."""
+        with self._lock:
+            for key in [key for key in self._entries if key[0] == input_id]:
+                self._bytes -= self._entries.pop(key).nbytes
+
+
+class Session:
+    """One network (or none yet), one atlas (or none), and the input images.
+
+    Args:
+        model: What ``load`` takes, or ``None`` for an atlas alone.
+        atlas: The atlas beside it.
+        cache_bytes: Bytes of activations to cache.
+        load_model: Loads the network, instead of ``model``.
+        other: The session of a second network, which is given the same images.
+        dataset: What may be scanned. The user named it, never a request.
+        folder: Where a scan writes its atlas; without it, in a temporary folder.
+    """
+
+    def __init__(
+        self,
+        model: ModelLike | None = None,
+        atlas: Atlas | None = None,
+        *,
+        cache_bytes: int = CACHE_BYTES,
+        load_model: Callable[[], Model] | None = None,
+        other: Session | None = None,
+        dataset: Dataset | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self.atlas, self.other, self.dataset, self.folder = atlas, other, dataset, folder
+        self.model_name = model if isinstance(model, str) else str(getattr(model, "name", ""))
+        self.activations = ActivationCache(cache_bytes)
+        self.demos: Mapping[str, Callable[[], InputSource]] = {}
+        self.sensitivities: dict[str, LayerSensitivity] = {}
+        self.mismatch = ""  # between model and atlas, in words
+        if load_model is None and model is not None:
+            load_model = partial(load, model)
+        self._loader = ModelLoader(load_model, self._compare_with_atlas)
+        self._order, self._numbers = dict[str, int](), itertools.count()
+        self._inputs: OrderedDict[str, InputImage] = OrderedDict()
+        self._summaries: dict[str, list[LayerSummary]] = {}
+        self._results: OrderedDict[Hashable, object] = OrderedDict()
+        self._pending: deque[tuple[InputSource, Size, str]] = deque(maxlen=_MAX_PENDING)
+        self._rejected: dict[str, str] = {}
+        self._temporary: TemporaryDirectory[str] | None = None
+        self._computing, self._adding = threading.RLock(), threading.Lock()
+        self._summarizing = threading.Lock()  # requests for maps do not wait for summaries
+        self._lock = threading.Lock()
+
+    # The network
+
+    def start(self) -> None:
+        """Begin to load the models; return at once."""
+        self._loader.start()
+        if self.other is not None:
+            self.other.start()
+
+    def load_now(self) -> Session:
+        """Load the model in this thread. Raises what ``load`` raises."""
+        self._loader.load_now()
+        return self
+
+    def _compare_with_atlas(self, model: Model) -> None:
+        atlas = self.atlas
+        same = atlas is None or atlas.manifest["model"]["fingerprint"] == model.fingerprint()
+        name = "" if atlas is None else atlas.model
+        self.mismatch = "" if same else f"the atlas is of other weights than this model: {name}"
+
+    @property
+    def state(self) -> str:
+        """``loading``, ``ready``, ``failed``, or ``none``."""
+        return self._loader.state
+
+    @property
+    def error(self) -> str:
+        """Why the model could not be loaded."""
+        return self._loader.error
+
+    @property
+    def model(self) -> Model:
+        """The loaded model. Raises ``NotReady``."""
+        return self._loader.model
 
     @property
     def layers(self) -> Sequence[Layer]:
         """The model's layers, or where there is no model those of the atlas."""
         if self.state == "ready":
-            return self._of_model
+            return self._model_layers
         if self.atlas is not None and self.state != "loading":
-            return self._of_atlas
+            return self._atlas_layers
         return self.model.layers
 
     @cached_property
-    def _of_model(self) -> Sequence[Layer]:
+    def _model_layers(self) -> Sequence[Layer]:
         return tuple(self.model.layers)
 
     @cached_property
-    def _of_atlas(self) -> Sequence[Layer]:
+    def _atlas_layers(self) -> Sequence[Layer]:
         layers = self.atlas.layers if self.atlas is not None else ()
         return tuple(Layer(la.path, la.kind, la.shape, families=la.families) for la in layers)
 
@@ -123,153 +257,156 @@ class Session:
             raise UnknownLayer(f"No layer {index}: there are {len(self.layers)}, from 0")
         return self.layers[index]
 
-    def adopt(self, atlas: Atlas) -> None:
-        """Take an atlas that was made meanwhile."""
+    def set_atlas(self, atlas: Atlas) -> None:
+        """Take an atlas that a scan wrote."""
         self.atlas = atlas
-        self._compare(self.model)
+        self._compare_with_atlas(self.model)
 
-    def scratch(self) -> Path:
-        """A folder for an atlas where none was named; gone with ``close``."""
-        self._scratch = self._scratch or TemporaryDirectory(prefix="convscope-atlas-")
-        return Path(self._scratch.name)
+    def temporary_folder(self) -> Path:
+        """A folder for an atlas where none was named; ``close`` removes it."""
+        self._temporary = self._temporary or TemporaryDirectory(prefix="convscope-atlas-")
+        return Path(self._temporary.name)
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """End the threads and remove temporary files."""
         if self.other is not None:
             self.other.close()
-        self._opening.see_off()
-        if self._scratch is not None:
-            self._scratch.cleanup()
+        self._loader.join()
+        if self._temporary is not None:
+            self._temporary.cleanup()
 
-    # Pictures
+    # Input images
 
-    def slides(self) -> list[Slide]:
-        """In the order in which they were first shown."""
-        with self._guard:
-            return sorted(self._slides.values(), key=lambda slide: self._shown[slide.id])
+    def inputs(self) -> list[InputImage]:
+        """Input images in the order in which they were added."""
+        with self._lock:
+            return sorted(self._inputs.values(), key=lambda image: self._order[image.id])
 
-    def slide(self, id: str) -> Slide:
-        """A picture that was shown. Raises ``UnknownLayer`` where it is not (any more) there."""
-        with self._guard:
-            if id in self._slides:
-                self._slides.move_to_end(id)
-                return self._slides[id]
-        _ = self.model  # is there
-        self._catch_up()
-        if id in self._slides:
-            return self._slides[id]
+    def input(self, id: str) -> InputImage:
+        """The input image of that id. Raises ``UnknownLayer`` where there is none (any more)."""
+        with self._lock:
+            if id in self._inputs:
+                self._inputs.move_to_end(id)
+                return self._inputs[id]
+        _ = self.model  # is loaded
+        self._add_pending()
+        if id in self._inputs:
+            return self._inputs[id]
         raise UnknownLayer(
-            self._refused.get(id) or f"No picture {id[:40]!r} here (any more). Show it again"
+            self._rejected.get(id) or f"No image {id[:40]!r} here (any more). Upload it again"
         )
 
-    def show(self, picture: Given, size: int | tuple[int, int] | None = None) -> Slide:
-        """Put a picture under the microscope; the same one twice is one slide."""
-        slide = make_slide(self.model, picture, size)
-        with self._guard:
-            slide = self._slides.setdefault(slide.id, slide)
-            self._shown.setdefault(slide.id, next(self._numbers))
-            self._slides.move_to_end(slide.id)
-            old = [self._slides.popitem(last=False)[0] for _ in range(len(self._slides) - _SLIDES)]
-            for id in old:
-                del self._shown[id]
-        for id in old:
-            self.captured.forget(id)
-            self._glances.pop(id, None)
+    def add_input(self, source: InputSource, size: Size = None) -> InputImage:
+        """Add an input image, also to the second network; equal ones are one."""
+        image = prepare_input(self.model, source, size)
+        with self._lock:
+            image = self._inputs.setdefault(image.id, image)
+            self._order.setdefault(image.id, next(self._numbers))
+            self._inputs.move_to_end(image.id)
+            surplus = range(len(self._inputs) - _MAX_INPUTS)
+            removed = [self._inputs.popitem(last=False)[0] for _ in surplus]
+            for id in removed:
+                del self._order[id]
+        for id in removed:
+            self.activations.remove(id)
+            self._summaries.pop(id, None)
         if self.other is not None:
-            self.other.expect(picture, size, slide.id)
-        return slide
+            self.other._add_later(source, size, image.id)
+        return image
 
-    def expect(self, picture: Given, size: Any, id: str) -> None:
-        """Be shown what another network is shown: now, or as soon as this one is loaded."""
-        self._expected.append((picture, size, id))
+    def _add_later(self, source: InputSource, size: Size, id: str) -> None:
+        """Add what another network was given: now, or as soon as this one is loaded."""
+        self._pending.append((source, size, id))
         if self.state == "ready":
-            self._catch_up()
+            self._add_pending()
 
-    def _catch_up(self) -> None:
-        with self._catching:
-            while self._expected:
-                picture, size, id = self._expected.popleft()
+    def _add_pending(self) -> None:
+        with self._adding:
+            while self._pending:
+                source, size, id = self._pending.popleft()
                 try:
-                    self.show(picture, size)
-                except ConvscopeError as error:  # it is not every network's kind of picture
-                    self._refused = {**dict(list(self._refused.items())[-_SLIDES:]), id: str(error)}
+                    self.add_input(source, size)
+                except ConvscopeError as error:  # not every network takes every image
+                    latest = dict(list(self._rejected.items())[-_MAX_INPUTS:])
+                    self._rejected = {**latest, id: str(error)}
 
-    # What is seen of them
+    # What is computed of them
 
     @property
-    def mapped(self) -> list[int]:
+    def layers_with_maps(self) -> list[int]:
         """Indices of the layers that have maps (or features, which are maps of one position)."""
         return [k for k, layer in enumerate(self.layers) if layer.shape]
 
-    def maps(self, slide: Slide, index: int) -> Floats:
-        """``(C, H, W)`` of a layer, from one pass for all layers where memory holds them."""
-        key = (slide.id, self._with_maps(index))
-        found = self.captured.get(key)
-        if found is None:
-            with self._looking:
-                found = self.captured.get(key)  # somebody else may have looked meanwhile
-                if found is None:
-                    group = next(g for g in self._groups(slide) if index in g)
-                    found = self._look(slide, group)[index]
-        return found
+    def maps(self, image: InputImage, index: int) -> Floats:
+        """Feature maps ``(C, H, W)`` of a layer; one pass captures as many layers as fit."""
+        key = (image.id, self._check_maps(index))
+        maps = self.activations.get(key)
+        if maps is None:
+            with self._computing:
+                maps = self.activations.get(key)  # another thread may have computed them
+                if maps is None:
+                    group = next(g for g in self._groups(image) if index in g)
+                    maps = self._capture(image, group)[index]
+        return maps
 
-    def glances(self, slide: Slide) -> list[Glance]:
-        """All layers of a picture in brief."""
-        with self._summing:
-            if slide.id not in self._glances:
-                self._glances[slide.id] = [
-                    make_glance(index, values)
-                    for group in self._groups(slide)
-                    for index, values in self._all(slide, group).items()
+    def layer_summaries(self, image: InputImage) -> list[LayerSummary]:
+        """All layers of an input image in brief."""
+        with self._summarizing:
+            if image.id not in self._summaries:
+                self._summaries[image.id] = [
+                    summarize_layer(index, maps)
+                    for group in self._groups(image)
+                    for index, maps in self._maps_of(image, group).items()
                 ]
-            return self._glances[slide.id]
+            return self._summaries[image.id]
 
-    def once(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What took work, made once; the last few are kept."""
-        with self._guard:
-            if key in self._found:
-                self._found.move_to_end(key)
-                return self._found[key]
-        made = make()
-        with self._guard:
-            self._found[key] = made
-            while len(self._found) > _FOUND:
-                self._found.popitem(last=False)
-        return made
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Compute a result once; the last few are kept."""
+        with self._lock:
+            if key in self._results:
+                self._results.move_to_end(key)
+                return cast(T, self._results[key])
+        result = compute()
+        with self._lock:
+            self._results[key] = result
+            while len(self._results) > _MAX_RESULTS:
+                self._results.popitem(last=False)
+        return result
 
-    def _with_maps(self, index: int) -> int:
+    def _check_maps(self, index: int) -> int:
         layer = self.layer(index)
         if not layer.shape:
             raise UnknownLayer(f"{layer.path!r} returns no tensor of numbers, so it has no maps")
         return index
 
-    def _groups(self, slide: Slide) -> Iterator[list[int]]:
-        """Layers that are captured together: all, or as many as the bound holds."""
-        height, width = slide.batch.size
-        usual = self.model.input.size or slide.batch.size
-        larger = height * width / (usual[0] * usual[1])
+    def _groups(self, image: InputImage) -> Iterator[list[int]]:
+        """Layers to capture in one pass: all, or as many as the cache holds."""
+        height, width = image.batch.size
+        own = self.model.input.size or image.batch.size
+        growth = height * width / (own[0] * own[1])
         group: list[int] = []
-        room = float(self.captured.bound)
-        for index in self.mapped:
-            need = 4 * prod(self.layers[index].shape or ()) * larger
+        room = float(self.activations.max_bytes)
+        for index in self.layers_with_maps:
+            need = 4 * prod(self.layers[index].shape or ()) * growth
             if group and need > room:
                 yield group
-                group, room = [], float(self.captured.bound)
+                group, room = [], float(self.activations.max_bytes)
             group.append(index)
             room -= need
         yield group
 
-    def _all(self, slide: Slide, group: Sequence[int]) -> dict[int, Floats]:
-        with self._looking:  # somebody else may be looking
-            kept = {index: self.captured.get((slide.id, index)) for index in group}
-            found = {index: values for index, values in kept.items() if values is not None}
-            return found if len(found) == len(kept) else self._look(slide, group)
+    def _maps_of(self, image: InputImage, group: Sequence[int]) -> dict[int, Floats]:
+        with self._computing:
+            cached = {index: self.activations.get((image.id, index)) for index in group}
+            maps = {index: values for index, values in cached.items() if values is not None}
+            return maps if len(maps) == len(cached) else self._capture(image, group)
 
-    def _look(self, slide: Slide, group: Sequence[int]) -> dict[int, Floats]:
-        """One pass; what was computed is kept."""
-        by_path = {self.layers[index].path: index for index in group}
-        seen = record_maps(self.model, slide.batch, self.model.layers.select(list(by_path)))
-        found = {by_path[path]: maps.values for path, maps in seen.items()}
-        for index, values in found.items():
-            self.captured.put((slide.id, index), values)
-        return found
+    def _capture(self, image: InputImage, group: Sequence[int]) -> dict[int, Floats]:
+        """Run one pass and cache what it computes."""
+        index_of = {self.layers[index].path: index for index in group}
+        layers = self.model.layers.select(list(index_of))
+        captured = record_maps(self.model, image.batch, layers)
+        maps = {index_of[path]: found.values for path, found in captured.items()}
+        for index, values in maps.items():
+            self.activations.put((image.id, index), values)
+        return maps

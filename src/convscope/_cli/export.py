@@ -19,8 +19,8 @@ _Model = Annotated[
         "-m",
         envvar="CONVSCOPE_MODEL",
         metavar="MODEL",
-        help="The network; by default that of the atlas where its name is enough to load "
-        "it (demo, torchvision:, timm:, keras:), without an atlas demo.",
+        help="Network (default: that of the atlas, if its name is enough to load it: demo, "
+        "torchvision:, timm:, keras:; without an atlas demo).",
     ),
 ]
 
@@ -28,46 +28,46 @@ _Model = Annotated[
 def export(
     atlas: opt.OptionalAtlas = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")
+        Path, typer.Option("--output", "-o", metavar="FILE", help="HTML file to write.")
     ] = Path("microscope.html"),
     model: _Model = None,
     image: ImageFiles = None,
     size: opt.Size = None,
     limit: Annotated[
-        float, typer.Option(min=0.5, metavar="MB", help="The page grows no larger.")
+        float, typer.Option(min=0.5, metavar="MB", help="Largest size of the page, in MB.")
     ] = 15.0,
     weights: opt.Weights = None,
     preprocess: opt.Preprocessing = None,
     classes: opt.Classes = None,
     input_shape: opt.InputShape = None,
 ) -> None:
-    """The microscope with its data as one HTML file: opens from disk, offline, with no server."""
-    from convscope._app import export as run
-    from convscope._app.server import model_of
+    """Export the app with its data as one HTML file that opens from disk, without a server."""
+    from convscope._app.export import export as export_page
+    from convscope._app.server import model_name
     from convscope._atlas import open_atlas
 
     if output.suffix.lower() not in (".html", ".htm"):
         raise UsageError(
-            f"An export is a page, and {str(output)!r} is none. Try "
+            f"An export is an HTML page, and {str(output)!r} is not. Try "
             f"{str(output.with_suffix('.html'))!r}"
         )
     opened = None if atlas is None else open_atlas(atlas)
-    name = model or ("demo" if opened is None else model_of(opened) if image else None)
+    name = model or ("demo" if opened is None else model_name(opened) if image else None)
     if name is None and image:
-        raise UsageError("Pictures need the network to look at them. Give it: -m MODEL")
+        raise UsageError("Images need the network to compute their maps. Give it: -m MODEL")
     with ProgressBar("loading") as bar:
         loaded = (
             None
             if name is None
             else opt.load_model(name, weights, preprocess, classes, input_shape)
         )
-        made = run(
+        exported = export_page(
             opened,
             output,
             model=loaded,
             images=image or (),
             size=opt.parse_size(size),
-            most=int(limit * 1e6),
-            on_step=lambda what: bar.describe(what),
+            max_bytes=int(limit * 1e6),
+            on_step=bar.describe,
         )
-    typer.echo(f"{output}  {made.sentence()}")
+    typer.echo(f"{output}  {exported.sentence()}")

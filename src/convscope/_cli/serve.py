@@ -18,9 +18,9 @@ _Models = Annotated[
         "--model",
         "-m",
         metavar="MODEL",
-        help="The network; by default $CONVSCOPE_MODEL, that of the atlas where its name "
-        "is enough to load it (demo, torchvision:, timm:, keras:), or demo. Twice, "
-        "-m A -m B: a second one to compare it with.",
+        help="Network (default: $CONVSCOPE_MODEL; else that of the atlas, if its name is enough "
+        "to load it: demo, torchvision:, timm:, keras:; else demo). Give it twice to compare two "
+        "networks: -m A -m B.",
     ),
 ]
 
@@ -33,50 +33,52 @@ def serve(
         str | None,
         typer.Option(
             metavar="DATASET",
-            help="May be scanned from the app, into ATLAS where that is not there yet.",
+            help="Dataset that may be scanned from the app, into ATLAS if that does not exist yet.",
         ),
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8765,
-    open: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any that is free.")
+    ] = 8765,
+    open: Annotated[bool, typer.Option("--open", help="Open the app in the browser.")] = False,
     allow: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST", help="A name that a reverse proxy calls it by. Repeatable."),
+        typer.Option(metavar="HOST", help="Host name that a reverse proxy uses. Repeatable."),
     ] = None,
     memory: Annotated[
-        int, typer.Option(min=16, metavar="MB", help="Of activations that are kept.")
+        int, typer.Option(min=16, metavar="MB", help="Memory for cached activations, in MB.")
     ] = 512,
     weights: opt.Weights = None,
     preprocess: opt.Preprocessing = None,
     classes: opt.Classes = None,
     input_shape: opt.InputShape = None,
 ) -> None:
-    """The microscope in the browser, on 127.0.0.1: layers, channels, positions, on your pictures.
+    """Serve the app on 127.0.0.1: walk through layers, channels and positions in the browser.
 
     Ctrl-C ends it.
     """
-    from convscope._app import serve as run
-    from convscope._app.server import model_of, opened
+    from convscope._app.server import model_name, open_existing
+    from convscope._app.server import serve as serve_app
 
-    known = opened(atlas, data)
-    usual = os.environ.get("CONVSCOPE_MODEL")
-    names = list(models or ([usual] if usual else ()))
+    opened = open_existing(atlas, data)
+    default = os.environ.get("CONVSCOPE_MODEL")
+    names = list(models or ([default] if default else ()))
     if len(names) > 2:
         raise UsageError(f"{len(names)} networks were named; the app compares two: -m A -m B")
     if not names:
-        own = "demo" if known is None else model_of(known)
+        own = "demo" if opened is None else model_name(opened)
         names = [own] if own else []
     if not names:
-        opt.note("this atlas does not name a network that can be loaded; give it with -m MODEL")
-    run(
-        atlas=atlas if known is None else known,
+        opt.note("the atlas does not name a network that can be loaded; give one with -m MODEL")
+    serve_app(
+        atlas=atlas if opened is None else opened,
         images=image or (),
         data=data,
         port=port,
         open=open,
         allow=allow or (),
-        memory=memory << 20,
-        on_ready=_say,
-        opening=[
+        cache_bytes=memory << 20,
+        on_ready=_print_address,
+        load_models=[
             partial(
                 opt.load_model, name, weights if first else None, preprocess, classes, input_shape
             )
@@ -85,5 +87,5 @@ def serve(
     )
 
 
-def _say(address: str) -> None:
-    typer.echo(f"The microscope is at {address}  (Ctrl-C ends it)")
+def _print_address(address: str) -> None:
+    typer.echo(f"convscope is running at {address}  (Ctrl-C ends it)")

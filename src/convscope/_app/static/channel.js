@@ -1,22 +1,22 @@
-/** A channel: its map, the picture under it, one position at a time, and the evidence of what it is for. */
+/** A channel: its map over the image, values at positions, dataset examples, attribution and more. */
 
-import { coloring, ramp, stating } from "convscope/controls";
+import { coloring, ramp, describe } from "convscope/controls";
 import { point } from "convscope/cursor";
 import { breakable, fill, h, notice, number } from "convscope/dom";
 import { icon } from "convscope/examples";
-import { felt } from "convscope/felt";
+import { sensitivity } from "convscope/sensitivity";
 import { crumbs, layerOf } from "convscope/layer";
-import { ends, extent, paint, paintValues, withoutVariation } from "convscope/maps";
-import { atPosition, input, json, maps, oneMap, session } from "convscope/model";
+import { ends, extent, paint, paintValues, isNearlyConstant } from "convscope/maps";
+import { atPosition, input, json, maps, oneMap, session } from "convscope/api";
 import { optimize } from "convscope/optimize";
 import { source } from "convscope/source";
-import { drawBox, boxOf } from "convscope/specimen";
+import { drawBox, boxOf } from "convscope/input";
 import { go, link, theme, view } from "convscope/state";
-import { evidence } from "convscope/unit";
-import { why } from "convscope/why";
+import { atlasUnit } from "convscope/unit";
+import { attribution } from "convscope/attribution";
 
-/** @param {HTMLElement} room */
-export async function channel(room) {
+/** @param {HTMLElement} parent */
+export async function channel(parent) {
   const layer = layerOf();
   const c = /** @type {number} */ (view.channel);
   const count = layer.shape?.[0] ?? 0;
@@ -39,7 +39,7 @@ export async function channel(room) {
           text,
         )
       : null;
-  room.append(
+  parent.append(
     crumbs(layer, c),
     h(
       "div.head",
@@ -55,19 +55,19 @@ export async function channel(room) {
         "div.row",
         null,
         input(view.input) &&
-          layer.maps &&
+          layer.has_maps &&
           (layer.shape?.[1] ?? 1) > 1 &&
           h(
             "a.button",
             {
-              id: "alike",
+              id: "similar-channels",
               href: link({
                 screen: "layer",
                 channel: null,
                 position: null,
                 tab: "maps",
                 sort: "similarity",
-                like: c,
+                similar: c,
               }),
             },
             "Similar channels",
@@ -79,92 +79,100 @@ export async function channel(room) {
   );
   const one = input(view.input);
   /** @type {any} */ let shown = {};
-  const evidenceRoom = h("div");
-  if (one && layer.maps !== false) {
+  const atlasPart = h("div");
+  if (one && layer.has_maps !== false) {
     try {
-      shown = await mapOf(room, layer, c, one);
+      shown = await mapOf(parent, layer, c, one);
     } catch (error) {
-      room.append(notice("This map cannot be shown.", /** @type {Error} */ (error).message));
+      parent.append(notice("This map cannot be shown.", /** @type {Error} */ (error).message));
     }
   } else if (!one)
-    room.append(
+    parent.append(
       notice(
-        "No picture is under the microscope.",
+        "There is no input image.",
         session.model.live
-          ? "Drop one anywhere on this page to see this channel's map of it."
-          : "What the atlas knows of this channel is below.",
+          ? "Drop one anywhere on this page to see the map of this channel."
+          : "Statistics from the atlas are below.",
       ),
     );
-  room.append(evidenceRoom);
-  if (layer.atlas) void evidence(evidenceRoom, layer, c);
-  const reasons = part(
-    room,
+  parent.append(atlasPart);
+  if (layer.in_atlas) void atlasUnit(atlasPart, layer, c);
+  const attributionPart = section(
+    parent,
     "Attribution",
-    "Where in the picture a class, or this unit, gets its evidence from.",
+    "Positions of the image that raise or lower a class, or the activation of this unit.",
   );
-  /** @type {any} */ const explained = session.model.can?.attribution?.length
-    ? lazily(reasons, () => why(reasons, { layer, channel: c }))
-    : why(reasons, { layer, channel: c });
-  const stops = layer.shape ? [felt(room, layer, c), optimize(room, layer, c)] : [];
+  /** @type {any} */ const attributionPanel = session.model.features?.attribution?.length
+    ? onceVisible(attributionPart, () => attribution(attributionPart, { layer, channel: c }))
+    : attribution(attributionPart, { layer, channel: c });
+  const stops = layer.shape ? [sensitivity(parent, layer, c), optimize(parent, layer, c)] : [];
   return {
     ...shown,
     update: (/** @type {any} */ now, /** @type {any} */ before) => {
       shown.update?.(now, before);
-      explained.update?.(now, before);
+      attributionPanel.update?.(now, before);
       return true;
     },
     close: () => {
       shown.close?.();
-      explained.close?.();
+      attributionPanel.close?.();
       stops.forEach((stop) => stop());
     },
   };
 }
 
-/** @param {HTMLElement} room @param {string} title @param {string} what */
-function part(room, title, what) {
+/** @param {HTMLElement} parent @param {string} title @param {string} what */
+function section(parent, title, what) {
   const body = h("div");
-  room.append(h("section.part", null, h("h2", null, title), h("p.small.soft", null, what), body));
+  parent.append(h("section.panel", null, h("h2", null, title), h("p.small.soft", null, what), body));
   return body;
 }
 
 /**
- * A part that is made when it first comes into sight: it has the network compute.
+ * Create a panel when it first becomes visible: the network has to compute it.
  * @param {HTMLElement} place @param {() => any} make
  */
-function lazily(place, make) {
-  /** @type {any} */ let made = null;
-  const seen = new IntersectionObserver((entries) => {
-    if (made || !entries.some((entry) => entry.isIntersecting)) return;
-    seen.disconnect();
-    made = make();
-    made.update?.(view, null);
+function onceVisible(place, make) {
+  /** @type {any} */ let created = null;
+  const fieldBox = new IntersectionObserver((entries) => {
+    if (created || !entries.some((entry) => entry.isIntersecting)) return;
+    fieldBox.disconnect();
+    created = make();
+    created.update?.(view, null);
   });
   place.style.minHeight = "1px";
-  seen.observe(place);
+  fieldBox.observe(place);
   return {
-    update: (/** @type {any} */ now, /** @type {any} */ before) => before && made?.update?.(now, before),
+    update: (/** @type {any} */ now, /** @type {any} */ before) => before && created?.update?.(now, before),
     close: () => {
-      seen.disconnect();
-      made?.close?.();
+      fieldBox.disconnect();
+      created?.close?.();
     },
   };
 }
 
-/** @param {HTMLElement} room @param {any} layer @param {number} c @param {any} one */
-async function mapOf(room, layer, c, one) {
+const RANGES = {
+  channel: "this channel's own minimum to maximum",
+  layer: "the range of the whole layer",
+  fixed: "a fixed range",
+};
+
+/** @param {HTMLElement} parent @param {any} layer @param {number} c @param {any} one */
+async function mapOf(parent, layer, c, one) {
   const [map, block] = await Promise.all([oneMap(one.id, layer.index, c), maps(one.id, layer.index)]);
-  const url = await source.imageUrl(`api/inputs/${one.id}/image?view=model`).catch(() => "");
-  const field = await json(`api/inputs/${one.id}/fields/${layer.index}`).catch(() => null);
+  const url = await source.imageUrl(`api/inputs/${one.id}/image?stage=preprocessed`).catch(() => "");
+  const field = await json(`api/inputs/${one.id}/receptive_fields/${layer.index}`).catch(() => null);
   const [low, high] = ends(map.values);
-  const still = withoutVariation(low, high) && map.values.length > 1;
+  const constant = isNearlyConstant(low, high) && map.values.length > 1;
   const state = block.states[c];
+  const pooled = map.height < map.full[0];
+  const gates = field?.exact ? ", local; dashed: with global gates" : "";
   const canvas = h("canvas");
-  const over = h("canvas", { style: { opacity: ".62" } });
+  const overlay = h("canvas", { style: { opacity: ".62" } });
   const [H, W] = map.full;
   const cursor = h("svg", { viewBox: `0 0 ${W} ${H}`, preserveAspectRatio: "none", "aria-hidden": "true" });
   const box = h("svg", {
-    viewBox: `0 0 ${one.seen[1]} ${one.seen[0]}`,
+    viewBox: `0 0 ${one.input_size[1]} ${one.input_size[0]}`,
     preserveAspectRatio: "none",
     "aria-hidden": "true",
   });
@@ -177,23 +185,23 @@ async function mapOf(room, layer, c, one) {
       role: "application",
       "aria-roledescription": "feature map",
       style: ratio(H, W),
-      "aria-label": `Map of ${layer.path}, channel ${c}, ${H} rows and ${W} columns. Arrow keys move over it.`,
+      "aria-label": `Map of ${layer.path}, channel ${c}, ${H}×${W}. Use the arrow keys to move over it.`,
       "aria-describedby": "readout",
     },
     canvas,
-    still &&
+    constant &&
       h(
-        "div.still",
+        "div.constant",
         null,
-        h("span", null, low === 0 ? "dead: zero everywhere" : `constant: ${number(low)} everywhere`),
+        h("span", null, low === 0 ? "inactive on this image" : `constant: ${number(low)}`),
       ),
     cursor,
   );
-  const picture = h(
+  const imagePlate = h(
     "div.plate",
-    { style: { ...ratio(one.seen[0], one.seen[1]), cursor: "crosshair" } },
+    { style: { ...ratio(one.input_size[0], one.input_size[1]), cursor: "crosshair" } },
     url && h("img", { src: url, alt: `${one.name} under the map` }),
-    over,
+    overlay,
     box,
   );
   const readout = h("dl.readout", { id: "readout" });
@@ -205,65 +213,66 @@ async function mapOf(room, layer, c, one) {
     min: 0,
     max: 100,
     value: 62,
-    "aria-label": "How strongly the map covers the picture",
+    "aria-label": "Opacity of the map over the image",
     style: { width: "7rem" },
-    oninput: (/** @type {any} */ e) => (over.style.opacity = String(e.target.value / 100)),
+    oninput: (/** @type {any} */ e) => (overlay.style.opacity = String(e.target.value / 100)),
   });
-  room.append(
+  parent.append(
     controls,
     words,
     h(
       "div.stages",
       null,
       h("div.stage", null, h("h2", null, "Map", h("span.soft.small", null, `${H}×${W}`)), plate),
-      h("div.stage", null, h("h2", null, "Over the picture", opacity), picture),
+      h("div.stage", null, h("h2", null, "Over the image", opacity), imagePlate),
       readout,
     ),
     strongest,
   );
 
-  const look = () => {
-    let span_ =
+  const colorRange = () => {
+    let range =
       view.range === "layer" || (view.range === "channel" && H * W === 1)
         ? extent(block)
         : view.range === "fixed"
           ? [view.low, view.high]
           : [low, high];
     if (view.cmap === "signed")
-      span_ = [
-        -Math.max(Math.abs(span_[0]), Math.abs(span_[1])),
-        Math.max(Math.abs(span_[0]), Math.abs(span_[1])),
+      range = [
+        -Math.max(Math.abs(range[0]), Math.abs(range[1])),
+        Math.max(Math.abs(range[0]), Math.abs(range[1])),
       ];
-    return /** @type {[number, number]} */ (span_);
+    return /** @type {[number, number]} */ (range);
   };
   /** @type {[number, number] | null} */ let at = null;
 
   function draw() {
-    const span_ = still && view.range === "channel" ? /** @type {[number, number]} */ ([low, low]) : look();
-    paintValues(canvas, map.values, map.height, map.width, span_, view.cmap, theme());
-    paintValues(over, map.values, map.height, map.width, span_, view.cmap, theme());
+    const range =
+      constant && view.range === "channel" ? /** @type {[number, number]} */ ([low, low]) : colorRange();
+    paintValues(canvas, map.values, map.height, map.width, range, view.cmap, theme());
+    paintValues(overlay, map.values, map.height, map.width, range, view.cmap, theme());
     fill(controls, ...coloring(() => extent(block)));
     fill(
       words,
       h(
         "div.legend",
         null,
-        still && view.range === "channel"
-          ? h("span", null, h("span.swatch.hatch"), "no variation")
-          : ramp(number(span_[0]), number(span_[1])),
+        constant && view.range === "channel"
+          ? h("span", null, h("span.swatch.hatch"), "constant")
+          : ramp(number(range[0]), number(range[1])),
         h(
           "span",
           null,
-          `${stating(`${layer.path}:${c}`, one.name)} · ${view.cmap}, ${view.range === "channel" ? "this channel's own least to greatest value" : view.range === "layer" ? "the range of the whole layer" : "a fixed range"}`,
+          `${describe(`${layer.path}:${c}`, one.name)} · ${view.cmap}, ${RANGES[view.range]}`,
         ),
         !map.exact &&
           h(
             "span",
             null,
-            `values ≈, from 253 levels${map.height < map.full[0] ? `; drawn at ${map.height}×${map.width}, the maximum of each patch` : ""}`,
+            `values ≈, from 253 levels${pooled ? `; max-pooled to ${map.height}×${map.width}` : ""}`,
           ),
         (state === "nan" || state === "inf") &&
-          h("span.warn", null, state === "nan" ? "holds NaN" : "holds infinity"),
+          h("span.warn", null, state === "nan" ? "contains NaN" : "contains infinity"),
       ),
     );
   }
@@ -291,21 +300,23 @@ async function mapOf(room, layer, c, one) {
           h(
             "dd.soft",
             { style: { "font-weight": 400 } },
-            "The exact value, and what of the picture that position sees. Click, or press Enter, to keep it.",
+            "Shows the exact value and the receptive field of the position. Click or press Enter to pin it.",
           ),
         ),
       );
       return;
     }
     const [y, x] = place;
-    const seen = field ? boxOf(field, y, x) : null;
+    const fieldBox = field ? boxOf(field, y, x) : null;
     const value = valueAt(y, x);
     cursor.replaceChildren(
-      h("rect.fieldback", { x, y, width: 1, height: 1 }),
-      h("rect.fieldbox", { x, y, width: 1, height: 1 }),
+      h("rect.field-halo", { x, y, width: 1, height: 1 }),
+      h("rect.field-box", { x, y, width: 1, height: 1 }),
     );
     box.replaceChildren(
-      ...(seen ? drawBox(seen, one.seen[0], one.seen[1], field.exact && boxOf(field.exact, y, x)) : []),
+      ...(fieldBox
+        ? drawBox(fieldBox, one.input_size[0], one.input_size[1], field.exact && boxOf(field.exact, y, x))
+        : []),
     );
     point({ layer: layer.index, y, x });
     fill(
@@ -324,19 +335,21 @@ async function mapOf(room, layer, c, one) {
       h(
         "div",
         null,
-        h(
-          "dt",
-          null,
-          `Receptive field${field?.exact ? ", local; dashed: with what gates tell" : ""}${field?.data_dependent ? ", depends on the data" : ""}`,
-        ),
+        h("dt", null, `Receptive field${gates}${field?.data_dependent ? ", depends on the data" : ""}`),
         h(
           "dd",
-          { id: "field", "data-box": seen ? [seen.top, seen.left, seen.bottom, seen.right].join(",") : "" },
-          !seen
+          {
+            id: "field",
+            "data-box": fieldBox
+              ? [fieldBox.top, fieldBox.left, fieldBox.bottom, fieldBox.right].join(",")
+              : "",
+          },
+          !fieldBox
             ? "not known for this layer"
-            : seen.bottom <= seen.top || seen.right <= seen.left
-              ? "sees nothing of the picture"
-              : `rows ${seen.top}–${seen.bottom - 1}, columns ${seen.left}–${seen.right - 1}`,
+            : fieldBox.bottom <= fieldBox.top || fieldBox.right <= fieldBox.left
+              ? "outside the image"
+              : `rows ${fieldBox.top}–${fieldBox.bottom - 1}, ` +
+                `columns ${fieldBox.left}–${fieldBox.right - 1}`,
         ),
       ),
     );
@@ -345,7 +358,7 @@ async function mapOf(room, layer, c, one) {
   /** @param {[number, number]} place */
   const clamp = ([y, x]) =>
     /** @type {[number, number]} */ ([Math.max(0, Math.min(H - 1, y)), Math.max(0, Math.min(W - 1, x))]);
-  for (const surface of [plate, picture]) {
+  for (const surface of [plate, imagePlate]) {
     const placeOf = (/** @type {PointerEvent} */ event) => {
       const area = surface.getBoundingClientRect();
       return clamp([
@@ -362,12 +375,12 @@ async function mapOf(room, layer, c, one) {
   plate.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const [y, x] = at ?? view.position ?? [Math.floor(H / 2), Math.floor(W / 2)];
-    const far = event.shiftKey ? 5 : 1;
+    const step = event.shiftKey ? 5 : 1;
     const to = {
-      ArrowUp: [y - far, x],
-      ArrowDown: [y + far, x],
-      ArrowLeft: [y, x - far],
-      ArrowRight: [y, x + far],
+      ArrowUp: [y - step, x],
+      ArrowDown: [y + step, x],
+      ArrowLeft: [y, x - step],
+      ArrowRight: [y, x + step],
       Enter: [y, x],
     }[event.key];
     if (to) {
@@ -379,37 +392,37 @@ async function mapOf(room, layer, c, one) {
     }
   });
 
-  let asked = "";
-  async function rank() {
+  let requested = "";
+  async function listStrongest() {
     const place = view.position;
     const key = String(place);
-    if (key === asked) return;
-    asked = key;
+    if (key === requested) return;
+    requested = key;
     if (!place) return fill(strongest);
     await new Promise((resume) => setTimeout(resume, 120));
-    if (asked !== key) return;
+    if (requested !== key) return;
     const values = await atPosition(one.id, layer.index, ...place).catch(() => null);
-    if (!values || asked !== key) return;
+    if (!values || requested !== key) return;
     const best = Array.from(values, (value, k) => [value, k])
       .filter(([v]) => Number.isFinite(v))
       .sort((a, b) => b[0] - a[0])
       .slice(0, 10);
-    const icons = layer.atlas
+    const icons = layer.in_atlas
       ? await source.imageUrl(`api/atlas/layers/${layer.index}/icons`).catch(() => "")
       : "";
-    if (asked !== key) return;
+    if (requested !== key) return;
     fill(
       strongest,
       h(
-        "section.part",
+        "section.panel",
         null,
         h("h2", null, `Strongest channels at (${place.join(", ")})`),
         h(
           "p.small.soft",
           null,
           icons
-            ? "Each shown by the crop of the dataset that it answers to most."
-            : "Each shown by its map of this picture, in its own range.",
+            ? "Each with the dataset crop of its highest activation."
+            : "Each with its map of this image, in its own range.",
         ),
         h(
           "ol.ranked",
@@ -446,7 +459,7 @@ async function mapOf(room, layer, c, one) {
                 small,
                 h("b", null, k),
                 " ",
-                h("span.soft", null, `${session.model.can.exact ? "" : "≈ "}${number(value)}`),
+                h("span.soft", null, `${session.model.features.exact ? "" : "≈ "}${number(value)}`),
               ),
             );
           }),
@@ -467,17 +480,17 @@ async function mapOf(room, layer, c, one) {
       )
         draw();
       pointTo(now.position);
-      void rank();
+      void listStrongest();
       return true;
     },
-    picture: () => canvas,
-    numbers: () => `api/inputs/${one.id}/maps/${layer.index}.npz?channel=${c}`,
+    canvas: () => canvas,
+    npz: () => `api/inputs/${one.id}/maps/${layer.index}.npz?channel=${c}`,
     focus: () => plate.focus(),
     /** @param {string} key */
     key(key) {
       if (key !== "o") return false;
       opacity.value = Number(opacity.value) > 0 ? 0 : 62;
-      over.style.opacity = String(opacity.value / 100);
+      overlay.style.opacity = String(opacity.value / 100);
       return true;
     },
     close: () => point(null),

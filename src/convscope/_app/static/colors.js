@@ -42,9 +42,9 @@ const pack = ([r, g, b]) => (255 << 24) | (b << 16) | (g << 8) | r;
 
 /**
  * The 256 pixels that indices stand for, as little-endian RGBA words.
- * @param {string} cmap @param {"light" | "dark"} theme @returns {Uint32Array}
+ * @param {string} cmap @returns {Uint32Array}
  */
-export function pixels(cmap, theme) {
+export function pixels(cmap) {
   const colors = table(cmap);
   const words = new Uint32Array(256);
   for (let i = 0; i < LEVELS; i++) {

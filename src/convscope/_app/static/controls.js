@@ -1,9 +1,9 @@
-/** How maps are colored: the controls of it, the legend of it, and the sentence about it. */
+/** Controls and legends of the color scale; tabs. */
 
 import { CMAPS, gradient, MARK_COLORS } from "convscope/colors";
 import { h, number } from "convscope/dom";
 import { extent, isVector } from "convscope/maps";
-import { session } from "convscope/model";
+import { session } from "convscope/api";
 import { go, view } from "convscope/state";
 
 const RANGES = { channel: "Each channel's own", layer: "The whole layer's", fixed: "Fixed" };
@@ -76,7 +76,7 @@ export const ramp = (low, high, cmap = view.cmap) =>
 export function rangeWords(block) {
   if (view.range === "fixed") return "one fixed range for all";
   if (view.range === "layer" || isVector(block)) return "one range for the whole layer";
-  return "each channel's own least to greatest value";
+  return "each channel's own minimum to maximum";
 }
 
 /** @param {import("convscope/maps").Block} block @param {string} what model, layer and input */
@@ -85,8 +85,8 @@ export function legend(block, what) {
   if (view.cmap === "signed")
     [low, high] = [-Math.max(Math.abs(low), Math.abs(high)), Math.max(Math.abs(low), Math.abs(high))];
   const own = view.range === "channel" && !isVector(block);
-  const still = !isVector(block) && block.states.some((state) => state === "zero" || state === "constant");
-  const odd = block.states.some((state) => state === "nan" || state === "inf");
+  const flat = !isVector(block) && block.states.some((state) => state === "zero" || state === "constant");
+  const nonFinite = block.states.some((state) => state === "nan" || state === "inf");
   const pooled = !isVector(block) && (block.full[0] !== block.height || block.full[1] !== block.width);
   return h(
     "div.legend",
@@ -95,8 +95,8 @@ export function legend(block, what) {
       ? ramp(view.cmap === "signed" ? "−own" : "own min", view.cmap === "signed" ? "+own" : "own max")
       : ramp(number(low), number(high)),
     h("span", null, `${what} · ${view.cmap}, ${rangeWords(block)}`),
-    still && h("span", null, h("span.swatch.hatch"), "no variation"),
-    odd &&
+    flat && h("span", null, h("span.swatch.hatch"), "constant"),
+    nonFinite &&
       h(
         "span",
         null,
@@ -111,13 +111,13 @@ export function legend(block, what) {
       h(
         "span",
         null,
-        `drawn at ${block.height}×${block.width}, the maximum of each patch of ${block.full[0]}×${block.full[1]}`,
+        `max-pooled from ${block.full[0]}×${block.full[1]} to ${block.height}×${block.width}`,
       ),
   );
 }
 
-/** Model, layer and input, as every panel states them. @param {string} [layer] @param {string} [name] */
-export function stating(layer, name) {
+/** Model, layer and input, as every legend names them. @param {string} [layer] @param {string} [name] */
+export function describe(layer, name) {
   return [session.model?.title ?? session.model?.name, layer, name].filter(Boolean).join(" · ");
 }
 
@@ -128,7 +128,7 @@ export function stating(layer, name) {
 export function tabs(names, now, label, change) {
   return h(
     "div.tabs",
-    { role: "tablist", "aria-label": label, onkeydown: walkTabs },
+    { role: "tablist", "aria-label": label, onkeydown: moveBetweenTabs },
     Object.entries(names).map(([name, text]) =>
       h(
         "button",
@@ -148,7 +148,7 @@ export function tabs(names, now, label, change) {
 }
 
 /** @param {KeyboardEvent} event */
-function walkTabs(event) {
+function moveBetweenTabs(event) {
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   if (!step) return;
   const tabs = [.../** @type {HTMLElement} */ (event.currentTarget).querySelectorAll("button")];

@@ -1,4 +1,4 @@
-/** Where somebody points: what is under it is drawn on the input as long as they do. */
+/** The position under the pointer: its receptive field is drawn on the input image. */
 
 /**
  * @typedef {object} Cursor

@@ -1,4 +1,4 @@
-/** Building the page: elements, and the few ways in which a number is written. */
+/** Elements of the page, and how numbers are written. */
 
 /** @typedef {Node | string | number | null | undefined | false | any[]} Child */
 
@@ -24,13 +24,13 @@ export function h(name, attributes, ...children) {
     ...children
       .flat(3)
       .filter((c) => c || c === 0 || c === "")
-      .map(String_),
+      .map(toNode),
   );
   return element;
 }
 
 /** @param {any} child */
-const String_ = (child) => (child instanceof Node ? child : String(child));
+const toNode = (child) => (child instanceof Node ? child : String(child));
 
 /** @param {any} element @param {string} key @param {any} value */
 function set(element, key, value) {
@@ -49,7 +49,7 @@ export function fill(element, ...children) {
     ...children
       .flat(3)
       .filter((c) => c || c === 0)
-      .map(String_),
+      .map(toNode),
   );
   return element;
 }
@@ -80,25 +80,25 @@ export const plural = (count, one, many = `${one}s`) =>
   `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 
 /**
- * What an empty or a failed panel says: a sentence, and what to do.
+ * The message of an empty or failed panel: a sentence, and what to do.
  * @param {string} title @param {Child | Child[]} [advice] @param {Child} [action]
  */
 export function notice(title, advice, action) {
   return h("div.notice", null, h("p.notice-title", null, title), advice && h("p", null, advice), action);
 }
 
-/** @param {string} path its parts may be long: break after dots and slashes */
+/** @param {string} path lines may break after dots and slashes */
 export function breakable(path) {
   return path.split(/(?<=[./_])/).flatMap((part, i) => (i ? [h("wbr"), part] : [part]));
 }
 
-let announced = 0;
-/** Say something to a screen reader, and to everybody for a moment where `seen`. */
-export function say(/** @type {string} */ text, seen = true) {
-  const place = document.getElementById("said");
+let statusTimer = 0;
+/** Announce a status to screen readers, and show it for a moment where `visible`. */
+export function announce(/** @type {string} */ text, visible = true) {
+  const place = document.getElementById("status");
   if (!place) return;
   place.textContent = text;
-  place.classList.toggle("seen", seen);
-  window.clearTimeout(announced);
-  announced = window.setTimeout(() => place.classList.remove("seen"), 2600);
+  place.classList.toggle("visible", visible);
+  window.clearTimeout(statusTimer);
+  statusTimer = window.setTimeout(() => place.classList.remove("visible"), 2600);
 }

@@ -1,26 +1,30 @@
-/** What is shown, to keep: as a PNG or an SVG that says what it is, or as numbers. */
+/** Saving a view: as PNG or SVG with its caption, or as arrays. */
 
 import { paperAndInk, table } from "convscope/colors";
-import { rangeWords, stating } from "convscope/controls";
-import { h, number, say } from "convscope/dom";
-import { dialog } from "convscope/inputs";
+import { rangeWords, describe } from "convscope/controls";
+import { h, number, announce } from "convscope/dom";
+import { dialog } from "convscope/upload";
 import { isVector, span } from "convscope/maps";
-import { input, maps, session } from "convscope/model";
+import { input, maps, session } from "convscope/api";
 import { source } from "convscope/source";
 import { theme, view } from "convscope/state";
 
 /**
- * What a screen shows, in words. @typedef {{title: string, line: string, cmap: string}} Saying
- * @typedef {{x: number, y: number, size: number, text: string, strong?: boolean, soft?: boolean, most?: number}} Word
+ * The caption of a view. @typedef {{title: string, line: string, cmap: string}} Caption
+ * A text of the saved image. @typedef {object} Word
+ * @property {number} x @property {number} y @property {number} size @property {string} text
+ * @property {boolean} [strong] @property {boolean} [soft] @property {number} [maxWidth]
+ *
+ * A label below a map. @typedef {{x: number, y: number, width: number, text: string}} Label
  */
 
 const FONT = "system-ui, sans-serif";
 
-/** @returns {Promise<Saying>} of the layer or channel that the address names */
-async function saying() {
+/** @returns {Promise<Caption>} of the layer or channel that the address names */
+async function caption() {
   const layer = session.byPath.get(view.layer ?? "");
   const one = input(view.input);
-  const block = layer?.maps && one ? await maps(one.id, layer.index).catch(() => null) : null;
+  const block = layer?.has_maps && one ? await maps(one.id, layer.index).catch(() => null) : null;
   const address = `${view.layer ?? ""}${view.channel === null ? "" : `:${view.channel}`}`;
   const own = !block || (view.range === "channel" && !isVector(block) && view.channel === null);
   const ends = own
@@ -29,25 +33,27 @@ async function saying() {
         .map(number)
         .join(" to ")}`;
   return {
-    title: stating(address, one?.name),
+    title: describe(address, one?.name),
     line: `${view.cmap}${block ? `, ${rangeWords(block)}${ends}` : ""}`,
     cmap: view.cmap,
   };
 }
 
-/** Where all of it stands. @param {HTMLCanvasElement} canvas @param {{x: number, y: number, room: number, text: string}[]} labels @param {Saying} said */
-function composed(canvas, labels, said) {
+/**
+ * Lay out the saved image. @param {HTMLCanvasElement} canvas @param {Label[]} labels @param {Caption} wording
+ */
+function composed(canvas, labels, wording) {
   const scale = Math.max(1, Math.min(8, Math.floor(1400 / canvas.width)));
   const [width, height] = [canvas.width * scale, canvas.height * scale];
   const [across, down] = [Math.max(width, 520) + 32, height + 106];
   /** @type {Word[]} */
-  const words = labels.map(({ x, y, room, text }) => {
+  const words = labels.map(({ x, y, width: room, text }) => {
     const size = Math.max(6, Math.min(14, room * scale - 2));
     return { x: 16 + x * scale, y: 16 + y * scale + size, size, text, soft: true };
   });
   words.push(
-    { x: 16, y: down - 48, size: 15, text: said.title, strong: true, most: across - 32 },
-    { x: 16, y: down - 26, size: 13, text: said.line, most: across - 200 },
+    { x: 16, y: down - 48, size: 15, text: wording.title, strong: true, maxWidth: across - 32 },
+    { x: 16, y: down - 26, size: 13, text: wording.line, maxWidth: across - 200 },
   );
   const [paper, ink] = paperAndInk(theme());
   return {
@@ -57,7 +63,7 @@ function composed(canvas, labels, said) {
     across,
     down,
     words,
-    colors: table(said.cmap),
+    colors: table(wording.cmap),
     paper,
     ink,
     soft: theme() === "dark" ? "#a9afba" : "#555b66",
@@ -71,45 +77,45 @@ const ink = (colors, i) =>
     .slice(0, 3)
     .join(",")})`;
 
-/** @param {ReturnType<typeof composed>} made */
-function png(made) {
+/** @param {ReturnType<typeof composed>} sheet */
+function png(sheet) {
   const out = document.createElement("canvas");
-  out.width = made.across;
-  out.height = made.down;
+  out.width = sheet.across;
+  out.height = sheet.down;
   const pen = /** @type {CanvasRenderingContext2D} */ (out.getContext("2d"));
-  pen.fillStyle = made.paper;
-  pen.fillRect(0, 0, made.across, made.down);
+  pen.fillStyle = sheet.paper;
+  pen.fillRect(0, 0, sheet.across, sheet.down);
   pen.imageSmoothingEnabled = false;
-  pen.drawImage(made.canvas, 16, 16, made.width, made.height);
-  for (const word of made.words) {
+  pen.drawImage(sheet.canvas, 16, 16, sheet.width, sheet.height);
+  for (const word of sheet.words) {
     pen.font = `${word.strong ? "600 " : ""}${word.size}px ${FONT}`;
-    pen.fillStyle = word.soft ? made.soft : made.ink;
-    pen.fillText(word.text, word.x, word.y, word.most);
+    pen.fillStyle = word.soft ? sheet.soft : sheet.ink;
+    pen.fillText(word.text, word.x, word.y, word.maxWidth);
   }
   for (let i = 0; i < 160; i++) {
-    pen.fillStyle = ink(made.colors, i);
-    pen.fillRect(made.across - 176 + i, made.down - 37, 1, 12);
+    pen.fillStyle = ink(sheet.colors, i);
+    pen.fillRect(sheet.across - 176 + i, sheet.down - 37, 1, 12);
   }
   return out.toDataURL("image/png");
 }
 
-/** @param {ReturnType<typeof composed>} made */
-function svg(made) {
-  const { across, down } = made;
+/** @param {ReturnType<typeof composed>} sheet */
+function svg(sheet) {
+  const { across, down } = sheet;
   const root = h(
     "svg",
     { width: across, height: down, viewBox: `0 0 ${across} ${down}`, "font-family": FONT },
-    h("rect", { width: "100%", height: "100%", fill: made.paper }),
+    h("rect", { width: "100%", height: "100%", fill: sheet.paper }),
     h("image", {
       x: 16,
       y: 16,
-      width: made.width,
-      height: made.height,
+      width: sheet.width,
+      height: sheet.height,
       preserveAspectRatio: "none",
       style: "image-rendering:pixelated",
-      href: made.canvas.toDataURL("image/png"),
+      href: sheet.canvas.toDataURL("image/png"),
     }),
-    made.words.map((word) =>
+    sheet.words.map((word) =>
       h(
         "text",
         {
@@ -117,16 +123,17 @@ function svg(made) {
           y: word.y,
           "font-size": word.size,
           "font-weight": word.strong && 600,
-          fill: word.soft ? made.soft : made.ink,
+          fill: word.soft ? sheet.soft : sheet.ink,
         },
         word.text,
       ),
     ),
     Array.from({ length: 160 }, (_, i) =>
-      h("rect", { x: across - 176 + i, y: down - 37, width: 1.05, height: 12, fill: ink(made.colors, i) }),
+      h("rect", { x: across - 176 + i, y: down - 37, width: 1.05, height: 12, fill: ink(sheet.colors, i) }),
     ),
   );
-  return `data:image/svg+xml;charset=utf-8,${encodeURIComponent(new XMLSerializer().serializeToString(root))}`;
+  const xml = new XMLSerializer().serializeToString(root);
+  return `data:image/svg+xml;charset=utf-8,${encodeURIComponent(xml)}`;
 }
 
 /** @param {string} href @param {string} kind */
@@ -136,39 +143,40 @@ function save(href, kind) {
   const to = view.screen === "compare" ? `compare.${address}` : view.screen === "home" ? view.tab : address;
   const link = h("a", { download: `${name}.${encodeURIComponent(to)}.${kind}`, href });
   link.click();
-  say(`Saved ${link.download}`);
+  announce(`Saved ${link.download}`);
 }
 
 /** @param {any} shown a screen @param {"png" | "svg" | "npz"} kind */
 export async function download(shown, kind) {
   if (kind === "npz") {
-    const path = shown.numbers?.();
+    const path = shown.npz?.();
     if (path && source.live) return save(path, kind);
-    return say(
+    return announce(
       path
-        ? "Exact numbers need the live model: convscope serve."
-        : "There are no numbers here to save. Open a layer or a channel.",
+        ? "Exact values need the running model: convscope serve."
+        : "There are no arrays to save here. Open a layer or a channel.",
     );
   }
-  const canvas = shown.picture?.();
-  if (!canvas || canvas.width < 1) return say("There is no map here to save. Open a layer or a channel.");
-  const made = composed(canvas, shown.labels?.() ?? [], shown.saying?.() ?? (await saying()));
-  save(kind === "svg" ? svg(made) : png(made), kind);
+  const canvas = shown.canvas?.();
+  if (!canvas || canvas.width < 1)
+    return announce("There is no map to save here. Open a layer or a channel.");
+  const sheet = composed(canvas, shown.labels?.() ?? [], shown.caption?.() ?? (await caption()));
+  save(kind === "svg" ? svg(sheet) : png(sheet), kind);
 }
 
-/** The choice of kinds. @param {() => any} current */
-export function keep(current) {
+/** Choose a file type. @param {() => any} current */
+export function saveDialog(current) {
   const kinds = [
-    ["png", "PNG", "A picture, with what its colors mean"],
-    ["svg", "SVG", "The same, its words as text"],
+    ["png", "PNG", "Image with a caption and the color scale"],
+    ["svg", "SVG", "The same, with text as text"],
     [
       "npz",
       "NPZ",
-      source.live ? "The exact numbers, float32, for NumPy" : "The exact numbers: needs convscope serve",
+      source.live ? "Exact values, float32, for NumPy" : "Exact values: needs convscope serve",
     ],
   ];
   const box = dialog(
-    "Save what is shown",
+    "Save this view",
     h(
       "ul.choices",
       null,

@@ -1,25 +1,25 @@
-/** Learned filters: the weights of a convolution as pictures, symmetric about zero. */
+/** Learned filters: the weights of a convolution, on a color scale symmetric about zero. */
 
-import { ramp, stating } from "convscope/controls";
+import { ramp, describe } from "convscope/controls";
 import { h, notice, plural } from "convscope/dom";
 import { grid } from "convscope/grid";
 import { pixels } from "convscope/colors";
-import { kernels } from "convscope/model";
+import { allFilters } from "convscope/api";
 import { labelsOf, layOut } from "convscope/maps";
-import { link, theme } from "convscope/state";
+import { link } from "convscope/state";
 
 /**
- * The filter of output `o` as pixels: in color where inputs are RGB, else the input it weighs most;
- * where kernels are 1×1, all its inputs as one raster.
- * @param {import("convscope/model").Floats} all @param {number} o @param {Uint32Array} colors
+ * The filter of output `o` as pixels: in color where inputs are RGB, else the slice of largest norm;
+ * where filters are 1×1, all inputs as one raster.
+ * @param {import("convscope/api").Floats} all @param {number} o @param {Uint32Array} colors
  */
 export function filterPixels(all, o, colors) {
   const [, inputs, kh, kw] = all.shape;
   const own = all.values.subarray(o * inputs * kh * kw, (o + 1) * inputs * kh * kw);
-  let most = 0;
-  for (const weight of own) most = Math.max(most, Math.abs(weight));
+  let maxAbs = 0;
+  for (const weight of own) maxAbs = Math.max(maxAbs, Math.abs(weight));
   const level = (/** @type {number} */ w, /** @type {number} */ top) =>
-    most ? Math.round(((w / most + 1) / 2) * top) : Math.round(top / 2);
+    maxAbs ? Math.round(((w / maxAbs + 1) / 2) * top) : Math.round(top / 2);
   if (all.flags & 1 && inputs === 3) {
     const words = new Uint32Array(kh * kw);
     for (let i = 0; i < kh * kw; i++)
@@ -28,14 +28,14 @@ export function filterPixels(all, o, colors) {
         (level(own[2 * kh * kw + i], 255) << 16) |
         (level(own[kh * kw + i], 255) << 8) |
         level(own[i], 255);
-    return { words, height: kh, width: kw, most, input: -1 };
+    return { words, height: kh, width: kw, maxAbs, input: -1 };
   }
   if (kh * kw === 1) {
     const width = Math.ceil(Math.sqrt(inputs));
     const height = Math.ceil(inputs / width);
     const words = new Uint32Array(width * height);
     own.forEach((w, i) => (words[i] = colors[level(w, 252)]));
-    return { words, height, width, most, input: -1 };
+    return { words, height, width, maxAbs, input: -1 };
   }
   let best = 0;
   let top = -1;
@@ -48,29 +48,29 @@ export function filterPixels(all, o, colors) {
     own.subarray(best * kh * kw, (best + 1) * kh * kw),
     (w) => colors[level(w, 252)],
   );
-  return { words, height: kh, width: kw, most, input: best };
+  return { words, height: kh, width: kw, maxAbs, input: best };
 }
 
-/** @param {HTMLElement} room @param {any} layer */
-export async function filters(room, layer) {
+/** @param {HTMLElement} parent @param {any} layer */
+export async function filters(parent, layer) {
   let all;
   try {
-    all = await kernels(layer.index);
+    all = await allFilters(layer.index);
   } catch (error) {
-    room.append(notice("These filters cannot be shown.", /** @type {Error} */ (error).message));
+    parent.append(notice("These filters cannot be shown.", /** @type {Error} */ (error).message));
     return {};
   }
   const [count, inputs, kh, kw] = all.shape;
   const color = all.flags & 1 && inputs === 3;
-  const one = filterPixels(all, 0, pixels("signed", theme()));
-  const how = color
+  const one = filterPixels(all, 0, pixels("signed"));
+  const drawn = color
     ? "in color, gray is zero"
     : kh * kw === 1
       ? `all ${inputs} inputs of a 1×1 filter as one raster`
       : inputs > 1
-        ? "the input that each weighs most, named below it"
+        ? "the input of largest norm, named below each"
         : "";
-  room.append(
+  parent.append(
     h(
       "div.legend",
       null,
@@ -78,20 +78,21 @@ export async function filters(room, layer) {
       h(
         "span",
         null,
-        `${stating(layer.path)} · ${plural(count, "filter")} of ${inputs}×${kh}×${kw} · ${how}${how ? ", " : ""}each symmetric about zero to its own greatest weight`,
+        `${describe(layer.path)} · ${plural(count, "filter")} of ${inputs}×${kh}×${kw} · ` +
+          `${drawn}${drawn ? ", " : ""}each symmetric about zero, to its own largest weight`,
       ),
     ),
   );
   if (layer.shape && count < layer.shape[0])
-    room.append(h("p.small.soft", null, `The first ${count} of ${layer.shape[0]}.`));
+    parent.append(h("p.small.soft", null, `The first ${count} of ${layer.shape[0]}.`));
   const canvas = h("canvas");
   const place = h("div");
-  room.append(place);
+  parent.append(place);
   /** @type {any} */ let cells = null;
-  /** @type {any} */ let standing = null;
+  /** @type {any} */ let gridLayout = null;
   /** @type {any[]} */ let shown = [];
   function update() {
-    const colors = pixels("signed", theme());
+    const colors = pixels("signed");
     shown = Array.from({ length: count }, (_, o) => filterPixels(all, o, colors));
     const size = /** @type {any} */ ({ height: one.height, width: one.width });
     const layout = layOut(
@@ -101,7 +102,7 @@ export async function filters(room, layer) {
       Math.max(60, Math.min(92, one.width * 10)),
       20,
     );
-    standing = layout;
+    gridLayout = layout;
     canvas.width = layout.width;
     canvas.height = layout.height;
     const context = canvas.getContext("2d");
@@ -123,8 +124,8 @@ export async function filters(room, layer) {
       cellWidth: one.width,
       cell: (k) => ({
         href: link({ screen: "channel", channel: k, position: null }),
-        still: shown[k].most === 0,
-        text: `Filter ${k}, weights to ±${shown[k].most.toPrecision(3)}`,
+        flat: shown[k].maxAbs === 0,
+        text: `Filter ${k}, weights to ±${shown[k].maxAbs.toPrecision(3)}`,
         label: [
           h("b", null, k),
           h("span", null, shown[k].input >= 0 && inputs > 1 ? `in ${shown[k].input}` : ""),
@@ -136,16 +137,16 @@ export async function filters(room, layer) {
   }
   return {
     update,
-    picture: () => canvas,
-    numbers: () => `api/kernels/${layer.index}.npz`,
-    saying: () => ({
-      title: stating(layer.path),
+    canvas: () => canvas,
+    npz: () => `api/filters/${layer.index}.npz`,
+    caption: () => ({
+      title: describe(layer.path),
       line: `filters, ${color ? "in color, gray is zero, " : ""}each symmetric about zero`,
       cmap: "signed",
     }),
     labels: () =>
       labelsOf(
-        standing,
+        gridLayout,
         one.height,
         shown.map((_, k) => String(k)),
       ),

@@ -1,18 +1,18 @@
 /**
- * A grid over one canvas: the canvas shows, cells of the page can be read, pointed at and walked
- * through with the arrow keys. Only rows near the window are mounted.
+ * A grid of cells over one canvas, for pointer, keyboard and screen readers. Only rows near the
+ * window are mounted.
  */
 
 import { h } from "convscope/dom";
 
 /**
  * @typedef {object} Cells
- * @property {string} name what the grid is, for those who hear it
+ * @property {string} name label for screen readers
  * @property {number} count
  * @property {import("convscope/maps").Layout} layout
  * @property {number} cellHeight of what is drawn, in canvas pixels
  * @property {number} cellWidth
- * @property {(k: number) => {href: string, text: string, label: any, still?: boolean}} cell
+ * @property {(k: number) => {href: string, text: string, label: any, flat?: boolean}} cell
  * @property {(k: number, y: number, x: number) => void} [hover] position in the cell, 0 … 1
  * @property {() => void} [leave]
  */
@@ -46,10 +46,10 @@ export function grid(canvas, cells) {
     const first = row * layout.columns;
     const children = [];
     for (let k = first; k < Math.min(count, first + layout.columns); k++) {
-      const { href, text, label, still } = cells.cell(k);
+      const { href, text, label, flat } = cells.cell(k);
       const left = (k - first) * layout.across * scale;
       const link = h(
-        `a.cell${still ? ".still" : ""}`,
+        `a.cell${flat ? ".flat" : ""}`,
         {
           href,
           "aria-label": text,

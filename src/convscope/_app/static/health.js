@@ -1,9 +1,9 @@
-/** Health: what the atlas says is wrong, or remarkable, each finding with a way to its units. */
+/** Channel health: findings on the channels of the atlas, with links to the units. */
 
 import { fill, h, notice, number, plural } from "convscope/dom";
-import { json, session } from "convscope/model";
+import { json, session } from "convscope/api";
 import { link } from "convscope/state";
-import { survey } from "convscope/survey";
+import { scanPanel } from "convscope/scan";
 
 /** @param {string} address */
 function unit(address) {
@@ -22,43 +22,40 @@ function unit(address) {
   );
 }
 
-/** @param {HTMLElement} room */
-export async function health(room) {
-  room.append(h("h1", null, "Health"));
-  if (!session.model.atlas || session.model.can?.findings === false) {
-    if (session.model.data && session.model.can?.jobs) {
-      room.append(
-        notice(
-          "Findings need an atlas.",
-          "There is none yet. A scan of the dataset that was named makes one.",
-        ),
+/** @param {HTMLElement} parent */
+export async function health(parent) {
+  parent.append(h("h1", null, "Channel health"));
+  if (!session.model.atlas || session.model.features?.health === false) {
+    if (session.model.dataset && session.model.features?.jobs) {
+      parent.append(
+        notice("Channel health needs an atlas.", "There is none yet. Scan the dataset to make one."),
       );
-      return { close: survey(room) };
+      return { close: scanPanel(parent) };
     }
-    room.append(
-      notice("Findings need an atlas.", [
+    parent.append(
+      notice("Channel health needs an atlas.", [
         "Scan a dataset, then open the app on it: ",
         h("br"),
         h("code", null, "convscope scan photos/ -o atlas"),
         h("br"),
         h("code", null, "convscope serve atlas"),
         h("br"),
-        "or have it scanned from here: ",
+        "or scan it from the app: ",
         h("code", null, "convscope serve --data photos/"),
       ]),
     );
     return {};
   }
-  const found = await json("api/atlas/findings");
+  const found = await json("api/atlas/health");
   const { atlas } = session.model;
-  room.append(
+  parent.append(
     h(
       "p.facts",
       null,
       h(
         "span",
         null,
-        `${plural(found.channels, "channel")} judged on ${plural(found.images, "picture")} from ${atlas.dataset}`,
+        `${plural(found.channels, "channel")} on ${plural(found.images, "image")} from ${atlas.dataset}`,
       ),
       h("span", null, atlas.model),
     ),
@@ -67,18 +64,18 @@ export async function health(room) {
     (kind) => found.findings.some((/** @type {any} */ f) => f.kind === kind) || found.counts[kind],
   );
   if (!found.findings.length) {
-    room.append(
-      notice("Nothing was found.", `No channel is dead, saturated or a copy of another on these pictures.`),
+    parent.append(
+      notice("There are no findings.", "No channel is dead, saturated or a duplicate on this dataset."),
     );
     return {};
   }
   let chosen = "";
-  const tallies = h("div.tallies", { role: "group", "aria-label": "Kinds of findings" });
+  const filters = h("div.filters", { role: "group", "aria-label": "Kinds of findings" });
   const list = h("div");
-  room.append(tallies, list);
+  parent.append(filters, list);
   function draw() {
     fill(
-      tallies,
+      filters,
       h(
         "button.button",
         {

@@ -1,39 +1,39 @@
-/** The first screen: the network at a glance, the mean map of each layer through its depth. */
+/** The first screen: the mean map of each layer, and the attribution of the prediction. */
 
 import { pixels } from "convscope/colors";
 import { tabs } from "convscope/controls";
 import { h, notice, plural } from "convscope/dom";
-import { json, input, session, thumbnails } from "convscope/model";
-import { go, link, theme, view } from "convscope/state";
-import { why } from "convscope/why";
+import { json, input, session, thumbnails } from "convscope/api";
+import { go, link, view } from "convscope/state";
+import { attribution } from "convscope/attribution";
 
-/** @param {HTMLCanvasElement} canvas @param {{height: number, width: number, low: number, high: number, levels: Uint8Array}} map */
+/** @param {HTMLCanvasElement} canvas @param {{height: number, width: number, levels: Uint8Array}} map */
 export function drawThumbnail(canvas, map) {
   canvas.width = map.width;
   canvas.height = map.height;
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   const image = context.createImageData(map.width, map.height);
   const words = new Uint32Array(image.data.buffer);
-  const colors = pixels(view.cmap === "signed" ? "viridis" : view.cmap, theme());
+  const colors = pixels(view.cmap === "signed" ? "viridis" : view.cmap);
   map.levels.forEach((level, i) => (words[i] = colors[level]));
   context.putImageData(image, 0, 0);
 }
 
-/** Layers that a first look shows: the results of blocks and convolutions, not every part. */
-function telling() {
-  const drawn = session.layers.filter((layer) => layer.maps);
+/** The layers of the overview: convolutions and results of blocks. */
+function mainLayers() {
+  const drawn = session.layers.filter((layer) => layer.has_maps);
   const some = drawn.filter(
     (layer) => layer.families.includes("conv") || layer.function || layer.depth === 0,
   );
   return some.length >= 4 ? some : drawn;
 }
 
-/** @param {Element} room */
-export async function home(room) {
+/** @param {Element} parent */
+export async function home(parent) {
   const { model } = session;
   const one = input(view.input);
   const all = session.layers.filter((layer) => layer.shape);
-  room.append(
+  parent.append(
     h("h1", null, model.title || model.name),
     h(
       "p.facts",
@@ -45,59 +45,61 @@ export async function home(room) {
           "span",
           null,
           model.input.size
-            ? `sees ${model.input.size.join("×")}, ${plural(model.input.channels, "channel")}`
-            : `sees any size, ${plural(model.input.channels, "channel")}`,
+            ? `input ${model.input.size.join("×")}, ${plural(model.input.channels, "channel")}`
+            : `input of any size, ${plural(model.input.channels, "channel")}`,
         ),
       model.atlas &&
-        h("span", null, `atlas of ${plural(model.atlas.images, "picture")} from ${model.atlas.dataset}`),
+        h("span", null, `atlas of ${plural(model.atlas.images, "image")} from ${model.atlas.dataset}`),
     ),
   );
-  if (model.untrained) room.append(notice(model.untrained));
-  if (model.atlas?.note) room.append(notice("The atlas and the model differ.", model.atlas.note));
+  if (model.untrained) parent.append(notice(model.untrained));
+  if (model.atlas?.mismatch) parent.append(notice("The atlas and the model differ.", model.atlas.mismatch));
   if (!one) {
-    room.append(
+    parent.append(
       notice(
         model.state === "none"
-          ? "This is an atlas without its model."
-          : "No picture is under the microscope yet.",
+          ? "This atlas was opened without its model."
+          : "There is no input image yet.",
         model.state === "none"
-          ? "Choose a layer: what the scan found of its channels is here. To look at pictures of your own, give the model: convscope serve ATLAS -m MODEL."
-          : "Drop one anywhere on this page, paste one, or choose a file.",
+          ? "Choose a layer to see dataset examples of its channels. For maps of your own images, " +
+              "give the model: convscope serve ATLAS -m MODEL."
+          : "Drop or paste one anywhere on this page, or choose a file.",
       ),
       await atlasCards(),
     );
     return {};
   }
-  const tab = view.tab === "why" ? "why" : "maps";
-  room.append(
-    tabs({ maps: "Through the depth", why: "Why this answer" }, tab, "What to see of the network", (to) =>
+  const tab = view.tab === "attribution" ? "attribution" : "maps";
+  parent.append(
+    tabs({ maps: "Layers", attribution: "Attribution" }, tab, "Views of the network", (to) =>
       go({ tab: to }),
     ),
   );
   const body = h("div", { role: "tabpanel", id: "panel", "aria-labelledby": `tab-${tab}` });
-  room.append(body);
-  return tab === "why" ? why(body) : depths(body, one);
+  parent.append(body);
+  return tab === "attribution" ? attribution(body) : layerCards(body, one);
 }
 
-/** The mean map of each layer. @param {HTMLElement} room @param {any} one */
-async function depths(room, one) {
+/** The mean map of each layer. @param {HTMLElement} parent @param {any} one */
+async function layerCards(parent, one) {
   const { model } = session;
-  room.append(
+  parent.append(
     h(
       "p.blurb",
       null,
-      `What each layer makes of ${one.name}: the mean over its channels, from the first layer to the last. Choose one to see all of its channels.`,
+      `The mean map of each layer on ${one.name}, from the first layer to the last. ` +
+        "Choose a layer to see all of its channels.",
     ),
   );
   const [maps, states] = await Promise.all([thumbnails(one.id), json(`api/inputs/${one.id}/layers`)]);
   const of = new Map(states.layers.map((/** @type {any} */ s) => [s.index, s]));
   /** @type {[HTMLCanvasElement, any][]} */
   const drawn = [];
-  room.append(
+  parent.append(
     h(
       "ul.cards",
       null,
-      telling()
+      mainLayers()
         .filter((layer) => (maps.get(layer.index)?.levels.length ?? 0) > 1)
         .map((layer) => {
           const canvas = h("canvas");
@@ -118,11 +120,11 @@ async function depths(room, one) {
                 "span.shape",
                 null,
                 (state?.shape ?? layer.shape)?.join("×"),
-                state?.dead > 0 &&
+                state?.inactive > 0 &&
                   h(
                     "span.badge",
-                    { title: `${plural(state.dead, "channel")} zero everywhere on this picture` },
-                    `${state.dead} off`,
+                    { title: `${plural(state.inactive, "channel")} inactive on this image` },
+                    `${state.inactive} inactive`,
                   ),
               ),
             ),
@@ -130,11 +132,12 @@ async function depths(room, one) {
         }),
     ),
   );
-  room.append(
+  parent.append(
     h(
       "p.small.soft",
       { style: { "margin-top": "1rem" } },
-      `${model.title || model.name} · ${one.name} · each picture spans its own least to greatest mean, ${view.cmap === "signed" ? "viridis" : view.cmap}`,
+      `${model.title || model.name} · ${one.name} · each map in its own minimum to maximum, ` +
+        (view.cmap === "signed" ? "viridis" : view.cmap),
     ),
   );
   return {
@@ -146,7 +149,7 @@ async function depths(room, one) {
 }
 
 async function atlasCards() {
-  const layers = session.layers.filter((layer) => layer.atlas);
+  const layers = session.layers.filter((layer) => layer.in_atlas);
   return h(
     "ul.cards",
     null,

@@ -1,34 +1,34 @@
-/** Long work of the server's: asked for, followed as it goes, stopped. */
+/** Jobs of the server: submitted, followed, cancelled. */
 
 import { h } from "convscope/dom";
 import { send, source } from "convscope/source";
 
-const OVER = ["done", "failed", "cancelled"];
+const ENDED = ["done", "failed", "cancelled"];
 
 /** @param {any} job */
-export const over = (job) => OVER.includes(job.state);
+export const ended = (job) => ENDED.includes(job.state);
 
-/** @param {any} job @param {(job: any) => void} tell @returns {() => void} stops listening */
-export function follow(job, tell) {
-  if (over(job)) return () => {};
+/** @param {any} job @param {(job: any) => void} onUpdate @returns {() => void} stops listening */
+export function follow(job, onUpdate) {
+  if (ended(job)) return () => {};
   const events = new EventSource(`api/jobs/${job.id}/events`);
   events.addEventListener("job", (event) => {
     const now = JSON.parse(/** @type {MessageEvent} */ (event).data);
-    if (over(now)) events.close();
-    tell(now);
+    if (ended(now)) events.close();
+    onUpdate(now);
   });
   events.onerror = () => {
     events.close();
-    void source.fetchJson(`api/jobs/${job.id}`).then(tell, () => {});
+    void source.fetchJson(`api/jobs/${job.id}`).then(onUpdate, () => {});
   };
   return () => events.close();
 }
 
-/** @param {object} wish @returns {Promise<any>} the job */
-export const ask = (wish) => send("api/jobs", JSON.stringify(wish));
+/** @param {object} task @returns {Promise<any>} the job */
+export const submit = (task) => send("api/jobs", JSON.stringify(task));
 
 /** @param {any} job */
-const stop = (job) =>
+const stopButton = (job) =>
   h(
     "button.button",
     {
@@ -41,27 +41,35 @@ const stop = (job) =>
   );
 
 /**
- * How far a job is, in words; nothing where it is done.
+ * The progress of a job, in words; nothing where it is done.
  * @param {any} job @param {string} [unit] what it counts
  */
 export function progress(job, unit = "Step") {
-  if (job.state === "waiting") return [h("p", null, "Waiting for its turn."), stop(job)];
+  if (job.state === "waiting") return [h("p", null, "Waiting for other jobs."), stopButton(job)];
   if (job.state === "running") {
     return [
       h(
         "p",
         null,
-        job.of ? `${unit} ${job.done} of ${job.of}` : "Working …",
-        job.detail && ` · ${job.detail}`,
+        job.total ? `${unit} ${job.done} of ${job.total}` : "Computing …",
+        job.message && ` · ${job.message}`,
       ),
-      h("progress", { max: job.of || null, value: job.of ? job.done : null, "aria-label": "Progress" }),
-      stop(job),
+      h("progress", {
+        max: job.total || null,
+        value: job.total ? job.done : null,
+        "aria-label": "Progress",
+      }),
+      stopButton(job),
     ];
   }
-  if (job.state === "failed") return [h("p.warn", null, job.detail || "It failed.")];
+  if (job.state === "failed") return [h("p.warn", null, job.message || "It failed.")];
   if (job.state === "cancelled")
     return [
-      h("p", null, job.of ? `Stopped at ${unit.toLowerCase()} ${job.done} of ${job.of}.` : "Stopped."),
+      h(
+        "p",
+        null,
+        job.total ? `Stopped at ${unit.toLowerCase()} ${job.done} of ${job.total}.` : "Stopped.",
+      ),
     ];
   return [];
 }

@@ -1,16 +1,15 @@
-/** The bar at the top, and the keyboard. */
+/** The bar at the top, and keyboard shortcuts. */
 
 import { CMAPS } from "convscope/colors";
-import { fill, h, say } from "convscope/dom";
-import { download, keep as keepWhat } from "convscope/download";
-import { dialog } from "convscope/inputs";
-import { current } from "convscope/main";
-import { input, session } from "convscope/model";
+import { fill, h, announce } from "convscope/dom";
+import { download, saveDialog } from "convscope/download";
+import { dialog } from "convscope/upload";
+import { input, session } from "convscope/api";
 import {
   go,
-  homeless,
-  keep,
-  kept,
+  embedded,
+  store,
+  stored,
   link,
   onchange,
   ontheme,
@@ -19,32 +18,32 @@ import {
   view,
 } from "convscope/state";
 
-const SHEET = [
+const SHORTCUTS = [
   [["↑", "↓", "←", "→"], "Move through channels, or over a map (with Shift, five at a time)"],
-  [["Enter"], "Open the channel; on a map, keep the position"],
+  [["Enter"], "Open the channel; on a map, pin the position"],
   [["Esc"], "Back: position, channel, layer"],
-  [["[", "]"], "The layer before, the layer after"],
-  [["<", ">"], "The channel before, the channel after"],
-  [[",", "."], "The picture before, the picture after"],
-  [["l"], "To the list of layers"],
-  [["g"], "To the maps"],
+  [["[", "]"], "Previous or next layer"],
+  [["<", ">"], "Previous or next channel"],
+  [[",", "."], "Previous or next image"],
+  [["l"], "Go to the list of layers"],
+  [["g"], "Go to the maps"],
   [["/"], "Find channels (or a layer)"],
-  [["s"], "The next order"],
-  [["x"], "Only dead and constant channels"],
+  [["s"], "Next sort order"],
+  [["x"], "Only inactive and constant channels"],
   [["n"], "Range: channel, layer, fixed"],
-  [["m"], "The next color map"],
-  [["o"], "Map over the picture, on and off"],
-  [["v"], "What the model sees, or the original"],
-  [["u"], "Choose a picture"],
+  [["m"], "Next color map"],
+  [["o"], "Show or hide the map over the image"],
+  [["v"], "Preprocessed input or original image"],
+  [["u"], "Choose an image"],
   [["b"], "Compare"],
-  [["w"], "Why this answer"],
-  [["h"], "Health"],
-  [["p"], "Save what is shown as a PNG"],
-  [["P"], "… as an SVG"],
-  [["d"], "… as numbers (NPZ)"],
+  [["w"], "Attribution of the prediction"],
+  [["h"], "Channel health"],
+  [["p"], "Save this view as PNG"],
+  [["P"], "… as SVG"],
+  [["d"], "… as arrays (NPZ)"],
   [["y"], "Copy the link to this view"],
-  [["t"], "Light or dark"],
-  [["?"], "This sheet"],
+  [["t"], "Light or dark theme"],
+  [["?"], "List of shortcuts"],
 ];
 
 const LOGO = () =>
@@ -61,17 +60,25 @@ const LOGO = () =>
     }),
   );
 
+/** The screen on show. @type {() => any} */
+let currentScreen = () => ({});
+
+/** @param {() => any} get returns the screen on show */
+export function setScreenGetter(get) {
+  currentScreen = get;
+}
+
 export function bar() {
   const model = session.model;
   const place = /** @type {HTMLElement} */ (document.getElementById("bar"));
   const home = () => link({ screen: "home", layer: null, channel: null, position: null });
   const theming = h(
     "button.button.bare.icon",
-    { type: "button", id: "theme", title: "Light or dark", onclick: toggleTheme },
+    { type: "button", id: "theme", title: "Light or dark theme", onclick: toggleTheme },
     "◐",
   );
   const name = () => {
-    theming.setAttribute("aria-label", `Show in ${theme() === "dark" ? "light" : "dark"} colors`);
+    theming.setAttribute("aria-label", `Switch to the ${theme() === "dark" ? "light" : "dark"} theme`);
   };
   name();
   ontheme(name);
@@ -115,9 +122,17 @@ export function bar() {
     h("a.brand", { href: home(), "aria-label": "convscope" }, LOGO(), h("span", null, "convscope")),
     about && h("span.about", { title: about }, about),
     h("nav", { "aria-label": "Screens" }, Object.values(to)),
-    h("button.button.bare", { type: "button", id: "save", onclick: () => keepWhat(current) }, "Save"),
+    h(
+      "button.button.bare",
+      { type: "button", id: "save", onclick: () => saveDialog(currentScreen) },
+      "Save",
+    ),
     theming,
-    h("button.button.bare.icon", { type: "button", "aria-label": "Keys and help", onclick: help }, "?"),
+    h(
+      "button.button.bare.icon",
+      { type: "button", "aria-label": "Keyboard shortcuts", onclick: help },
+      "?",
+    ),
   );
 }
 
@@ -133,12 +148,12 @@ function menu(/** @type {Event} */ event) {
 }
 
 export function help() {
-  const off = kept("keys") === "off";
-  dialog("Keys", [
+  const off = stored("keys") === "off";
+  dialog("Keyboard shortcuts", [
     h(
       "dl.keys",
       { style: { "margin-top": "1rem" } },
-      SHEET.map(([keys, what]) => [
+      SHORTCUTS.map(([keys, what]) => [
         h(
           "dt",
           null,
@@ -153,24 +168,25 @@ export function help() {
       h("input", {
         type: "checkbox",
         checked: !off,
-        onchange: (/** @type {any} */ e) => keep("keys", e.target.checked ? "on" : "off"),
+        onchange: (/** @type {any} */ e) => store("keys", e.target.checked ? "on" : "off"),
       }),
-      "Single letters are shortcuts",
+      "Use single letters as shortcuts",
     ),
     h(
       "p.small.soft",
       { style: { "margin-top": ".8rem" } },
-      `convscope ${session.model?.version ?? ""}. The address of this page is the whole view: copy it to share what you see.`,
+      `convscope ${session.model?.version ?? ""}. The address of this page stores the view: ` +
+        "copy it to share the view.",
     ),
   ]);
 }
 
 /** @param {any[]} list @param {any} now @param {number} step */
-const after = (list, now, step) => list[(list.indexOf(now) + step + list.length) % list.length];
+const cycle = (list, now, step) => list[(list.indexOf(now) + step + list.length) % list.length];
 
 /** @param {number} step */
 function otherLayer(step) {
-  const open = session.layers.filter((layer) => layer.maps || layer.atlas);
+  const open = session.layers.filter((layer) => layer.has_maps || layer.in_atlas);
   const at = open.findIndex((layer) => layer.path === view.layer);
   const next =
     at < 0 ? open[step > 0 ? 0 : open.length - 1] : open[Math.max(0, Math.min(open.length - 1, at + step))];
@@ -185,7 +201,7 @@ function otherLayer(step) {
 
 /** @param {number} step */
 function otherInput(step) {
-  const next = after(session.inputs, input(view.input), step);
+  const next = cycle(session.inputs, input(view.input), step);
   if (next) go({ input: next.id });
 }
 
@@ -220,25 +236,25 @@ const KEYS = {
   s: () => {
     const names = [...document.querySelectorAll("#sort option")].map((o) => /** @type {any} */ (o).value);
     if (names.length) {
-      go({ sort: after(names, view.sort, 1) }, true);
-      say(`Order: ${view.sort}`);
+      go({ sort: cycle(names, view.sort, 1) }, true);
+      announce(`Order: ${view.sort}`);
     }
   },
-  x: () => go({ dead: !view.dead }, true),
+  x: () => go({ inactive: !view.inactive }, true),
   n: () => {
-    const range = after(["channel", "layer", "fixed"], view.range, 1);
+    const range = cycle(["channel", "layer", "fixed"], view.range, 1);
     go({ range }, true);
-    say(`Range: ${range}`);
+    announce(`Range: ${range}`);
   },
   m: () => {
-    const cmap = after(CMAPS, view.cmap, 1);
+    const cmap = cycle(CMAPS, view.cmap, 1);
     go({ cmap }, true);
-    say(`Colors: ${cmap}`);
+    announce(`Colors: ${cmap}`);
   },
-  v: () => go({ seen: view.seen === "model" ? "original" : "model" }, true),
+  v: () => go({ stage: view.stage === "original" ? "preprocessed" : "original" }, true),
   u: () => document.getElementById("choose")?.click(),
   b: () => {
-    const other = after(session.inputs, input(view.input), 1);
+    const other = cycle(session.inputs, input(view.input), 1);
     go({
       screen: "compare",
       other: view.other || (other?.id !== view.input ? other?.id : "") || "",
@@ -247,23 +263,23 @@ const KEYS = {
     });
   },
   h: () => go({ screen: "health", channel: null, position: null }),
-  w: () => go({ screen: "home", tab: "why", layer: null, channel: null, position: null }),
-  p: () => void download(current(), "png"),
-  P: () => void download(current(), "svg"),
-  d: () => void download(current(), "npz"),
+  w: () => go({ screen: "home", tab: "attribution", layer: null, channel: null, position: null }),
+  p: () => void download(currentScreen(), "png"),
+  P: () => void download(currentScreen(), "svg"),
+  d: () => void download(currentScreen(), "npz"),
   y: () =>
-    homeless
-      ? say("This page stands inside another, and has no address.")
+    embedded
+      ? announce("This page is embedded in another and has no address.")
       : void navigator.clipboard?.writeText(location.href).then(
-          () => say("The link to this view is copied."),
-          () => say("Copy it from the address bar."),
+          () => announce("Link copied."),
+          () => announce("Copy the link from the address bar."),
         ),
   t: toggleTheme,
   l: () =>
     /** @type {HTMLElement | null} */ (
       document.querySelector("#tree a[aria-current]") ?? document.querySelector("#tree a")
     )?.focus(),
-  g: () => current().focus?.(),
+  g: () => currentScreen().focus?.(),
 };
 
 export function listenToKeys() {
@@ -285,8 +301,8 @@ export function listenToKeys() {
       return next?.focus();
     }
     if (event.key === "Escape") return back();
-    if (event.key.length === 1 && kept("keys") === "off" && event.key !== "?") return;
-    if (current().key?.(event.key)) return;
+    if (event.key.length === 1 && stored("keys") === "off" && event.key !== "?") return;
+    if (currentScreen().key?.(event.key)) return;
     const action = KEYS[event.key];
     if (!action) return;
     event.preventDefault();

@@ -1,13 +1,13 @@
-/** A layer: all of its channels at once. */
+/** A layer: all of its channels. */
 
-import { coloring, choice, legend, stating, tabs } from "convscope/controls";
+import { coloring, choice, legend, describe, tabs } from "convscope/controls";
 import { point } from "convscope/cursor";
 import { breakable, fill, h, notice, number, plural } from "convscope/dom";
 import { examples } from "convscope/examples";
 import { filters } from "convscope/filters";
 import { grid } from "convscope/grid";
-import { extent, isFlat, isVector, labelsOf, layOut, likeness, paint, widened } from "convscope/maps";
-import { input, json, maps, session } from "convscope/model";
+import { extent, isFlat, isVector, labelsOf, layOut, correlations, paint, enlarged } from "convscope/maps";
+import { input, json, maps, session } from "convscope/api";
 import { optimizedTab } from "convscope/optimize";
 import { source } from "convscope/source";
 import { go, link, theme, view } from "convscope/state";
@@ -18,19 +18,19 @@ const SORTS = {
   peak: "Peak",
   mean: "Mean",
   spread: "Spread",
-  active: "Share active, in the data",
-  exemplar: "Peak, in the data",
-  selectivity: "Selectivity, in the data",
-  attribution: "Attribution to the answer",
+  active: "Fraction active, on the dataset",
+  exemplar: "Peak, on the dataset",
+  selectivity: "Selectivity, on the dataset",
+  attribution: "Attribution to the prediction",
   similarity: "Similarity",
 };
-const MARKS = { zero: "dead", constant: "constant", nan: "NaN", inf: "∞", live: "" };
-const SAID = {
-  zero: "zero everywhere on this picture",
-  constant: "the same value everywhere",
-  nan: "holds NaN",
-  inf: "holds infinity",
-  live: "",
+const MARKS = { zero: "inactive", constant: "constant", nan: "NaN", inf: "∞", varied: "" };
+const DESCRIPTIONS = {
+  zero: "inactive on this image",
+  constant: "constant",
+  nan: "contains NaN",
+  inf: "contains infinity",
+  varied: "",
 };
 
 /** The layer that the address names. */
@@ -40,12 +40,13 @@ export function layerOf() {
   const near = session.layers.find(
     (one) => one.path.includes(view.layer ?? "") || (view.layer ?? "").includes(one.path),
   );
+  const close = near ? ` Close: ${near.path}.` : "";
   throw new Error(
-    `No layer ${JSON.stringify(view.layer)} in ${session.model.title}.${near ? ` Close: ${near.path}.` : ""} Choose one from the list.`,
+    `No layer ${JSON.stringify(view.layer)} in ${session.model.title}.${close} Choose one from the list.`,
   );
 }
 
-/** @param {import("convscope/model").Layer} layer @param {any} [channel] */
+/** @param {import("convscope/api").Layer} layer @param {any} [channel] */
 export function crumbs(layer, channel) {
   const parts = [
     h("a", { href: link({ screen: "home", layer: null, channel: null, position: null }) }, "All layers"),
@@ -58,13 +59,13 @@ export function crumbs(layer, channel) {
   return h("nav.crumbs", { "aria-label": "Where you are" }, parts);
 }
 
-/** @param {HTMLElement} room */
-export async function layer(room) {
+/** @param {HTMLElement} parent */
+export async function layer(parent) {
   const one = layerOf();
   const known = (tab) =>
     tab === "maps" ||
-    (tab === "filters" && one.kernel) ||
-    (tab === "examples" && one.atlas) ||
+    (tab === "filters" && one.has_filters) ||
+    (tab === "examples" && one.in_atlas) ||
     (tab === "optimized" && one.shape);
   const tab = known(view.tab) ? view.tab : "maps";
   const body = h("div", { role: "tabpanel", id: "panel", "aria-labelledby": `tab-${tab}` });
@@ -74,16 +75,16 @@ export async function layer(room) {
     one.kind && h("span", null, one.kind),
     one.shape && h("span", null, one.shape.join("×")),
     one.parameters > 0 && h("span", null, plural(one.parameters, "parameter")),
-    one.field && h("span", null, `receptive field ${one.field}`),
+    one.receptive_field && h("span", null, `receptive field ${one.receptive_field}`),
   );
-  room.append(
+  parent.append(
     crumbs(one),
     h("h1", null, breakable(one.path)),
     facts,
     tabs(
       Object.fromEntries(Object.entries(TABS).filter(([name]) => known(name))),
       tab,
-      "What to see of this layer",
+      "Views of this layer",
       (to) => go({ tab: to }),
     ),
     body,
@@ -92,7 +93,7 @@ export async function layer(room) {
   return /** @type {any} */ (make)[tab](body, one, facts);
 }
 
-/** How wide a map of the layer stands on the page. @param {[number, number]} full */
+/** The width of a map on the page, in pixels. @param {[number, number]} full */
 export function cellSize(full) {
   const side = Math.max(...full);
   const phone = innerWidth < 500;
@@ -100,23 +101,24 @@ export function cellSize(full) {
   return side >= 28 ? (phone ? 100 : 116) : side >= 12 ? (phone ? 76 : 92) : phone ? 64 : 78;
 }
 
-/** The values that channels are put in order by, highest first; null: as they are numbered. @param {any} layer @param {import("convscope/maps").Block} block */
-async function keysOf(layer, block) {
+/**
+ * The values that channels are sorted by, highest first; null: by their index.
+ * @param {any} layer @param {import("convscope/maps").Block} block
+ */
+async function sortValues(layer, block) {
   const all = (/** @type {(c: number) => number} */ of) =>
     Array.from({ length: block.channels }, (_, c) => of(c));
   if (view.sort === "peak") return all((c) => block.high[c]);
   if (view.sort === "mean") return all((c) => block.mean[c]);
   if (view.sort === "spread") return all((c) => block.high[c] - block.low[c]);
-  if (view.sort === "attribution")
-    return (
-      await json(
-        `api/inputs/${view.input}/attribution/${layer.index}${/^\d/.test(view.target) ? `?target=${view.target}` : ""}`,
-      )
-    ).channels;
+  if (view.sort === "attribution") {
+    const query = /^\d/.test(view.target) ? `?target=${view.target}` : "";
+    return (await json(`api/inputs/${view.input}/attribution/${layer.index}${query}`)).channels;
+  }
   if (view.sort === "similarity") {
-    if ((view.like ?? 0) >= block.channels)
-      throw new Error(`No channel ${view.like}: there are ${block.channels}, from 0.`);
-    return likeness(block, view.like ?? 0);
+    if ((view.similar ?? 0) >= block.channels)
+      throw new Error(`No channel ${view.similar}: there are ${block.channels}, from 0.`);
+    return correlations(block, view.similar ?? 0);
   }
   if (["active", "selectivity", "exemplar"].includes(view.sort)) {
     const found = await json(`api/atlas/layers/${layer.index}`);
@@ -125,30 +127,36 @@ async function keysOf(layer, block) {
   return null;
 }
 
-/** @param {any} layer @param {import("convscope/maps").Block} block @returns {Promise<{order: number[], keys: number[] | null, trouble: string}>} */
+/**
+ * @param {any} layer @param {import("convscope/maps").Block} block
+ * @returns {Promise<{order: number[], values: number[] | null, trouble: string}>}
+ */
 async function ordered(layer, block) {
   let order = Array.from({ length: block.channels }, (_, c) => c);
-  let keys = null;
+  let values = null;
   let trouble = "";
   try {
-    keys = await keysOf(layer, block);
+    values = await sortValues(layer, block);
   } catch (error) {
     trouble = /** @type {Error} */ (error).message;
   }
-  if (keys) {
-    const of = (/** @type {number} */ c) => keys[c] ?? -Infinity;
+  if (values) {
+    const of = (/** @type {number} */ c) => values[c] ?? -Infinity;
     order.sort((a, b) => of(b) - of(a) || a - b);
   }
-  if (view.dead) order = order.filter((c) => isFlat(block, c));
+  if (view.inactive) order = order.filter((c) => isFlat(block, c));
   if (view.find) {
-    const chosen = wanted(view.find, layer, block.channels);
+    const chosen = selection(view.find, layer, block.channels);
     order = order.filter((c) => chosen.has(c));
   }
-  return { order, keys, trouble };
+  return { order, values, trouble };
 }
 
-/** `3, 7, 12-20`, or a class where the layer has one channel for each. @param {string} text @param {any} layer @param {number} count */
-function wanted(text, layer, count) {
+/**
+ * The channels that a search names: `3, 7, 12-20`, or a class in the last layer.
+ * @param {string} text @param {any} layer @param {number} count
+ */
+function selection(text, layer, count) {
   const chosen = new Set();
   const classes =
     session.model.classes?.length === count && (layer.shape?.length === 1 || layer.shape?.[1] === 1)
@@ -170,69 +178,69 @@ function wanted(text, layer, count) {
   return chosen;
 }
 
-/** @param {HTMLElement} room @param {any} layer @param {HTMLElement} facts */
-async function mapsTab(room, layer, facts) {
+/** @param {HTMLElement} parent @param {any} layer @param {HTMLElement} facts */
+async function mapsTab(parent, layer, facts) {
   const one = input(view.input);
   if (!one) {
-    room.append(
+    parent.append(
       notice(
-        "No picture is under the microscope.",
+        "There is no input image.",
         session.model.live
-          ? "Drop one anywhere on this page, or choose a demo picture."
-          : "This atlas was opened without its model: see Dataset examples.",
+          ? "Drop an image anywhere on this page, or choose a demo image."
+          : "This atlas was opened without its model. See Dataset examples.",
       ),
     );
     return {};
   }
   let block;
   try {
-    block = widened(await maps(one.id, layer.index));
+    block = enlarged(await maps(one.id, layer.index));
   } catch (error) {
-    room.append(
+    parent.append(
       notice(
-        layer.maps ? "These maps cannot be shown." : "This layer has no feature maps.",
+        layer.has_maps ? "These maps cannot be shown." : "This layer has no feature maps.",
         /** @type {Error} */ (error).message,
       ),
     );
     return {};
   }
-  const dead = block.states.filter((state) => state === "zero").length;
-  if (dead)
+  const inactive = block.states.filter((state) => state === "zero").length;
+  if (inactive)
     facts.append(
-      h("span.warn", null, `${dead} of ${plural(block.channels, "channel")} dead on this picture`),
+      h("span.warn", null, `${inactive} of ${plural(block.channels, "channel")} inactive on this image`),
     );
   const canvas = h("canvas");
   const controls = h("div.row.tools");
   const words = h("div");
   const place = h("div");
-  room.append(controls, words, place);
+  parent.append(controls, words, place);
   /** @type {any} */ let cells = null;
   /** @type {any} */ let layout = null;
   /** @type {number[]} */ let order = [];
-  let settled = "";
-  const look = () => ({ range: view.range, cmap: view.cmap, low: view.low, high: view.high });
+  let arrangedFor = "";
+  const colors = () => ({ range: view.range, cmap: view.cmap, low: view.low, high: view.high });
 
   async function arrange() {
     const found = await ordered(layer, block);
     order = found.order;
     cells?.close();
-    const room = place.clientWidth || 900;
-    layout = layOut(block, order.length, room, cellSize(block.full), 20);
+    const available = place.clientWidth || 900;
+    layout = layOut(block, order.length, available, cellSize(block.full), 20);
     if (!order.length) {
       fill(
         place,
         notice(
-          view.dead
-            ? "No channel is dead or constant on this picture."
-            : `No channel fits ${JSON.stringify(view.find)}.`,
-          view.dead
-            ? "Press x, or untick “only dead”, to see all of them."
-            : "Write numbers (3, 7, 12-20), or a class's name in the last layer.",
+          view.inactive
+            ? "No channel is inactive or constant on this image."
+            : `No channel matches ${JSON.stringify(view.find)}.`,
+          view.inactive
+            ? "Press x, or clear “only inactive”, to show all channels."
+            : "Enter numbers (3, 7, 12-20), or the name of a class in the last layer.",
         ),
       );
       return;
     }
-    paint(canvas, block, order, layout, look(), theme());
+    paint(canvas, block, order, layout, colors(), theme());
     const classes =
       isVector(block) && session.model.classes?.length === block.channels ? session.model.classes : null;
     cells = grid(canvas, {
@@ -245,16 +253,20 @@ async function mapsTab(room, layer, facts) {
         const c = order[k];
         const state = block.states[c];
         const mark = /** @type {any} */ (MARKS)[state];
+        const described = /** @type {any} */ (DESCRIPTIONS)[state];
+        const name = `Channel ${c}${classes ? `, ${classes[c]}` : ""}`;
         const key =
-          found.keys && found.keys[c] !== null
-            ? number(found.keys[c])
+          found.values && found.values[c] !== null
+            ? number(found.values[c])
             : isVector(block)
               ? number(block.high[c])
               : "";
         return {
           href: link({ screen: "channel", channel: c, position: null }),
-          still: isFlat(block, c) && !isVector(block),
-          text: `Channel ${c}${classes ? `, ${classes[c]}` : ""}: ${number(block.low[c])} to ${number(block.high[c])}${mark ? `, ${/** @type {any} */ (SAID)[state]}` : ""}`,
+          flat: isFlat(block, c) && !isVector(block),
+          text:
+            `${name}: ${number(block.low[c])} to ${number(block.high[c])}` +
+            (described ? `, ${described}` : ""),
           label: [
             h("b", null, classes ? classes[c] : c),
             mark && !isVector(block) ? h("span.tag", null, mark) : h("span", null, key),
@@ -265,24 +277,28 @@ async function mapsTab(room, layer, facts) {
         point({ layer: layer.index, y: Math.floor(y * block.full[0]), x: Math.floor(x * block.full[1]) }),
       leave: () => point(null),
     });
-    fill(place, found.trouble && notice("That order is not to be had here.", found.trouble), cells.element);
+    fill(
+      place,
+      found.trouble && notice("Channels cannot be sorted this way here.", found.trouble),
+      cells.element,
+    );
   }
 
   function tools() {
-    const offered = Object.fromEntries(
+    const available = Object.fromEntries(
       Object.entries(SORTS).filter(
         ([name]) =>
           ["channel", "peak", "mean", "spread"].includes(name) ||
           (name === "similarity" && !isVector(block)) ||
           (name === "attribution"
-            ? source.live && session.model.can.attribution?.length
-            : name !== "similarity" && layer.atlas),
+            ? source.live && session.model.features.attribution?.length
+            : name !== "similarity" && layer.in_atlas),
       ),
     );
     const focused = document.activeElement?.id;
     fill(
       controls,
-      choice("Sort", offered, view.sort, (sort) => go({ sort }, true), "sort"),
+      choice("Sort", available, view.sort, (sort) => go({ sort }, true), "sort"),
       view.sort === "similarity" &&
         h(
           "label.control",
@@ -290,15 +306,18 @@ async function mapsTab(room, layer, facts) {
           "to",
           h("input.text", {
             type: "number",
-            id: "like",
+            id: "similar",
             min: 0,
             max: block.channels - 1,
-            value: view.like ?? 0,
+            value: view.similar ?? 0,
             style: { width: "4.5rem" },
             onchange: (/** @type {any} */ e) =>
               go(
                 {
-                  like: Math.max(0, Math.min(block.channels - 1, Math.round(Number(e.target.value) || 0))),
+                  similar: Math.max(
+                    0,
+                    Math.min(block.channels - 1, Math.round(Number(e.target.value) || 0)),
+                  ),
                 },
                 true,
               ),
@@ -322,11 +341,11 @@ async function mapsTab(room, layer, facts) {
         null,
         h("input", {
           type: "checkbox",
-          id: "dead",
-          checked: view.dead,
-          onchange: (/** @type {any} */ e) => go({ dead: e.target.checked }, true),
+          id: "inactive",
+          checked: view.inactive,
+          onchange: (/** @type {any} */ e) => go({ inactive: e.target.checked }, true),
         }),
-        "only dead",
+        "only inactive",
       ),
     );
     if (focused) document.getElementById(focused)?.focus();
@@ -334,21 +353,21 @@ async function mapsTab(room, layer, facts) {
 
   /** @param {any} now @param {any} before */
   function update(now, before) {
-    const wish = [now.sort, now.find, now.dead, now.like, now.target].join("|");
+    const arrangement = [now.sort, now.find, now.inactive, now.similar, now.target].join("|");
     if (
       !before ||
       before.sort !== now.sort ||
-      before.like !== now.like ||
+      before.similar !== now.similar ||
       before.range !== now.range ||
       before.cmap !== now.cmap ||
-      before.dead !== now.dead
+      before.inactive !== now.inactive
     )
       tools();
-    fill(words, legend(block, stating(layer.path, one?.name)));
-    if (wish !== settled) {
-      settled = wish;
+    fill(words, legend(block, describe(layer.path, one?.name)));
+    if (arrangement !== arrangedFor) {
+      arrangedFor = arrangement;
       void arrange();
-    } else if (layout && order.length) paint(canvas, block, order, layout, look(), theme());
+    } else if (layout && order.length) paint(canvas, block, order, layout, colors(), theme());
     return true;
   }
   let width = 0;
@@ -360,18 +379,15 @@ async function mapsTab(room, layer, facts) {
   resized.observe(place);
   return {
     update,
-    picture: () => canvas,
+    canvas: () => canvas,
     labels: () =>
       labelsOf(
         layout,
         block.height,
-        order.map(
-          (c) =>
-            `${c} ${/** @type {any} */ (MARKS)[block.states[c]] && !isVector(block) ? /** @type {any} */ (MARKS)[block.states[c]] : ""}`,
-        ),
+        order.map((c) => `${c} ${isVector(block) ? "" : /** @type {any} */ (MARKS)[block.states[c]]}`),
       ),
     focus: () => cells?.focus(),
-    numbers: () => `api/inputs/${one.id}/maps/${layer.index}.npz`,
+    npz: () => `api/inputs/${one.id}/maps/${layer.index}.npz`,
     close: () => {
       resized.disconnect();
       cells?.close();

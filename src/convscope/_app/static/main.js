@@ -6,23 +6,23 @@ import { fill, h, notice } from "convscope/dom";
 import { channel } from "convscope/channel";
 import { health } from "convscope/health";
 import { home } from "convscope/home";
-import { takePictures } from "convscope/inputs";
-import { bar, listenToKeys } from "convscope/keys";
+import { listenForImages } from "convscope/upload";
+import { bar, listenToKeys, setScreenGetter } from "convscope/keys";
 import { layer } from "convscope/layer";
-import { addInput, input, json, session, setLayers, side } from "convscope/model";
+import { addInput, input, json, session, setLayers, sizeQuery } from "convscope/api";
 import { send, source } from "convscope/source";
-import { specimen } from "convscope/specimen";
-import { go, kept, onchange, ontheme, view } from "convscope/state";
+import { inputPanel } from "convscope/input";
+import { go, stored, onchange, ontheme, view } from "convscope/state";
 import { tree } from "convscope/tree";
 
 /**
- * A screen on show. `update` redraws where only the coloring, order or position changed, and says
- * whether it could; `close` lets go of listeners; `picture` is what a download holds.
+ * The current screen. `update` redraws where only the coloring, order or position changed, and
+ * returns whether it could; `close` removes listeners; `canvas` is what a download holds.
  * @typedef {object} Shown
  * @property {(view: any, before: any) => boolean} [update]
  * @property {() => void} [close]
- * @property {() => HTMLCanvasElement | null} [picture]
- * @property {() => {x: number, y: number, room: number, text: string}[]} [labels] names on it
+ * @property {() => HTMLCanvasElement | null} [canvas]
+ * @property {() => {x: number, y: number, width: number, text: string}[]} [labels] text on the canvas
  * @property {(key: string) => boolean} [key]
  * @property {() => void} [focus]
  */
@@ -34,8 +34,6 @@ const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 let shown = {};
 let turn = 0;
 
-export const current = () => shown;
-
 /** @param {unknown} error @param {Element} place */
 export function fail(error, place) {
   const detail = error instanceof Error ? error.message : String(error);
@@ -45,10 +43,10 @@ export function fail(error, place) {
     h("button.button", { type: "button", onclick: () => show(true) }, "Try again"),
   );
   box.classList.add("error");
-  fill(place, h("h1", null, "Not here"), box);
+  fill(place, h("h1", null, "Error"), box);
 }
 
-/** Show the screen of the address anew. */
+/** Draw the screen of the address again. */
 async function show(fresh = false) {
   const own = ++turn;
   shown.close?.();
@@ -59,14 +57,14 @@ async function show(fresh = false) {
   title();
   let slow = 0;
   try {
-    // a screen draws into a room of its own, so that a slow one cannot draw over the next
-    const room = h("div");
-    slow = window.setTimeout(() => own === turn && fill(main, h("p.busy", null, "Looking …")), 120);
-    const made = await SCREENS[view.screen](room);
+    // a screen draws into an element of its own, so that a slow one cannot draw over the next
+    const parent = h("div");
+    slow = window.setTimeout(() => own === turn && fill(main, h("p.busy", null, "Loading …")), 120);
+    const made = await SCREENS[view.screen](parent);
     window.clearTimeout(slow);
     if (own !== turn) return made.close?.();
     shown = made;
-    fill(main, room);
+    fill(main, parent);
     shown.update?.(view, null);
     if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   } catch (error) {
@@ -90,7 +88,7 @@ function title() {
 
 /** @param {any} now @param {any} before */
 function changed(now, before) {
-  const same = ["screen", "layer", "channel", "input", "other", "tab", "with", "to"].every(
+  const same = ["screen", "layer", "channel", "input", "other", "tab", "compare", "layerB"].every(
     (k) => now[k] === before[k],
   );
   title();
@@ -98,8 +96,8 @@ function changed(now, before) {
   void show(["screen", "layer", "channel", "tab"].some((k) => now[k] !== before[k]));
 }
 
-/** Wait until the model can be asked. */
-async function opened() {
+/** Wait until the model is loaded. */
+async function loadedModel() {
   for (;;) {
     const model = await source.fetchJson("api/model");
     if (model.state !== "loading") return model;
@@ -110,14 +108,14 @@ async function opened() {
   }
 }
 
-/** The pictures of this session; the first demo picture where there is none yet. */
-async function pictures() {
+/** Load the list of input images; add the first demo image where there is none yet. */
+async function loadInputs() {
   if (!session.model.input && !session.model.exported) return;
-  const answer = await json("api/inputs");
-  session.inputs = answer.inputs;
-  session.demos = answer.demos ?? [];
-  if (!session.inputs.length && session.model.can.upload && session.demos.length) {
-    addInput(await send(`api/inputs?demo=${encodeURIComponent(session.demos[0])}${side()}`));
+  const listing = await json("api/inputs");
+  session.inputs = listing.inputs;
+  session.demos = listing.demos ?? [];
+  if (!session.inputs.length && session.model.features.upload && session.demos.length) {
+    addInput(await send(`api/inputs?demo=${encodeURIComponent(session.demos[0])}${sizeQuery()}`));
   }
   const first = session.inputs[0]?.id ?? "";
   const change = /** @type {any} */ ({});
@@ -127,14 +125,14 @@ async function pictures() {
 }
 
 async function start() {
-  const theme = kept("theme");
+  const theme = stored("theme");
   if (theme) document.documentElement.dataset.theme = theme;
   bar();
   try {
-    session.model = await opened();
-    if (session.model.state === "failed") throw new Error(session.model.detail);
+    session.model = await loadedModel();
+    if (session.model.state === "failed") throw new Error(session.model.error);
     setLayers(await source.fetchJson("api/layers"));
-    await pictures();
+    await loadInputs();
   } catch (error) {
     fail(error, main);
     bar();
@@ -142,8 +140,9 @@ async function start() {
   }
   bar();
   tree();
-  specimen();
-  takePictures();
+  inputPanel();
+  listenForImages();
+  setScreenGetter(() => shown);
   listenToKeys();
   onchange(changed);
   ontheme(() => shown.update?.(view, null));

@@ -1,31 +1,30 @@
-/** Optimized images: what a unit would like to see, as a job with preview and cancel. */
+/** Optimized images of units, as jobs with previews. */
 
 import { fill, h, notice, plural } from "convscope/dom";
-import { ask, follow, over, progress } from "convscope/jobs";
-import { layerOf } from "convscope/layer";
-import { maps, session } from "convscope/model";
+import { submit, follow, ended, progress } from "convscope/jobs";
+import { maps, session } from "convscope/api";
 import { source } from "convscope/source";
 import { link, view } from "convscope/state";
 
 /** @param {any} job */
-function words(job) {
+function status(job) {
   if (job.state !== "done") return progress(job);
-  const card = job.result ?? {};
+  const facts = job.result ?? {};
   return [
-    h("p", null, card.sentence),
-    card.dead && h("p.warn", null, "Nothing makes this channel active: it looks dead."),
+    h("p", null, facts.sentence),
+    facts.dead && h("p.warn", null, "The channel stayed inactive: it may be dead."),
     h(
       "details",
       null,
-      h("summary", null, "How it was made"),
+      h("summary", null, "Settings"),
       h(
-        "ul.prov",
+        "ul.provenance",
         null,
-        (card.lines ?? []).map((/** @type {string} */ line) => h("li", null, line)),
+        (facts.lines ?? []).map((/** @type {string} */ line) => h("li", null, line)),
         h(
           "li",
           null,
-          `seed ${card.seed}, ${plural(card.steps ?? 0, "step")}, ${(card.size ?? []).join("×")}`,
+          `seed ${facts.seed}, ${plural(facts.steps ?? 0, "step")}, ${(facts.size ?? []).join("×")}`,
         ),
       ),
     ),
@@ -33,11 +32,11 @@ function words(job) {
 }
 
 /** @param {any} job @param {string} [title] */
-function shot(job, title) {
-  const ready = job.state === "done" || job.preview > 0;
+function result(job, title) {
+  const ready = job.state === "done" || job.previews > 0;
   const image = ready
     ? h("img.shot", {
-        src: `api/jobs/${job.id}/picture?n=${job.state === "done" ? "final" : job.preview}`,
+        src: `api/jobs/${job.id}/image?n=${job.state === "done" ? "final" : job.previews}`,
         alt: `Optimized image, ${job.title}`,
       })
     : h("div.shot", { "aria-hidden": "true" });
@@ -53,13 +52,13 @@ function shot(job, title) {
         { style: { "margin-bottom": ".35rem" } },
         title ?? (job.sign < 0 ? "Least active" : "Most active"),
       ),
-      words(job),
+      status(job),
     ),
   );
 }
 
 /** @param {any} layer @param {number} channel @param {number} sign */
-const wish = (layer, channel, sign) => ({
+const task = (layer, channel, sign) => ({
   kind: "maximize",
   layer: layer.index,
   channel,
@@ -70,28 +69,29 @@ const wish = (layer, channel, sign) => ({
 });
 
 /**
- * The optimized images of one unit. @param {HTMLElement} room @param {any} layer @param {number} c
+ * The optimized images of one unit. @param {HTMLElement} parent @param {any} layer @param {number} c
  * @returns {() => void} stops listening
  */
-export function optimize(room, layer, c) {
+export function optimize(parent, layer, c) {
   const body = h("div");
   const section = h(
-    "section.part",
+    "section.panel",
     null,
     h("h2", null, "Optimized image"),
     h(
       "p.small.soft",
       null,
-      "Pixels changed by gradient ascent until this channel is as active as it gets. It shows what drives the channel, not what it usually sees: read it beside dataset examples.",
+      "Pixels optimized by gradient ascent to maximize the activation of this channel. It shows what " +
+        "can activate the channel, not typical inputs: compare it with dataset examples.",
     ),
     body,
   );
-  room.append(section);
-  if (!source.live || !session.model.can?.jobs) {
+  parent.append(section);
+  if (!source.live || !session.model.features?.jobs) {
     fill(
       body,
       notice(
-        "This needs the live model.",
+        "This needs the running model.",
         "Start it with convscope serve, and open the same address there.",
       ),
     );
@@ -100,43 +100,47 @@ export function optimize(room, layer, c) {
   /** @type {Map<number, any>} */ const jobs = new Map();
   /** @type {(() => void)[]} */ const stops = [];
   function draw() {
-    const busy = [...jobs.values()].some((job) => !over(job));
+    const busy = [...jobs.values()].some((job) => !ended(job));
     const focused = document.activeElement?.id;
     fill(
       body,
       h(
         "div.pair",
         null,
-        [1, -1].filter((sign) => jobs.has(sign)).map((sign) => shot(jobs.get(sign))),
+        [1, -1].filter((sign) => jobs.has(sign)).map((sign) => result(jobs.get(sign))),
       ),
       h(
         "div.row",
         { style: { "margin-top": jobs.size ? "1rem" : 0 } },
         !jobs.has(1) &&
-          h("button.button.first", { type: "button", id: "optimize", onclick: () => begin(1) }, "Optimize"),
+          h(
+            "button.button.primary",
+            { type: "button", id: "optimize", onclick: () => begin(1) },
+            "Optimize",
+          ),
         !jobs.has(-1) &&
           h(
             "button.button",
             { type: "button", id: "optimize-least", disabled: busy, onclick: () => begin(-1) },
-            "The opposite",
+            "Minimize",
           ),
       ),
     );
     if (focused) document.getElementById(focused)?.focus();
   }
   /** @param {any} job */
-  function tell(job) {
+  function show(job) {
     jobs.set(job.sign, job);
     draw();
   }
   /** @param {number} sign */
   async function begin(sign) {
     try {
-      const job = await ask(wish(layer, c, sign));
-      tell(job);
-      stops.push(follow(job, tell));
+      const job = await submit(task(layer, c, sign));
+      show(job);
+      stops.push(follow(job, show));
     } catch (error) {
-      body.append(notice("This cannot be optimized now.", /** @type {Error} */ (error).message));
+      body.append(notice("The optimization cannot start.", /** @type {Error} */ (error).message));
     }
   }
   draw();
@@ -145,8 +149,8 @@ export function optimize(room, layer, c) {
       for (const job of all.jobs) {
         if (job.kind !== "maximize" || job.layer !== layer.index || job.channel !== c || jobs.has(job.sign))
           continue;
-        tell(job);
-        stops.push(follow(job, tell));
+        show(job);
+        stops.push(follow(job, show));
       }
     },
     () => {},
@@ -154,12 +158,15 @@ export function optimize(room, layer, c) {
   return () => stops.forEach((stop) => stop());
 }
 
-/** The tab of a layer: all that has been optimized of it, and a start. @param {HTMLElement} room @param {any} layer */
-export async function optimizedTab(room, layer) {
-  if (!source.live || !session.model.can?.jobs) {
-    room.append(
+/**
+ * The tab of a layer: its optimized images, and a button for more.
+ * @param {HTMLElement} parent @param {any} layer
+ */
+export async function optimizedTab(parent, layer) {
+  if (!source.live || !session.model.features?.jobs) {
+    parent.append(
       notice(
-        "Optimized images need the live model.",
+        "Optimized images need the running model.",
         "Start it with convscope serve, and open the same address there.",
       ),
     );
@@ -169,11 +176,11 @@ export async function optimizedTab(room, layer) {
   const list = h("div.pair");
   /** @type {Map<string, HTMLElement>} */ const places = new Map();
   /** @param {any} job */
-  function tell(job) {
+  function show(job) {
     const made = h(
       "div",
       null,
-      shot(job, `${job.sign < 0 ? "−" : "+"} channel ${job.channel}`),
+      result(job, `${job.sign < 0 ? "−" : "+"} channel ${job.channel}`),
       h(
         "a.small",
         { href: link({ screen: "channel", channel: job.channel, position: null }) },
@@ -189,35 +196,36 @@ export async function optimizedTab(room, layer) {
   async function begin() {
     try {
       const block = view.input ? await maps(view.input, layer.index).catch(() => null) : null;
-      const count = layerOf().shape?.[0] ?? 1;
+      const count = layer.shape?.[0] ?? 1;
       const order = Array.from({ length: count }, (_, c) => c).sort((a, b) =>
         block ? block.high[b] - block.high[a] : a - b,
       );
       for (const channel of order.slice(0, 6)) {
-        const job = await ask(wish(layer, channel, 1));
-        tell(job);
-        stops.push(follow(job, tell));
+        const job = await submit(task(layer, channel, 1));
+        show(job);
+        stops.push(follow(job, show));
       }
     } catch (error) {
-      room.append(notice("No more can be optimized now.", /** @type {Error} */ (error).message));
+      parent.append(notice("No more optimizations can start now.", /** @type {Error} */ (error).message));
     }
   }
   const start = h(
-    "button.button.first",
+    "button.button.primary",
     { type: "button", onclick: begin },
-    view.input ? "Optimize the six strongest on this picture" : "Optimize the first six",
+    view.input ? "Optimize the six most active on this image" : "Optimize the first six",
   );
   const empty = notice(
-    "Nothing of this layer has been optimized yet.",
-    "Begin with the strongest channels here, or open one channel and optimize it there. Each takes seconds to a minute.",
+    "There are no optimized images of this layer yet.",
+    "Optimize the most active channels here, or open a channel and optimize it there. " +
+      "Each takes seconds to a minute.",
   );
-  room.append(h("div.row.tools", null, start), empty, list);
+  parent.append(h("div.row.tools", null, start), empty, list);
   const all = await source.fetchJson("api/jobs");
   for (const job of all.jobs.filter(
     (/** @type {any} */ job) => job.kind === "maximize" && job.layer === layer.index,
   )) {
-    tell(job);
-    stops.push(follow(job, tell));
+    show(job);
+    stops.push(follow(job, show));
   }
   return { close: () => stops.forEach((stop) => stop()) };
 }

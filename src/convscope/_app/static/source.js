@@ -1,10 +1,10 @@
 /**
- * Where all data comes from: the live server, or the page itself (an export, read from a disk,
- * where nothing can be fetched). The rest of the app does not know which.
+ * Where data comes from: the live server, or the page itself (an export, opened from disk, where
+ * nothing can be fetched). The rest of the app need not know which.
  */
 
-/** An answer that says what is wrong, in words for people. */
-export class Problem extends Error {
+/** An error response, with a message for people. */
+export class RequestError extends Error {
   /** @param {number} status @param {string} detail */
   constructor(status, detail) {
     super(detail);
@@ -20,39 +20,39 @@ export class Problem extends Error {
  * @property {(path: string) => Promise<string>} imageUrl
  */
 
-/** @param {Response} answer */
-async function problem(answer) {
+/** @param {Response} response */
+async function requestError(response) {
   let detail = "";
   try {
-    detail = (await answer.json()).detail;
+    detail = (await response.json()).detail;
   } catch {
-    // not one of our own answers: a proxy, say
+    // not a response of ours: of a proxy, say
   }
-  return new Problem(answer.status, detail || `The server answered ${answer.status}.`);
+  return new RequestError(response.status, detail || `The server returned status ${response.status}.`);
 }
 
 /** @param {string} path @param {RequestInit} [init] @returns {Promise<Response>} */
-async function ask(path, init) {
-  let answer;
+async function request(path, init) {
+  let response;
   try {
-    answer = await fetch(path, init);
+    response = await fetch(path, init);
   } catch (error) {
     if (/** @type {any} */ (error)?.name === "AbortError") throw error;
-    throw new Problem(0, "The server does not answer. Is `convscope serve` still running?");
+    throw new RequestError(0, "The server does not respond. Is `convscope serve` still running?");
   }
-  if (answer.status === 503) {
+  if (response.status === 503) {
     await new Promise((resume) => setTimeout(resume, 400));
-    return ask(path, init);
+    return request(path, init);
   }
-  if (!answer.ok) throw await problem(answer);
-  return answer;
+  if (!response.ok) throw await requestError(response);
+  return response;
 }
 
 /** @type {Source} */
 const server = {
   live: true,
-  fetchJson: async (path) => (await ask(path)).json(),
-  fetchBytes: async (path) => (await ask(path)).arrayBuffer(),
+  fetchJson: async (path) => (await request(path)).json(),
+  fetchBytes: async (path) => (await request(path)).arrayBuffer(),
   imageUrl: async (path) => path,
 };
 
@@ -60,18 +60,22 @@ const server = {
 const unpack = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 
 /** @param {Element} index @returns {Source} */
-function bundle(index) {
+function embeddedData(index) {
   const { entries } = JSON.parse(index.textContent ?? "{}");
   /** @param {string} path */
   const entry = (path) => {
     const found = entries[path];
-    if (!found) throw new Problem(404, "Not in this page: it needs the live model (convscope serve).");
+    if (!found)
+      throw new RequestError(
+        404,
+        "Not included in this page: it needs the running model (convscope serve).",
+      );
     return found;
   };
-  /** @param {{n: number}} found */
-  const text = (found) => document.getElementById(`convscope-${found.n}`)?.textContent?.trim() ?? "";
+  /** @param {{block: number}} found */
+  const text = (found) => document.getElementById(`convscope-${found.block}`)?.textContent?.trim() ?? "";
   /** @param {string} path */
-  const answer = async (path) => {
+  const response = async (path) => {
     const found = entry(path);
     const bytes = unpack(text(found));
     if (!found.gzip) return new Response(bytes);
@@ -80,23 +84,24 @@ function bundle(index) {
   };
   return {
     live: false,
-    fetchJson: async (path) => (await answer(path)).json(),
-    fetchBytes: async (path) => (await answer(path)).arrayBuffer(),
+    fetchJson: async (path) => (await response(path)).json(),
+    fetchBytes: async (path) => (await response(path)).arrayBuffer(),
     imageUrl: async (path) => {
       const found = entry(path);
       if (!found.gzip) return `data:${found.type};base64,${text(found)}`;
-      return URL.createObjectURL(await (await answer(path)).blob());
+      return URL.createObjectURL(await (await response(path)).blob());
     },
   };
 }
 
 const index = document.getElementById("convscope-index");
 /** @type {Source} */
-export const source = index ? bundle(index) : server;
+export const source = index ? embeddedData(index) : server;
 
 /** @param {string} path @param {BodyInit | null} [body] @param {string} [method] */
 export async function send(path, body = null, method = "POST") {
-  if (!source.live) throw new Problem(404, "Not in this page: it needs the live model (convscope serve).");
+  if (!source.live)
+    throw new RequestError(404, "Not included in this page: it needs the running model (convscope serve).");
   const headers = typeof body === "string" ? { "Content-Type": "application/json" } : undefined;
-  return (await ask(path, { method, body, headers })).json();
+  return (await request(path, { method, body, headers })).json();
 }

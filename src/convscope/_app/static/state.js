@@ -1,4 +1,4 @@
-/** The whole view is in the hash of the address; this is the only place that reads or writes it. */
+/** The view is stored in the hash of the address; only this module reads or writes it. */
 
 import { CMAPS } from "convscope/colors";
 
@@ -8,21 +8,21 @@ import { CMAPS } from "convscope/colors";
  * @property {string | null} layer
  * @property {number | null} channel
  * @property {[number, number] | null} position row and column
- * @property {string} input the picture under the microscope
- * @property {string} other the picture it is compared with
+ * @property {string} input id of the input image
+ * @property {string} other id of the image it is compared with
  * @property {string} tab
  * @property {"channel" | "layer" | "fixed"} range
  * @property {number} low @property {number} high the ends where the range is fixed
  * @property {string} cmap
  * @property {string} sort
  * @property {string} find
- * @property {boolean} dead only dead and constant channels
- * @property {string} seen "model" or "original": which side of the preprocessing is drawn
- * @property {string} with what is compared: "pictures", "layers" or "models"
- * @property {string} to the layer in the second place
- * @property {string} target what is explained: a class's number, "unit", or nothing: the answer
+ * @property {boolean} inactive only inactive and constant channels
+ * @property {string} stage "preprocessed" or "original": which image the input panel shows
+ * @property {string} compare what is compared: "images", "layers" or "models"
+ * @property {string} layerB the second layer of a comparison
+ * @property {string} target of the attribution: a class's index, "unit", or nothing: the predicted class
  * @property {string} method of attribution; the first that the server offers where it is empty
- * @property {number | null} like the channel that others are compared with
+ * @property {number | null} similar the channel that others are sorted by similarity to
  */
 
 /** @type {View} */
@@ -40,17 +40,17 @@ export const DEFAULTS = {
   cmap: "viridis",
   sort: "channel",
   find: "",
-  dead: false,
-  seen: "model",
-  with: "pictures",
-  to: "",
+  inactive: false,
+  stage: "preprocessed",
+  compare: "images",
+  layerB: "",
   target: "",
   method: "",
-  like: null,
+  similar: null,
 };
 
 const CHOICES = {
-  tab: ["maps", "filters", "optimized", "examples", "why"],
+  tab: ["maps", "filters", "optimized", "examples", "attribution"],
   range: ["channel", "layer", "fixed"],
   cmap: CMAPS,
   sort: [
@@ -64,8 +64,8 @@ const CHOICES = {
     "attribution",
     "similarity",
   ],
-  seen: ["model", "original"],
-  with: ["pictures", "layers", "models"],
+  stage: ["preprocessed", "original"],
+  compare: ["images", "layers", "models"],
 };
 
 /** @param {string} text as `encodeURIComponent`, but legible where a hash allows it */
@@ -106,11 +106,11 @@ function settings(view, given) {
   view.input = given.get("in") ?? "";
   view.other = given.get("b") ?? "";
   view.find = given.get("find") ?? "";
-  view.dead = given.get("dead") === "1";
-  view.to = given.get("to") ?? "";
+  view.inactive = given.get("inactive") === "1";
+  view.layerB = given.get("layer_b") ?? "";
   if (/^(\d{1,9}|unit)$/.test(given.get("target") ?? "")) view.target = given.get("target") ?? "";
   if (/^\w{1,40}$/.test(given.get("method") ?? "")) view.method = given.get("method") ?? "";
-  if (/^\d{1,6}$/.test(given.get("like") ?? "")) view.like = Number(given.get("like"));
+  if (/^\d{1,6}$/.test(given.get("similar") ?? "")) view.similar = Number(given.get("similar"));
   for (const [name, known] of Object.entries(CHOICES)) {
     const value = given.get(name);
     if (value && known.includes(value)) /** @type {any} */ (view)[name] = value;
@@ -140,17 +140,17 @@ export function write(view) {
     if (value !== /** @type {any} */ (DEFAULTS)[name]) given.push(`${name}=${encode(value)}`);
   }
   if (view.range === "fixed") given.push(`span=${view.low},${view.high}`);
-  if (view.to && view.screen === "compare") given.push(`to=${encode(view.to)}`);
+  if (view.layerB && view.screen === "compare") given.push(`layer_b=${encode(view.layerB)}`);
   if (view.target) given.push(`target=${view.target}`);
   if (view.method) given.push(`method=${view.method}`);
-  if (view.like !== null) given.push(`like=${view.like}`);
+  if (view.similar !== null) given.push(`similar=${view.similar}`);
   if (view.find) given.push(`find=${encode(view.find)}`);
-  if (view.dead) given.push("dead=1");
+  if (view.inactive) given.push("inactive=1");
   return path + (given.length ? `?${given.join("&")}` : "");
 }
 
-/** Inside a notebook's page there is no address of one's own: the view is kept here alone. */
-export const homeless = location.protocol === "about:";
+/** Inside a notebook's page there is no address to write to: the view is only kept here. */
+export const embedded = location.protocol === "about:";
 
 /** @type {View} */
 export let view = read(location.hash);
@@ -174,13 +174,13 @@ export function go(change, quietly = false) {
   const before = view;
   view = { ...view, ...change };
   const hash = write(view);
-  if (!homeless && hash !== location.hash) history[quietly ? "replaceState" : "pushState"](null, "", hash);
+  if (!embedded && hash !== location.hash) history[quietly ? "replaceState" : "pushState"](null, "", hash);
   for (const listener of listeners) listener(view, before);
 }
 
 addEventListener("hashchange", () => follow());
 addEventListener("popstate", () => follow());
-if (homeless)
+if (embedded)
   document.addEventListener("click", (event) => {
     const hash = /** @type {HTMLElement} */ (event.target).closest?.("a[href^='#/']")?.getAttribute("href");
     if (!hash || event.ctrlKey || event.metaKey) return;
@@ -191,9 +191,9 @@ if (homeless)
 function follow(hash = location.hash) {
   const next = read(hash);
   if (!next.input && view.input) {
-    // an address written by hand: the picture stays
+    // an address written by hand: keep the input image
     next.input = view.input;
-    if (!homeless) history.replaceState(null, "", write(next));
+    if (!embedded) history.replaceState(null, "", write(next));
   }
   if (write(next) === write(view)) return;
   const before = view;
@@ -209,24 +209,24 @@ export function theme() {
 }
 
 /** @type {Set<() => void>} */
-const repainters = new Set();
-/** @param {() => void} repaint called when the theme changes */
-export function ontheme(repaint) {
-  repainters.add(repaint);
+const redrawers = new Set();
+/** @param {() => void} redraw called when the theme changes */
+export function ontheme(redraw) {
+  redrawers.add(redraw);
 }
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
-  repainters.forEach((repaint) => repaint()),
+  redrawers.forEach((redraw) => redraw()),
 );
 
 export function toggleTheme() {
   const next = theme() === "dark" ? "light" : "dark";
   document.documentElement.dataset.theme = next;
-  keep("theme", next);
-  repainters.forEach((repaint) => repaint());
+  store("theme", next);
+  redrawers.forEach((redraw) => redraw());
 }
 
-/** What a browser remembers; a page from a disk may not be allowed to. @param {string} name */
-export function kept(name) {
+/** A stored setting; a page that was opened from disk may not have access. @param {string} name */
+export function stored(name) {
   try {
     return localStorage.getItem(`convscope-${name}`);
   } catch {
@@ -235,10 +235,10 @@ export function kept(name) {
 }
 
 /** @param {string} name @param {string} value */
-export function keep(name, value) {
+export function store(name, value) {
   try {
     localStorage.setItem(`convscope-${name}`, value);
   } catch {
-    // the page is whole without it
+    // the app works without it
   }
 }

@@ -1,14 +1,14 @@
-/** The layers, as the network nests them. */
+/** The tree of layers. */
 
 import { fill, h, plural } from "convscope/dom";
 import { drawThumbnail } from "convscope/home";
-import { json, session, thumbnails } from "convscope/model";
+import { json, session, thumbnails } from "convscope/api";
 import { link, onchange, ontheme, view } from "convscope/state";
 
 /** @type {Map<string, {row: HTMLElement, link: HTMLElement, slot: HTMLElement, state: HTMLElement}>} */
 const rows = new Map();
 
-/** @param {string} path @param {import("convscope/model").Layer[]} above */
+/** @param {string} path @param {import("convscope/api").Layer[]} above */
 function short(path, above) {
   const holder = above.filter((layer) => path.startsWith(layer.path)).at(-1);
   return holder ? path.slice(holder.path.length).replace(/^[./]/, (c) => (c === "/" ? "/" : "")) : path;
@@ -17,13 +17,13 @@ function short(path, above) {
 export function tree() {
   const nav = /** @type {HTMLElement} */ (document.getElementById("tree"));
   const list = h("ol");
-  /** @type {import("convscope/model").Layer[]} */
+  /** @type {import("convscope/api").Layer[]} */
   const above = [];
   for (const layer of session.layers) {
     above.length = Math.min(above.length, layer.depth);
     const slot = h("span.blank", { "aria-hidden": "true" });
     const state = h("span");
-    const open = layer.maps || layer.atlas || layer.kernel || (layer.shape && !layer.container);
+    const open = layer.has_maps || layer.in_atlas || layer.has_filters || (layer.shape && !layer.container);
     const words = h(
       "span",
       null,
@@ -49,22 +49,22 @@ export function tree() {
     placeholder: "Find a layer",
     "aria-label": "Find a layer",
     oninput: (/** @type {any} */ e) => {
-      const wanted = e.target.value.trim().toLowerCase();
+      const query = e.target.value.trim().toLowerCase();
       for (const [path, { row }] of rows) {
         const layer = session.byPath.get(path);
-        row.hidden = !`${path} ${layer?.kind}`.toLowerCase().includes(wanted);
+        row.hidden = !`${path} ${layer?.kind}`.toLowerCase().includes(query);
       }
     },
   });
   fill(nav, h("div.search", null, search), list);
   onchange((now, before) => {
     mark(now.layer !== before.layer || now.screen !== before.screen);
-    if (now.input !== before.input) void picture();
-    if (now.cmap !== before.cmap) void picture();
+    if (now.input !== before.input) void drawThumbnails();
+    if (now.cmap !== before.cmap) void drawThumbnails();
   });
-  ontheme(picture);
+  ontheme(drawThumbnails);
   mark(true);
-  void picture();
+  void drawThumbnails();
 }
 
 /** @param {string} path */
@@ -75,7 +75,7 @@ const address = (path) =>
     channel: null,
     position: null,
     find: "",
-    dead: false,
+    inactive: false,
   });
 
 function mark(moved = false) {
@@ -90,7 +90,7 @@ function mark(moved = false) {
   }
 }
 
-async function picture() {
+async function drawThumbnails() {
   if (!view.input) return;
   try {
     const [maps, states] = await Promise.all([
@@ -109,16 +109,16 @@ async function picture() {
       }
       fill(
         row.state,
-        state.dead > 0 &&
+        state.inactive > 0 &&
           h(
             "span.badge",
-            { title: `${plural(state.dead, "channel")} zero everywhere on this picture` },
-            `${state.dead} off`,
+            { title: `${plural(state.inactive, "channel")} inactive on this image` },
+            `${state.inactive} inactive`,
           ),
-        state.nan > 0 && h("span.badge", null, "NaN"),
+        state.non_finite > 0 && h("span.badge", null, "NaN"),
       );
     }
   } catch {
-    // the tree is whole without its pictures; the screen itself says what failed
+    // the tree works without thumbnails; the screen shows the error
   }
 }

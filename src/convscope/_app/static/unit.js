@@ -1,9 +1,9 @@
-/** What a scan found of one channel: dataset examples, values, classes, and where that comes from. */
+/** A channel in the atlas: dataset examples, statistics, classes, similar filters. */
 
 import { fill, h, notice, number, percent, plural } from "convscope/dom";
-import { json, session } from "convscope/model";
+import { json, session } from "convscope/api";
 import { source } from "convscope/source";
-import { bars } from "convscope/specimen";
+import { bars } from "convscope/input";
 import { link } from "convscope/state";
 
 const LISTS = {
@@ -11,36 +11,36 @@ const LISTS = {
   "top.peak": "Highest peak",
   "bottom.mean": "Lowest mean",
   "bottom.peak": "Lowest peak",
-  random: "At random",
+  random: "Random",
 };
 const VIEWS = { crop: "Crop", whole: "Whole", map: "Map" };
 
-/** @param {HTMLElement} room @param {any} layer @param {number} c */
-export async function evidence(room, layer, c) {
+/** @param {HTMLElement} parent @param {any} layer @param {number} c */
+export async function atlasUnit(parent, layer, c) {
   let unit;
   try {
     unit = await json(`api/atlas/layers/${layer.index}/channels/${c}`);
   } catch (error) {
     fill(
-      room,
+      parent,
       h(
-        "section.part",
+        "section.panel",
         null,
-        h("h2", null, "In the data"),
-        notice("The atlas says nothing of this channel here.", /** @type {Error} */ (error).message),
+        h("h2", null, "On the dataset"),
+        notice("The atlas has no statistics of this channel.", /** @type {Error} */ (error).message),
       ),
     );
     return;
   }
-  const neighbors = await json(`api/atlas/layers/${layer.index}`).then(
-    (all) => all.neighbors?.[c] ?? [],
+  const similar = await json(`api/atlas/layers/${layer.index}`).then(
+    (all) => all.similar_filters?.[c] ?? [],
     () => [],
   );
   fill(
-    room,
+    parent,
     exemplars(unit, layer, c),
     h(
-      "section.part",
+      "section.panel",
       null,
       h(
         "div.pair",
@@ -60,11 +60,11 @@ export async function evidence(room, layer, c) {
             null,
             [
               ["mean", unit.mean],
-              ["deviation", Math.sqrt(Math.max(0, unit.variance ?? 0))],
-              ["least", unit.minimum],
+              ["std. deviation", Math.sqrt(Math.max(0, unit.variance ?? 0))],
+              ["minimum", unit.minimum],
               ["median", unit.percentiles?.["50"]],
               ["99th percentile", unit.percentiles?.["99"]],
-              ["greatest", unit.maximum],
+              ["maximum", unit.maximum],
             ].map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, number(value)))),
             unit.nan > 0 && h("div", null, h("dt", null, "NaN"), h("dd.warn", null, unit.nan)),
           ),
@@ -77,27 +77,27 @@ export async function evidence(room, layer, c) {
             h(
               "p.small.soft",
               { style: { "margin-bottom": ".6rem" } },
-              "The channel's mean over the pictures of each class, and how many there are; the ten highest.",
+              "The ten classes with the highest mean activation, and the number of images of each.",
             ),
             classes(unit.classes),
           ),
       ),
     ),
-    neighbors.length > 0 &&
+    similar.length > 0 &&
       h(
-        "section.part",
+        "section.panel",
         null,
         h("h2", null, "Similar filters"),
-        h("p.small.soft", null, "Channels of this layer whose kernels point the same way."),
+        h("p.small.soft", null, "Channels of this layer with the highest cosine similarity of filters."),
         h(
           "div.row",
           null,
-          neighbors.map((/** @type {number} */ k) =>
+          similar.map((/** @type {number} */ k) =>
             h("a.unit", { href: link({ channel: k, position: null }) }, `${layer.path}:${k}`),
           ),
         ),
       ),
-    h("p.prov", { style: { "margin-top": "1rem" } }, unit.provenance),
+    h("p.provenance", { style: { "margin-top": "1rem" } }, unit.provenance),
   );
 }
 
@@ -127,25 +127,25 @@ function exemplars(unit, layer, c) {
   async function draw() {
     fill(
       heads,
-      group(LISTS, list, "Which examples", (to) => {
+      group(LISTS, list, "List of examples", (to) => {
         list = to;
         void draw();
       }),
-      group(VIEWS, shown, "What of each", (to) => {
+      group(VIEWS, shown, "View of each example", (to) => {
         shown = to;
         void draw();
       }),
     );
-    const found = unit.lists?.[list];
+    const found = unit.exemplars?.[list];
     if (!found?.exemplars.length)
-      return fill(place, h("p.small.soft", { style: { "margin-top": ".75rem" } }, "None are kept."));
+      return fill(place, h("p.small.soft", { style: { "margin-top": ".75rem" } }, "None."));
     let url;
     try {
       url = await source.imageUrl(
         `api/atlas/layers/${layer.index}/channels/${c}/sprite?list=${list}&view=${shown}`,
       );
     } catch (error) {
-      return fill(place, notice("These pictures are not here.", /** @type {Error} */ (error).message));
+      return fill(place, notice("These examples cannot be shown.", /** @type {Error} */ (error).message));
     }
     fill(
       place,
@@ -175,35 +175,37 @@ function exemplars(unit, layer, c) {
   }
   void draw();
   return h(
-    "section.part",
+    "section.panel",
     null,
     h("h2", null, "Dataset examples"),
     h(
       "p.small.soft",
       null,
-      `Of ${plural(session.model.atlas?.images ?? 0, "picture")} from ${session.model.atlas?.dataset ?? "the dataset"}. A crop is what the channel's strongest position sees.`,
+      `Of ${plural(session.model.atlas?.images ?? 0, "image")} from ` +
+        `${session.model.atlas?.dataset ?? "the dataset"}. ` +
+        "A crop is the receptive field of the position with the highest activation.",
     ),
     heads,
     place,
   );
 }
 
-/** Bins as they are kept: ends may be open. Heights are square roots, so that few are seen beside many. @param {any} unit */
+/** Heights are square roots, so that small counts are visible beside large ones. @param {any} unit */
 function histogram(unit) {
   const { low, high, counts } = unit.histogram ?? { low: [], high: [], counts: [] };
   if (!counts.length) return h("p.small.soft", null, "No values were counted.");
   const [width, height, foot] = [420, 130, 22];
-  const least = unit.minimum;
-  const most = unit.maximum > least ? unit.maximum : least + 1;
+  const minimum = unit.minimum;
+  const maximum = unit.maximum > minimum ? unit.maximum : minimum + 1;
   const x = (/** @type {number} */ v) =>
-    ((Math.max(least, Math.min(most, v)) - least) / (most - least)) * width;
-  // bins of unequal width, gathered into forty equal ones, each value where the middle of its bin is
+    ((Math.max(minimum, Math.min(maximum, v)) - minimum) / (maximum - minimum)) * width;
+  // bins of unequal width, whose ends may be open, spread over equal ones
   const bins = new Float64Array(42);
   counts.forEach((/** @type {number} */ n, /** @type {number} */ k) => {
-    const from = Math.max(least, low[k] ?? least);
-    const to = Math.min(most, high[k] ?? most);
-    const a = Math.min(41, Math.max(0, Math.floor(((from - least) / (most - least)) * 42)));
-    const b = Math.min(41, Math.max(a, Math.ceil(((to - least) / (most - least)) * 42) - 1));
+    const from = Math.max(minimum, low[k] ?? minimum);
+    const to = Math.min(maximum, high[k] ?? maximum);
+    const a = Math.min(41, Math.max(0, Math.floor(((from - minimum) / (maximum - minimum)) * 42)));
+    const b = Math.min(41, Math.max(a, Math.ceil(((to - minimum) / (maximum - minimum)) * 42) - 1));
     for (let i = a; i <= b; i++) bins[i] += n / (b - a + 1);
   });
   const top = Math.sqrt(Math.max(...bins));
@@ -212,7 +214,7 @@ function histogram(unit) {
     {
       viewBox: `0 0 ${width} ${height + foot}`,
       role: "img",
-      "aria-label": `Histogram from ${number(least)} to ${number(unit.maximum)}`,
+      "aria-label": `Histogram from ${number(minimum)} to ${number(unit.maximum)}`,
     },
     Array.from(
       bins,
@@ -225,10 +227,10 @@ function histogram(unit) {
           height: Math.max(1, (Math.sqrt(n) / top) * (height - 4)),
         }),
     ),
-    least < 0 && most > 0 && h("line.zero", { x1: x(0), x2: x(0), y1: 0, y2: height }),
-    h("text", { x: 0, y: height + 15 }, number(least)),
-    least < 0 &&
-      most > 0 &&
+    minimum < 0 && maximum > 0 && h("line.zero", { x1: x(0), x2: x(0), y1: 0, y2: height }),
+    h("text", { x: 0, y: height + 15 }, number(minimum)),
+    minimum < 0 &&
+      maximum > 0 &&
       x(0) > 60 &&
       x(0) < width - 60 &&
       h("text", { x: x(0), y: height + 15, "text-anchor": "middle" }, "0"),
@@ -236,16 +238,16 @@ function histogram(unit) {
     h(
       "text",
       { x: width / 2, y: height + 15, "text-anchor": "middle", "font-style": "italic" },
-      x(0) > 60 && x(0) < width - 60 && least < 0 ? "" : "√ count",
+      x(0) > 60 && x(0) < width - 60 && minimum < 0 ? "" : "√ count",
     ),
   );
 }
 
 /** @param {any[]} rows */
 function classes(rows) {
-  const most = Math.max(...rows.map((row) => Math.abs(row.mean)), 1e-12);
+  const maximum = Math.max(...rows.map((row) => Math.abs(row.mean)), 1e-12);
   return bars(
-    rows.map((row) => [row.class, Math.max(0, row.mean) / most, `${number(row.mean)} · ${row.images}`]),
+    rows.map((row) => [row.class, Math.max(0, row.mean) / maximum, `${number(row.mean)} · ${row.images}`]),
     true,
   );
 }

@@ -1,4 +1,4 @@
-/** What is asked of the server, decoded and remembered: every request of the app is made here. */
+/** Data from the server, decoded and cached, and the session that the screens share. */
 
 import { source } from "convscope/source";
 
@@ -7,61 +7,61 @@ import { source } from "convscope/source";
  * @property {number} index @property {string} path @property {string} kind
  * @property {number[] | null} shape @property {number} depth
  * @property {boolean} container @property {boolean} function @property {string[]} families
- * @property {number} parameters @property {boolean} maps @property {boolean} kernel
- * @property {boolean} atlas @property {string} field
+ * @property {number} parameters @property {boolean} has_maps
+ * @property {boolean} has_filters @property {boolean} in_atlas @property {string} receptive_field
  *
  * @typedef {object} Input
  * @property {string} id @property {string} name
- * @property {[number, number]} original @property {[number, number]} seen
+ * @property {[number, number]} original_size @property {[number, number]} input_size
  * @property {[number, number]} scale @property {[number, number]} offset
- * @property {string[]} lines
+ * @property {string[]} preprocessing
  *
  * @typedef {object} Field
- * @property {boolean} known @property {string} text @property {[number, number]} image
+ * @property {boolean} known @property {string} description @property {[number, number]} input_size
  * @property {[number, number][]} rows @property {[number, number][]} columns
  * @property {null | {rows: [number, number][], columns: [number, number][]}} exact
  *
  * @typedef {import("convscope/maps").Block} Block
  */
 
-const STATES = ["live", "zero", "constant", "nan", "inf"];
+const STATES = ["varied", "zero", "constant", "nan", "inf"];
 
-/** Answers kept, oldest out first where they hold more than `bound` bytes. */
-const kept = new Map();
-const BOUND = 96 << 20;
-let held = 0;
+/** Cached responses; the least recently used go first beyond `MAX_BYTES`. */
+const cache = new Map();
+const MAX_BYTES = 96 << 20;
+let cachedBytes = 0;
 
 /**
- * @template T @param {string} key @param {() => Promise<T>} make @param {(value: T) => number} [weigh]
+ * @template T @param {string} key @param {() => Promise<T>} make @param {(value: T) => number} [size]
  * @returns {Promise<T>}
  */
-export function remember(key, make, weigh = () => 256) {
-  const found = kept.get(key);
+export function cached(key, make, size = () => 256) {
+  const found = cache.get(key);
   if (found) {
-    kept.delete(key);
-    kept.set(key, found);
+    cache.delete(key);
+    cache.set(key, found);
     return found.promise;
   }
-  const entry = { promise: make(), weight: 0 };
-  kept.set(key, entry);
+  const entry = { promise: make(), bytes: 0 };
+  cache.set(key, entry);
   entry.promise.then(
     (value) => {
-      entry.weight = weigh(value);
-      held += entry.weight;
-      for (const [oldest, old] of kept) {
-        if (held <= BOUND) break;
+      entry.bytes = size(value);
+      cachedBytes += entry.bytes;
+      for (const [oldest, old] of cache) {
+        if (cachedBytes <= MAX_BYTES) break;
         if (old === entry) continue;
-        held -= old.weight;
-        kept.delete(oldest);
+        cachedBytes -= old.bytes;
+        cache.delete(oldest);
       }
     },
-    () => kept.delete(key),
+    () => cache.delete(key),
   );
   return entry.promise;
 }
 
 /** @param {string} path */
-export const json = (path) => remember(path, () => source.fetchJson(path));
+export const json = (path) => cached(path, () => source.fetchJson(path));
 
 /** @param {ArrayBuffer} buffer @param {string} magic @param {string} path */
 function header(buffer, magic, path) {
@@ -86,13 +86,16 @@ export function decodeMaps(buffer, path) {
     low: floats(0),
     high: floats(1),
     mean: floats(2),
-    states: Array.from(states, (state) => STATES[state] ?? "live"),
+    states: Array.from(states, (state) => STATES[state] ?? "varied"),
     levels: new Uint8Array(buffer, 24 + 13 * channels),
   };
 }
 
 /**
- * Exact floats. @typedef {{shape: [number, number, number, number], flags: number, values: Float32Array}} Floats
+ * Exact floats. @typedef {object} Floats
+ * @property {[number, number, number, number]} shape
+ * @property {number} flags @property {Float32Array} values
+ *
  * @param {ArrayBuffer} buffer @param {string} path @returns {Floats}
  */
 function decodeFloats(buffer, path) {
@@ -102,17 +105,20 @@ function decodeFloats(buffer, path) {
 }
 
 /** @param {Block} block */
-const weight = (block) => block.levels.byteLength + 16 * block.channels;
+const blockBytes = (block) => block.levels.byteLength + 16 * block.channels;
 
-/** All channels of a layer, at most 56 a side. @param {string} input @param {number} layer @param {number} [m] the second network: 1 */
-export function maps(input, layer, m = 0) {
-  const path = `api/inputs/${input}/maps/${layer}?max=56${m ? "&m=1" : ""}`;
-  return remember(path, async () => decodeMaps(await source.fetchBytes(path), path), weight);
+/**
+ * All channels of a layer, at most 56 pixels a side.
+ * @param {string} input @param {number} layer @param {number} [model] 1: the second network
+ */
+export function maps(input, layer, model = 0) {
+  const path = `api/inputs/${input}/maps/${layer}?max_side=56${model ? "&model=1" : ""}`;
+  return cached(path, async () => decodeMaps(await source.fetchBytes(path), path), blockBytes);
 }
 
 /** @param {string} path @returns {Promise<Floats>} */
 function floats(path) {
-  return remember(
+  return cached(
     path,
     async () => decodeFloats(await source.fetchBytes(path), path),
     (found) => found.values.byteLength,
@@ -120,12 +126,14 @@ function floats(path) {
 }
 
 /**
- * One map: exact where the model can be asked, else from its levels, and then it says so.
- * @typedef {{values: Float32Array, height: number, width: number, exact: boolean, full: [number, number]}} OneMap
+ * One map: exact where the model is running, else from its 8-bit levels (`exact` is false).
+ * @typedef {object} OneMap @property {Float32Array} values @property {boolean} exact
+ * @property {number} height @property {number} width @property {[number, number]} full
+ *
  * @param {string} input @param {number} layer @param {number} channel @returns {Promise<OneMap>}
  */
 export async function oneMap(input, layer, channel) {
-  if (session.model.can.exact) {
+  if (session.model.features.exact) {
     const { shape, values } = await floats(`api/inputs/${input}/values/${layer}?channel=${channel}`);
     return { values, height: shape[2], width: shape[3], exact: true, full: [shape[2], shape[3]] };
   }
@@ -139,9 +147,12 @@ export async function oneMap(input, layer, channel) {
   return { values, height, width, exact: false, full: block.full };
 }
 
-/** Every channel at one position. @param {string} input @param {number} layer @param {number} y @param {number} x */
+/**
+ * Every channel at one position.
+ * @param {string} input @param {number} layer @param {number} y @param {number} x
+ */
 export async function atPosition(input, layer, y, x) {
-  if (session.model.can.exact) {
+  if (session.model.features.exact) {
     return (await floats(`api/inputs/${input}/values/${layer}?y=${y}&x=${x}`)).values;
   }
   const block = await maps(input, layer);
@@ -155,13 +166,13 @@ export async function atPosition(input, layer, y, x) {
 }
 
 /** @param {number} layer */
-export const kernels = (layer) => floats(`api/kernels/${layer}`);
+export const allFilters = (layer) => floats(`api/filters/${layer}`);
 /** @param {number} layer @param {number} channel */
-export async function kernel(layer, channel) {
-  if (session.source.live) return floats(`api/kernels/${layer}?channel=${channel}`);
-  const all = await kernels(layer);
+export async function filtersOf(layer, channel) {
+  if (session.source.live) return floats(`api/filters/${layer}?channel=${channel}`);
+  const all = await allFilters(layer);
   const [n, c, h, w] = all.shape;
-  if (channel >= n) throw new Error("This page holds only the layer's first filters.");
+  if (channel >= n) throw new Error("This page contains only the layer's first filters.");
   const size = c * h * w;
   return {
     ...all,
@@ -173,11 +184,13 @@ export async function kernel(layer, channel) {
 /**
  * The mean map of each layer, small.
  * @param {string} input
- * @returns {Promise<Map<number, {height: number, width: number, low: number, high: number, levels: Uint8Array}>>}
+ * @typedef {object} Thumbnail @property {number} height @property {number} width
+ * @property {number} low @property {number} high @property {Uint8Array} levels
+ * @returns {Promise<Map<number, Thumbnail>>}
  */
 export function thumbnails(input) {
   const path = `api/inputs/${input}/thumbnails`;
-  return remember(
+  return cached(
     path,
     async () => {
       const buffer = await source.fetchBytes(path);
@@ -198,7 +211,7 @@ export function thumbnails(input) {
   );
 }
 
-/** What the app is about. */
+/** What the screens share. */
 export const session = {
   source,
   /** @type {any} */ model: null,
@@ -206,25 +219,25 @@ export const session = {
   /** @type {Map<string, Layer>} */ byPath: new Map(),
   /** @type {Input[]} */ inputs: [],
   /** @type {string[]} */ demos: [],
-  /** The network that it is compared with. @type {null | {model: any, layers: Layer[]}} */ other: null,
+  /** The network to compare with. @type {null | {model: any, layers: Layer[]}} */ other: null,
 };
 
-/** The second network, as soon as it is loaded; null where there is none. */
-export async function other() {
+/** The second network, once it is loaded; null where there is none. */
+export async function otherNetwork() {
   if (!session.model.other) return null;
   while (!session.other) {
-    const model = await source.fetchJson("api/model?m=1");
-    if (model.state === "failed") throw new Error(model.detail);
+    const model = await source.fetchJson("api/model?model=1");
+    if (model.state === "failed") throw new Error(model.error);
     if (model.state === "ready")
-      session.other = { model, layers: (await source.fetchJson("api/layers?m=1")).layers };
+      session.other = { model, layers: (await source.fetchJson("api/layers?model=1")).layers };
     else await new Promise((resume) => setTimeout(resume, 300));
   }
   return session.other;
 }
 
-/** @param {any} answer of `api/layers` */
-export function setLayers(answer) {
-  session.layers = answer.layers;
+/** @param {any} listing of `api/layers` */
+export function setLayers(listing) {
+  session.layers = listing.layers;
   session.byPath = new Map(session.layers.map((layer) => [layer.path, layer]));
 }
 
@@ -236,8 +249,8 @@ export function addInput(one) {
   session.inputs = [...session.inputs.filter((other) => other.id !== one.id), one];
 }
 
-/** The side that pictures are brought to, where the network leaves a choice. */
-export function side() {
+/** The size to request for an image, as a query, where the network takes any size. */
+export function sizeQuery() {
   const sizes = session.model.input?.size ? [] : (session.model.input?.sizes ?? []);
   return sizes.length ? `&size=${sizes[0]}` : "";
 }

@@ -1,9 +1,9 @@
-/** The picture under the microscope: what the model sees of it, and what it answers. */
+/** The panel of the input image: the preprocessed input, predictions, the receptive field. */
 
 import { onpoint } from "convscope/cursor";
 import { fill, h, percent } from "convscope/dom";
-import { addBox, strip } from "convscope/inputs";
-import { input, json, session } from "convscope/model";
+import { uploadBox, imageStrip } from "convscope/upload";
+import { input, json, session } from "convscope/api";
 import { source } from "convscope/source";
 import { go, link, onchange, view } from "convscope/state";
 
@@ -14,10 +14,11 @@ let pointed = null;
 
 const PHONE = matchMedia("(max-width:46rem)");
 
-export function specimen() {
+export function inputPanel() {
   PHONE.addEventListener("change", () => void draw());
   onchange((now, before) => {
-    if (now.input !== before.input || now.seen !== before.seen || now.screen !== before.screen) void draw();
+    if (now.input !== before.input || now.stage !== before.stage || now.screen !== before.screen)
+      void draw();
   });
   onpoint((cursor) => {
     pointed = cursor;
@@ -27,7 +28,7 @@ export function specimen() {
 }
 
 async function draw() {
-  const side = /** @type {HTMLElement} */ (document.getElementById("specimen"));
+  const side = /** @type {HTMLElement} */ (document.getElementById("input-panel"));
   const one = input(view.input);
   if (!one) {
     fill(
@@ -35,45 +36,45 @@ async function draw() {
       h(
         "div",
         null,
-        h("div.title", null, h("h2", null, "Input")),
-        h("p.small.soft", null, session.model.live ? "No picture yet." : "This page holds no picture."),
+        h("div.title", null, h("h2", null, "Input image")),
+        h("p.small.soft", null, session.model.live ? "No image yet." : "This page contains no image."),
       ),
-      addBox(),
-      await strip(),
+      uploadBox(),
+      await imageStrip(),
     );
     return;
   }
-  const original = view.seen === "original";
-  const [height, width] = original ? one.original : one.seen;
+  const original = view.stage === "original";
+  const [height, width] = original ? one.original_size : one.input_size;
   overlay = h("svg", {
     viewBox: `0 0 ${width} ${height}`,
     preserveAspectRatio: "none",
     "aria-hidden": "true",
   });
-  const url = await source.imageUrl(`api/inputs/${one.id}/image?view=${view.seen}`).catch(() => "");
+  const url = await source.imageUrl(`api/inputs/${one.id}/image?stage=${view.stage}`).catch(() => "");
   const plate = h(
     "div.plate",
     { style: { "aspect-ratio": `${width}/${height}`, "--ratio": String(width / height) } },
     url &&
       h(`img${Math.max(height, width) <= 96 ? ".pixels" : ""}`, {
         src: url,
-        alt: original ? `${one.name}, the original` : `${one.name}, as the model sees it`,
+        alt: original ? `${one.name}, the original` : `${one.name}, preprocessed`,
       }),
     overlay,
   );
   const segments = h(
     "div.segments",
-    { role: "group", "aria-label": "Which side of the preprocessing" },
+    { role: "group", "aria-label": "Stage of preprocessing" },
     [
-      ["model", "Seen"],
+      ["preprocessed", "Preprocessed"],
       ["original", "Original"],
     ].map(([value, name]) =>
       h(
         "button",
         {
           type: "button",
-          "aria-pressed": String(view.seen === value),
-          onclick: () => go({ seen: value }, true),
+          "aria-pressed": String(view.stage === value),
+          onclick: () => go({ stage: value }, true),
         },
         name,
       ),
@@ -87,7 +88,7 @@ async function draw() {
       h("div.title", null, h("h2", { title: one.name }, one.name)),
       plate,
       h(
-        "div.row.spread",
+        "div.row.between",
         { style: { "margin-top": ".5rem" } },
         segments,
         h("span.small.soft.nowrap", null, `${height}×${width}`),
@@ -96,57 +97,57 @@ async function draw() {
     h(
       "div",
       null,
-      await answers(one.id),
+      await predictionBars(one.id),
       h(
         "details",
         { style: { "margin-top": ".5rem" } },
-        h("summary", null, "What was done to it"),
+        h("summary", null, "Preprocessing"),
         h(
-          "ul.prov",
+          "ul.provenance",
           null,
-          one.lines.map((line) => h("li", null, line)),
+          one.preprocessing.map((line) => h("li", null, line)),
         ),
       ),
     ),
     h(
       "details.more",
       { open: !PHONE.matches || view.screen === "home" },
-      h("summary", null, "Other pictures"),
-      await strip(),
-      addBox(),
+      h("summary", null, "Other images"),
+      await imageStrip(),
+      uploadBox(),
     ),
   );
   void drawField();
 }
 
 /** @param {string} id */
-async function answers(id) {
+async function predictionBars(id) {
   try {
     const { predictions, note } = await json(`api/inputs/${id}/predictions`);
-    if (!predictions.length) return h("p.small.soft", null, note || "This network names no classes.");
-    const why =
-      session.model.can?.attribution?.length > 0 &&
+    if (!predictions.length) return h("p.small.soft", null, note || "This network has no class names.");
+    const attributionLink =
+      session.model.features?.attribution?.length > 0 &&
       h(
         "a.small",
         {
-          id: "why",
+          id: "attribution-link",
           href: link({
             screen: "home",
-            tab: "why",
+            tab: "attribution",
             layer: null,
             channel: null,
             position: null,
             target: "",
           }),
         },
-        "Why?",
+        "Attribution",
       );
     return [
       h(
-        "div.row.spread",
+        "div.row.between",
         { style: { "margin-bottom": ".35rem" } },
-        h("h3", null, "The model's answer"),
-        why,
+        h("h3", null, "Prediction"),
+        attributionLink,
       ),
       bars(predictions.map((/** @type {any} */ p) => [p.class, p.probability, percent(p.probability)])),
     ];
@@ -155,7 +156,10 @@ async function answers(id) {
   }
 }
 
-/** Names, shares of the row, and words; `between`: the meter stands between them. @param {[string, number, string][]} rows */
+/**
+ * A bar chart: name, share 0 … 1 and text of each row; `between`: the bar is between name and text.
+ * @param {[string, number, string][]} rows
+ */
 export function bars(rows, between = false) {
   return h(
     "div.bars",
@@ -179,14 +183,20 @@ export function bars(rows, between = false) {
   );
 }
 
-/** A field as a box: rows[y] × columns[x]. @param {{rows: any, columns: any}} field @param {number} y @param {number} x */
+/**
+ * A receptive field as a box: rows[y] × columns[x].
+ * @param {{rows: any, columns: any}} field @param {number} y @param {number} x
+ */
 export function boxOf(field, y, x) {
   const rows = field.rows[Math.min(y, field.rows.length - 1)];
   const columns = field.columns[Math.min(x, field.columns.length - 1)];
   return rows && columns ? { top: rows[0], bottom: rows[1], left: columns[0], right: columns[1] } : null;
 }
 
-/** The box drawn over a picture of `height` × `width`; the rest is shaded. @param {any} box @param {number} height @param {number} width @param {any} [wide] */
+/**
+ * A box over an image of `height` × `width`, the rest shaded.
+ * @param {any} box @param {number} height @param {number} width @param {any} [wide]
+ */
 export function drawBox(box, height, width, wide) {
   const at = (/** @type {any} */ b) => ({
     x: b.left,
@@ -195,21 +205,21 @@ export function drawBox(box, height, width, wide) {
     height: b.bottom - b.top,
   });
   return [
-    h("path.fieldshade", {
+    h("path.field-shade", {
       d: `M0 0H${width}V${height}H0ZM${box.left} ${box.top}V${box.bottom}H${box.right}V${box.top}Z`,
     }),
-    h("rect.fieldback", at(box)),
-    h("rect.fieldbox", at(box)),
-    wide && h("rect.fieldbox.wide", at(wide)),
+    h("rect.field-halo", at(box)),
+    h("rect.field-box", at(box)),
+    wide && h("rect.field-box.wide", at(wide)),
   ].filter(Boolean);
 }
 
-/** @param {any} box in seen pixels @param {import("convscope/model").Input} one */
+/** @param {any} box in pixels of the preprocessed input @param {import("convscope/api").Input} one */
 export function toOriginal(box, one) {
   const y = (/** @type {number} */ v) =>
-    Math.max(0, Math.min(one.original[0], (v + one.offset[0]) / one.scale[0]));
+    Math.max(0, Math.min(one.original_size[0], (v + one.offset[0]) / one.scale[0]));
   const x = (/** @type {number} */ v) =>
-    Math.max(0, Math.min(one.original[1], (v + one.offset[1]) / one.scale[1]));
+    Math.max(0, Math.min(one.original_size[1], (v + one.offset[1]) / one.scale[1]));
   return { top: y(box.top), bottom: y(box.bottom), left: x(box.left), right: x(box.right) };
 }
 
@@ -220,13 +230,13 @@ async function drawField() {
   if (!cursor || !one) return void overlay.replaceChildren();
   let field;
   try {
-    field = await json(`api/inputs/${one.id}/fields/${cursor.layer}`);
+    field = await json(`api/inputs/${one.id}/receptive_fields/${cursor.layer}`);
   } catch {
     return void overlay.replaceChildren();
   }
   if (cursor !== pointed) return;
-  const original = view.seen === "original";
-  const [height, width] = original ? one.original : one.seen;
+  const original = view.stage === "original";
+  const [height, width] = original ? one.original_size : one.input_size;
   const place = (/** @type {any} */ box) => (box && original ? toOriginal(box, one) : box);
   const box = place(boxOf(field, cursor.y, cursor.x));
   const wide = field.exact && place(boxOf(field.exact, cursor.y, cursor.x));

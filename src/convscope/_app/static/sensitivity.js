@@ -1,10 +1,10 @@
-/** What a channel follows and ignores: its sensitivity, where it was measured, or measured now. */
+/** The sensitivity of a channel: shown where it was measured, or measured now. */
 
 import { fill, h, notice } from "convscope/dom";
-import { ask, follow, over, progress } from "convscope/jobs";
-import { session } from "convscope/model";
+import { submit, follow, ended, progress } from "convscope/jobs";
+import { session } from "convscope/api";
 import { source } from "convscope/source";
-import { bars } from "convscope/specimen";
+import { bars } from "convscope/input";
 
 /** @param {Record<string, number | null>} shares */
 const rows = (shares) =>
@@ -18,29 +18,30 @@ const rows = (shares) =>
   );
 
 /**
- * @param {HTMLElement} room @param {any} layer @param {number} c
+ * @param {HTMLElement} parent @param {any} layer @param {number} c
  * @returns {() => void} stops listening
  */
-export function felt(room, layer, c) {
+export function sensitivity(parent, layer, c) {
   const body = h("div");
-  room.append(
+  parent.append(
     h(
-      "section.part",
+      "section.panel",
       null,
       h("h2", null, "Sensitivity"),
       h(
         "p.small.soft",
         null,
-        "Pictures changed in one way at a time. 1: the change never matters to this channel; 0: it matters as much as another picture.",
+        "Invariance to one change of the images at a time. 1: the change has no effect on the channel; " +
+          "0: as much as another image.",
       ),
       body,
     ),
   );
-  if (!source.live || !session.model.can?.jobs) {
+  if (!source.live || !session.model.features?.jobs) {
     fill(
       body,
       notice(
-        "This needs the live model.",
+        "This needs the running model.",
         "Start it with convscope serve, and open the same address there.",
       ),
     );
@@ -55,11 +56,15 @@ export function felt(room, layer, c) {
         h(
           "div.row",
           null,
-          h("button.button.first", { type: "button", id: "measure", onclick: begin }, "Measure this layer"),
+          h(
+            "button.button.primary",
+            { type: "button", id: "measure", onclick: begin },
+            "Measure this layer",
+          ),
           h(
             "span.small.soft",
             null,
-            `Not measured yet. On ${found.on}; takes a few seconds to some minutes, for all channels of the layer.`,
+            `Not measured yet. Uses ${found.dataset}; takes seconds to minutes for the whole layer.`,
           ),
         ),
       );
@@ -76,33 +81,33 @@ export function felt(room, layer, c) {
           h(
             "div",
             null,
-            h("h3", null, "Share of its variance that each factor of the drawn shapes brings"),
+            h("h3", null, "Variance explained by each factor of the drawn shapes"),
             rows(found.factors),
           ),
       ),
       h(
-        "p.prov",
+        "p.provenance",
         { style: { "margin-top": ".9rem" } },
-        `Measured on ${found.on}; a channel's answer is the mean of its map.`,
+        `Measured on ${found.dataset}; the response of a channel is the mean of its map.`,
       ),
     );
   }
   /** @param {any} job */
-  function tell(job) {
-    fill(body, progress(job, "Picture"));
+  function show(job) {
+    fill(body, progress(job, "Image"));
     if (job.state === "done") void draw();
-    else if (over(job))
+    else if (ended(job))
       body.append(h("button.button", { type: "button", id: "measure", onclick: begin }, "Measure again"));
   }
   async function begin() {
     try {
-      const job = await ask({ kind: "sensitivity", layer: layer.index });
-      tell(job);
-      stop = follow(job, tell);
+      const job = await submit({ kind: "sensitivity", layer: layer.index });
+      show(job);
+      stop = follow(job, show);
     } catch (error) {
-      body.append(notice("This cannot be measured now.", /** @type {Error} */ (error).message));
+      body.append(notice("The measurement cannot start.", /** @type {Error} */ (error).message));
     }
   }
-  draw().catch((error) => fill(body, notice("This cannot be measured here.", error.message)));
+  draw().catch((error) => fill(body, notice("Sensitivity cannot be measured here.", error.message)));
   return () => stop();
 }

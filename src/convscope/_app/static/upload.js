@@ -1,66 +1,69 @@
-/** Bringing pictures in: drop, paste, choose, camera, the demo pictures, the atlas's. */
+/** Adding input images: drop, paste, file, camera, demo images, images of the atlas; dialogs. */
 
-import { fill, h, notice, say } from "convscope/dom";
-import { addInput, json, session, side } from "convscope/model";
+import { fill, h, notice, announce } from "convscope/dom";
+import { addInput, json, session, sizeQuery } from "convscope/api";
 import { send, source } from "convscope/source";
 import { go, link, view } from "convscope/state";
 
 /** @param {string} query @param {Blob | null} [body] */
-async function bring(query, body = null) {
-  say("Looking at the picture …");
+async function addImage(query, body = null) {
+  announce("Loading the image …");
   try {
-    const one = await send(`api/inputs?${query}${side()}`, body);
+    const one = await send(`api/inputs?${query}${sizeQuery()}`, body);
     addInput(one);
-    say(`${one.name} is under the microscope.`);
+    announce(`${one.name} is the input image.`);
     go({ input: one.id, screen: view.screen === "health" ? "home" : view.screen });
   } catch (error) {
-    say(/** @type {Error} */ (error).message);
+    announce(/** @type {Error} */ (error).message);
   }
 }
 
 /** @param {File | Blob | null | undefined} file @param {string} [name] */
-function take(file, name) {
+function addFile(file, name) {
   if (!file) return;
-  if (!session.model?.can?.upload)
-    return say("This page is an export: new pictures need the live app, convscope serve.");
+  if (!session.model?.features?.upload)
+    return announce("This page is an export: other images need the running app, convscope serve.");
   if (file.type && !file.type.startsWith("image/"))
-    return say(`${name ?? "That"} is no picture. Give a PNG, JPEG or WebP file.`);
-  void bring(`name=${encodeURIComponent(name ?? /** @type {File} */ (file).name ?? "pasted.png")}`, file);
+    return announce(`${name ?? "This file"} is not an image. Choose a PNG, JPEG or WebP file.`);
+  void addImage(
+    `name=${encodeURIComponent(name ?? /** @type {File} */ (file).name ?? "pasted.png")}`,
+    file,
+  );
 }
 
-export function takePictures() {
+export function listenForImages() {
   let depth = 0;
-  const over = (/** @type {boolean} */ on) => document.body.classList.toggle("dropping", on);
+  const highlight = (/** @type {boolean} */ on) => document.body.classList.toggle("dropping", on);
   addEventListener("dragenter", (event) => {
     event.preventDefault();
     depth++;
-    over(true);
+    highlight(true);
   });
   addEventListener("dragleave", () => {
     depth = Math.max(0, depth - 1);
-    if (!depth) over(false);
+    if (!depth) highlight(false);
   });
   addEventListener("dragover", (event) => event.preventDefault());
   addEventListener("drop", (event) => {
     event.preventDefault();
     depth = 0;
-    over(false);
-    take(event.dataTransfer?.files[0]);
+    highlight(false);
+    addFile(event.dataTransfer?.files[0]);
   });
   addEventListener("paste", (event) => {
     const file = [...(event.clipboardData?.files ?? [])][0];
-    if (file) take(file, file.name || "pasted.png");
+    if (file) addFile(file, file.name || "pasted.png");
   });
 }
 
-/** Where pictures come in, in words. */
-export function addBox() {
-  if (!session.model.can?.upload) {
+/** Ways to add an image. */
+export function uploadBox() {
+  if (!session.model.features?.upload) {
     return h(
       "p.small.soft.add",
       null,
       session.model.exported
-        ? "This page is an export and holds these pictures only. For pictures of your own: convscope serve."
+        ? "This page is an export with these images only. For your own images: convscope serve."
         : "",
     );
   }
@@ -70,14 +73,14 @@ export function addBox() {
     hidden: true,
     id: "file",
     onchange: (/** @type {any} */ e) => {
-      take(e.target.files[0]);
+      addFile(e.target.files[0]);
       e.target.value = "";
     },
   });
   return h(
     "div.drop.add",
     null,
-    h("span.hint", null, "Drop or paste a picture anywhere, or"),
+    h("span.hint", null, "Drop or paste an image anywhere, or"),
     h(
       "div.row",
       null,
@@ -89,11 +92,11 @@ export function addBox() {
   );
 }
 
-/** The pictures at hand: those of this session, then the demo ones. */
-export async function strip() {
+/** The images to choose from: those of this session, then the demo images. */
+export async function imageStrip() {
   const own = await Promise.all(
     session.inputs.map(async (one) => {
-      const src = await source.imageUrl(`api/inputs/${one.id}/image?view=model`).catch(() => "");
+      const src = await source.imageUrl(`api/inputs/${one.id}/image?stage=preprocessed`).catch(() => "");
       return h(
         "a",
         {
@@ -107,13 +110,13 @@ export async function strip() {
     }),
   );
   const names = new Set(session.inputs.map((one) => one.name.replace(/\..*$/, "")));
-  const demos = session.model.can?.upload ? session.demos.filter((name) => !names.has(name)) : [];
+  const demos = session.model.features?.upload ? session.demos.filter((name) => !names.has(name)) : [];
   if (!own.length && !demos.length) return null;
   return h(
     "div.strip",
     null,
     own.length > 0 && [
-      h("h3", { style: { "margin-bottom": ".4rem" } }, "Pictures"),
+      h("h3", { style: { "margin-bottom": ".4rem" } }, "Images"),
       h("div.thumbs", null, own),
     ],
     demos.length > 0 &&
@@ -124,7 +127,7 @@ export async function strip() {
         demos.map((name) =>
           h(
             "button.unit",
-            { type: "button", onclick: () => bring(`demo=${encodeURIComponent(name)}`) },
+            { type: "button", onclick: () => addImage(`demo=${encodeURIComponent(name)}`) },
             name,
           ),
         ),
@@ -138,7 +141,7 @@ export function dialog(heading, content) {
     "dialog",
     { "aria-label": heading },
     h(
-      "div.row.spread",
+      "div.row.between",
       null,
       h("h2", { style: { margin: 0 } }, heading),
       h("button.button.bare", { type: "button", onclick: () => box.close() }, "Close"),
@@ -162,25 +165,25 @@ async function camera() {
     video.srcObject = stream;
     place.append(
       h(
-        "button.button.first",
+        "button.button.primary",
         {
           type: "button",
           style: { "margin-top": ".75rem" },
           onclick: () => {
             const canvas = h("canvas", { width: video.videoWidth, height: video.videoHeight });
             canvas.getContext("2d").drawImage(video, 0, 0);
-            canvas.toBlob((/** @type {Blob} */ blob) => take(blob, "camera.png"), "image/png");
+            canvas.toBlob((/** @type {Blob} */ blob) => addFile(blob, "camera.png"), "image/png");
             box.close();
           },
         },
-        "Take the picture",
+        "Take a photo",
       ),
     );
   } catch {
     fill(
       place,
       notice(
-        "No camera can be used.",
+        "No camera is available.",
         "Allow it in the browser's settings for this page, or choose a file instead.",
       ),
     );
@@ -188,11 +191,11 @@ async function camera() {
 }
 
 async function fromAtlas() {
-  const place = h("div", { style: { "margin-top": "1rem" } }, h("p.busy", null, "Looking …"));
+  const place = h("div", { style: { "margin-top": "1rem" } }, h("p.busy", null, "Loading …"));
   const box = dialog("From the dataset", place);
   try {
     const found = await json("api/atlas/images?start=0&count=48");
-    if (!found.images.length) throw new Error("The atlas keeps no thumbnails.");
+    if (!found.images.length) throw new Error("The atlas has no thumbnails.");
     fill(
       place,
       h(
@@ -208,16 +211,16 @@ async function fromAtlas() {
                 "aria-label": one.id,
                 onclick: () => {
                   box.close();
-                  void bring(`atlas=${one.image}`);
+                  void addImage(`atlas=${one.index}`);
                 },
               },
-              h("img", { alt: "", src: await source.imageUrl(`api/atlas/images/${one.image}`) }),
+              h("img", { alt: "", src: await source.imageUrl(`api/atlas/images/${one.index}`) }),
             ),
           ),
         ),
       ),
     );
   } catch (error) {
-    fill(place, notice("No pictures to choose from.", /** @type {Error} */ (error).message));
+    fill(place, notice("There are no images to choose from.", /** @type {Error} */ (error).message));
   }
 }
