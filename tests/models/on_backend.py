@@ -411,7 +411,7 @@ def test_an_operation_without_a_gradient_is_named(monkeypatch: pytest.MonkeyPatc
             lambda native, cut=None: [native], model.backend.bridge.array(torch.zeros(1)), 0
         )
     )
-    monkeypatch.setattr(tape, "pull", refuses)
+    monkeypatch.setattr(tape, "vjp", refuses)
     with pytest.raises(ModelError) as caught:
         torch.autograd.grad(maps["conv"].sum(), maps["conv/pre"])
     name = {"tensorflow": "TensorFlow", "jax": "JAX"}[BACKEND]
@@ -496,8 +496,8 @@ def test_memory_is_shared_where_it_can_be_and_copied_where_not(
         raise BufferError("no DLPack")
 
     truth = model.activations(_batch(), "conv")["conv"]
-    monkeypatch.setattr(bridge, "_exported", refuses)
-    monkeypatch.setattr(bridge, "_imported", refuses)
+    monkeypatch.setattr(bridge, "_shared_tensor", refuses)
+    monkeypatch.setattr(bridge, "_shared_array", refuses)
     torch.testing.assert_close(model.activations(_batch(), "conv")["conv"], truth)
     assert bridge.tensor(array).data_ptr() != bridge.tensor(array).data_ptr()
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import convscope as cs
 from convscope._errors import ImageError, ModelError, UsageError
-from convscope._models import stacked
+from convscope._models import stack_slices
 
 SHAPE = (2, 6, 8, 10)  # channels, slices, height, width
 
@@ -76,10 +76,12 @@ def test_maps_are_slices_one_below_the_other(model: cs.Model, volumes: list[Any]
 
 def test_slices_lie_over_the_slices_they_stand_for() -> None:
     slices = np.arange(3)[:, None, None] * np.ones((3, 2, 4))
-    over = stacked(slices, 6)
+    over = stack_slices(slices, 6)
     assert over.shape == (12, 4)
     assert over[:, 0].tolist() == [0] * 4 + [1] * 4 + [2] * 4
-    assert torch.equal(stacked(torch.from_numpy(slices), 3), torch.from_numpy(slices).flatten(0, 1))
+    assert torch.equal(
+        stack_slices(torch.from_numpy(slices), 3), torch.from_numpy(slices).flatten(0, 1)
+    )
 
 
 def test_a_scan_of_volumes(model: cs.Model, volumes: list[Any], tmp_path: Path) -> None:

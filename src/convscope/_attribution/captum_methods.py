@@ -18,7 +18,7 @@ from torch import Tensor
 from convscope._attribution.methods import METHODS, AttributionMethod
 from convscope._attribution.target import AttributionTask
 from convscope._errors import ConvscopeError, ModelError, UsageError, import_optional, one_line
-from convscope._models import Edit, stacked
+from convscope._models import Edit, stack_slices
 
 NOISE_SHARE = 0.15  # SmoothGrad's noise as a share of the range of the values (Smilkov et al.)
 _IMAGES_PER_PASS = 16
@@ -59,7 +59,7 @@ def gradcam(task: AttributionTask) -> MethodOutput:
     module = task.module(task.layer)
     values = _captum().LayerGradCam(module, module.layer).attribute(task.batch.values)
     if values.ndim == 5:
-        values = stacked(values, task.model.input.depth)
+        values = stack_slices(values, task.model.input.depth)
     if values.ndim != 4:
         raise UsageError(
             f"Grad-CAM needs a layer of maps, and {task.layer!r} has none. "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from convscope._errors import UnknownLayer, UsageError
 from convscope._io import atomic_file
 from convscope._layers import Layer
-from convscope._models import InputSummary, ReceptiveField, stacked
+from convscope._models import InputSummary, ReceptiveField, stack_slices
 from convscope._plot import (
     Frame,
     Range,
@@ -112,7 +112,7 @@ class LayerMaps:
         shape = self.layer.shape
         if not self.input.depth or shape is None or len(shape) != 4:
             return values
-        slices: NDArray[np.float32] = stacked(values.reshape(shape[1:]), self.input.depth)
+        slices: NDArray[np.float32] = stack_slices(values.reshape(shape[1:]), self.input.depth)
         return slices
 
     def receptive_field(

@@ -14,7 +14,7 @@
 
 from convscope._models.backend import Edit
 from convscope._models.input_summary import InputSummary, summarize_input
-from convscope._models.inputs import UNKNOWN_PREPROCESS, Batch, Input, stacked
+from convscope._models.inputs import UNKNOWN_PREPROCESS, Batch, Input, stack_slices
 from convscope._models.load import load
 from convscope._models.model import Model, ModelLike, Prediction, probabilities
 from convscope._models.receptive_field import ReceptiveField
@@ -31,6 +31,6 @@ __all__ = [
     "ReceptiveField",
     "load",
     "probabilities",
-    "stacked",
+    "stack_slices",
     "summarize_input",
 ]

@@ -115,7 +115,7 @@ def requiring_grad(values: Tensor) -> Tensor:
     return values if values.requires_grad else values.detach().requires_grad_()
 
 
-def unstacked(info: ModelInfo, values: Tensor) -> Tensor:
+def to_volumes(info: ModelInfo, values: Tensor) -> Tensor:
     """Volumes ``(N, C, D, H, W)`` from images of their slices, for a network of volumes."""
     depth = info.input.depth
     if not depth:

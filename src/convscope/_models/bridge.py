@@ -4,7 +4,7 @@ torch stays the only gradient engine. A pass with gradients is a chain of torch 
 recorded result in the order of execution: ``result k = F(image, result 1 … result k-1)``. Inside
 the other framework a recorded result is cut off from what came before it: paths through it lead to
 it and no further, and paths around it (skip connections) to what stands before them, so that none
-is counted twice. A node's backward asks the other framework for that one vector-Jacobian product.
+is counted twice. A node's backward computes that one vector-Jacobian product in the other framework.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Cut = Callable[[Any], Any]
 """Given what a layer computed, returns what the network goes on with: equal, and a new source."""
 
 
-class Walk(Protocol):
+class Pass(Protocol):
     """A forward pass in the other framework's arrays, all float32."""
 
     def __call__(self, native: Any, cut: Cut | None = None) -> list[Any]:
@@ -38,12 +38,12 @@ class Walk(Protocol):
 
 
 class Tape(abc.ABC):
-    """A walk that has been done, ready for gradients."""
+    """A forward pass that has been done, ready for gradients."""
 
     values: Sequence[Any]
 
     @abc.abstractmethod
-    def pull(self, index: int, gradient: Any) -> Sequence[Any]:
+    def vjp(self, index: int, gradient: Any) -> Sequence[Any]:
         """The gradient at value ``index`` as gradients at the input and at the values before it."""
 
 
@@ -69,31 +69,31 @@ class Bridge(abc.ABC):
         """``array``, or a variable's value, in float32: only that crosses."""
 
     @abc.abstractmethod
-    def tape(self, walk: Walk, native: Any, cuts: int) -> Tape:
-        """Do ``walk`` from ``native``, ready for gradients; it cuts ``cuts`` times."""
+    def tape(self, forward: Pass, native: Any, cuts: int) -> Tape:
+        """Run ``forward`` on ``native``, ready for gradients; it cuts ``cuts`` times."""
 
     @abc.abstractmethod
-    def _exported(self, array: Any) -> Tensor:
+    def _shared_tensor(self, array: Any) -> Tensor:
         """The array's memory as a tensor; raises where it cannot be."""
 
     @abc.abstractmethod
-    def _copied(self, array: Any) -> Tensor:
+    def _copied_tensor(self, array: Any) -> Tensor:
         """The array as a tensor of its own."""
 
     @abc.abstractmethod
-    def _imported(self, tensor: Tensor) -> Any:
+    def _shared_array(self, tensor: Tensor) -> Any:
         """The tensor's memory as an array; raises where it cannot be."""
 
     @abc.abstractmethod
-    def _entered(self, tensor: Tensor) -> Any:
+    def _copied_array(self, tensor: Tensor) -> Any:
         """The tensor as an array of its own."""
 
     def tensor(self, array: Any) -> Tensor:
         """An array as a float32 tensor, which shares its memory where the two can."""
         values = self.floats(array)
         with suppress(Exception):  # another device, or no DLPack for it
-            return self._exported(values)
-        return self._copied(values)
+            return self._shared_tensor(values)
+        return self._copied_tensor(values)
 
     def array(self, tensor: Tensor) -> Any:
         """A tensor as an array, which shares its memory where the two can."""
@@ -101,29 +101,31 @@ class Bridge(abc.ABC):
         if values.data_ptr() % _ALIGNMENT:
             values = values.clone()
         with suppress(Exception):
-            return self._imported(values)
-        return self._entered(values.cpu())
+            return self._shared_array(values)
+        return self._copied_array(values.cpu())
 
 
 class _Node(torch.autograd.Function):
     """One recorded result as a function of the image and of the results before it."""
 
     @staticmethod
-    def forward(ctx: Any, link: Link, index: int, *sources: Tensor) -> Tensor:
-        ctx.link, ctx.index, ctx.device = link, index, sources[0].device
+    def forward(
+        ctx: Any, differentiable: DifferentiablePass, index: int, *sources: Tensor
+    ) -> Tensor:
+        ctx.differentiable, ctx.index, ctx.device = differentiable, index, sources[0].device
         # A tensor of its own: the tape still needs the numbers, whatever is done to these.
-        return link.bridge.tensor(link.tape.values[index]).clone()
+        return source.bridge.tensor(source.tape.values[index]).clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = ctx.link.pull(ctx.index, gradient)
+        gradients = ctx.source.vjp(ctx.index, gradient)
         return None, None, *(tensor.to(ctx.device) for tensor in gradients)
 
 
 @dataclass(frozen=True)
-class Link:
-    """A walk whose results torch can differentiate; ``model`` is its name, for messages."""
+class DifferentiablePass:
+    """A forward pass whose results torch can differentiate; ``model`` is its name, for messages."""
 
     bridge: Bridge
     tape: Tape
@@ -135,10 +137,10 @@ class Link:
         result: Tensor = function.apply(self, index, *sources)
         return result
 
-    def pull(self, index: int, gradient: Tensor) -> list[Tensor]:
+    def vjp(self, index: int, gradient: Tensor) -> list[Tensor]:
         """Gradients at the sources of result ``index``."""
         try:
-            arrays = self.tape.pull(index, self.bridge.array(gradient))
+            arrays = self.tape.vjp(index, self.bridge.array(gradient))
         except ConvscopeError:
             raise
         except Exception as error:
@@ -173,28 +175,28 @@ class TensorFlowBridge(Bridge):
     def floats(self, array: Any) -> Any:
         return self._tf.cast(array, self._tf.float32)
 
-    def tape(self, walk: Walk, native: Any, cuts: int) -> Tape:
-        return _GradientTape(self._tf, walk, native)
+    def tape(self, forward: Pass, native: Any, cuts: int) -> Tape:
+        return _GradientTape(self._tf, forward, native)
 
-    def _exported(self, array: Any) -> Tensor:
+    def _shared_tensor(self, array: Any) -> Tensor:
         exported: Tensor = dlpack.from_dlpack(self._tf.experimental.dlpack.to_dlpack(array))
         return exported
 
-    def _copied(self, array: Any) -> Tensor:
+    def _copied_tensor(self, array: Any) -> Tensor:
         return torch.from_numpy(np.array(array.numpy()))
 
-    def _imported(self, tensor: Tensor) -> Any:
+    def _shared_array(self, tensor: Tensor) -> Any:
         capsule = dlpack.to_dlpack(tensor)  # type: ignore[attr-defined]
         return self._tf.experimental.dlpack.from_dlpack(capsule)
 
-    def _entered(self, tensor: Tensor) -> Any:
+    def _copied_array(self, tensor: Tensor) -> Any:
         return self._tf.constant(tensor.numpy())
 
 
 class _GradientTape(Tape):
     """A gradient tape, cut at the results that are recorded."""
 
-    def __init__(self, tf: Any, walk: Walk, native: Any) -> None:
+    def __init__(self, tf: Any, forward: Pass, native: Any) -> None:
         self._zero = tf.UnconnectedGradients.ZERO
         self._as_tensor = tf.convert_to_tensor  # gradients of gathers are sparse
         self._sources = [native]
@@ -207,9 +209,9 @@ class _GradientTape(Tape):
                 self._sources.append(source)
                 return source
 
-            self.values = walk(native, cut)
+            self.values = forward(native, cut)
 
-    def pull(self, index: int, gradient: Any) -> Sequence[Any]:
+    def vjp(self, index: int, gradient: Any) -> Sequence[Any]:
         gradients = self._tape.gradient(
             self.values[index],
             self._sources[: index + 1],
@@ -242,25 +244,25 @@ class JaxBridge(Bridge):
     def floats(self, array: Any) -> Any:
         return self._jax.numpy.asarray(array, self._jax.numpy.float32)
 
-    def tape(self, walk: Walk, native: Any, cuts: int) -> Tape:
-        return _Linearized(self._jax, walk, native, cuts)
+    def tape(self, forward: Pass, native: Any, cuts: int) -> Tape:
+        return _Linearized(self._jax, forward, native, cuts)
 
-    def _exported(self, array: Any) -> Tensor:
+    def _shared_tensor(self, array: Any) -> Tensor:
         exported: Tensor = dlpack.from_dlpack(array.block_until_ready())
         return exported
 
-    def _copied(self, array: Any) -> Tensor:
+    def _copied_tensor(self, array: Any) -> Tensor:
         return torch.from_numpy(np.array(array))
 
-    def _imported(self, tensor: Tensor) -> Any:
+    def _shared_array(self, tensor: Tensor) -> Any:
         if self._jax.__version_info__ < (0, 5):
             raise BufferError("these take a foreign layout and then refuse to compute with it")
-        return self._at_home(self._jax.dlpack.from_dlpack(tensor))
+        return self._on_model_device(self._jax.dlpack.from_dlpack(tensor))
 
-    def _entered(self, tensor: Tensor) -> Any:
-        return self._at_home(self._jax.numpy.array(tensor.numpy()))
+    def _copied_array(self, tensor: Tensor) -> Any:
+        return self._on_model_device(self._jax.numpy.array(tensor.numpy()))
 
-    def _at_home(self, array: Any) -> Any:
+    def _on_model_device(self, array: Any) -> Any:
         """On the model's device; JAX computes nothing across two."""
         home = self._variables[0].value.devices() if self._variables else array.devices()
         return array if array.devices() == home else self._jax.device_put(array, min(home, key=id))
@@ -273,19 +275,19 @@ class _Linearized(Tape):
     linear map is transposed for one result at a time: what does not lead to it costs nothing.
     """
 
-    def __init__(self, jax: Any, walk: Walk, native: Any, cuts: int) -> None:
-        probes: list[Any] = jax.eval_shape(walk, native)[:-1] if cuts else []
+    def __init__(self, jax: Any, forward: Pass, native: Any, cuts: int) -> None:
+        probes: list[Any] = jax.eval_shape(forward, native)[:-1] if cuts else []
         zeros = [jax.numpy.zeros(probe.shape, probe.dtype) for probe in probes]
 
         def probed(native: Any, *probes: Any) -> list[Any]:
             onward = iter(probes)
-            return walk(native, lambda value: jax.lax.stop_gradient(value) + next(onward))
+            return forward(native, lambda value: jax.lax.stop_gradient(value) + next(onward))
 
         self.values, self._linear = jax.linearize(probed, native, *zeros)
         self._transpose = jax.linear_transpose
         self._sources = [jax.ShapeDtypeStruct(s.shape, s.dtype) for s in (native, *zeros)]
 
-    def pull(self, index: int, gradient: Any) -> Sequence[Any]:
+    def vjp(self, index: int, gradient: Any) -> Sequence[Any]:
         towards = self._transpose(lambda *steps: self._linear(*steps)[index], *self._sources)
         gradients: Sequence[Any] = towards(gradient)
         return gradients[: index + 1]

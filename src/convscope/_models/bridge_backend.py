@@ -32,9 +32,9 @@ from convscope._models.backend import (
     one_line_errors,
     requiring_grad,
     sample,
-    unstacked,
+    to_volumes,
 )
-from convscope._models.bridge import Cut, Link, Walk, bridge_for
+from convscope._models.bridge import Cut, DifferentiablePass, Pass, bridge_for
 from convscope._models.hooks import (
     ModuleTree,
     Report,
@@ -101,13 +101,13 @@ class BridgeBackend:
             self._check_gradient(info)
         tree, edit = self._keras.tree(info), self._editor(info)
 
-        def walk(native: Any, cut: Cut | None = None) -> list[Any]:
+        def forward(native: Any, cut: Cut | None = None) -> list[Any]:
             editing = self._watching(tree, edit, only=info.edits) if info.edits else nullcontext()
             with editing:
                 output = self._first(self._keras.call(native))
             return [] if output is None else [self.bridge.floats(output)]
 
-        results = self._results(info, values, walk, grad, cuts=0)
+        results = self._results(info, values, forward, grad, cuts=0)
         return results[0] if results else None
 
     def record(
@@ -117,7 +117,7 @@ class BridgeBackend:
             self._check_gradient(info)
         tree, edit, order = self._keras.tree(info), self._editor(info), list[str]()
 
-        def walk(native: Any, cut: Cut | None = None) -> list[Any]:
+        def forward(native: Any, cut: Cut | None = None) -> list[Any]:
             recorded: dict[str, Any] = {}
 
             def report(address: str, result: Any) -> Any:
@@ -141,8 +141,8 @@ class BridgeBackend:
             order[:] = recorded
             return list(recorded.values())
 
-        found = self._results(info, values, walk, grad, cuts=len(paths) - 1)
-        results = dict(zip(order, found, strict=True))
+        recorded_values = self._results(info, values, forward, grad, cuts=len(paths) - 1)
+        results = dict(zip(order, recorded_values, strict=True))
         if raw:
             results = {path: self._native(info, each, each) for path, each in results.items()}
         return {path: results[path] for path in paths}
@@ -196,7 +196,7 @@ class BridgeBackend:
         return self._keras.input_shape(input, channels)
 
     def _call(self, info: ModelInfo, values: Tensor) -> Any:
-        return self._keras.call(self._keras.enter(unstacked(info, values.clone())))
+        return self._keras.call(self._keras.enter(to_volumes(info, values.clone())))
 
     def _standard(self, info: ModelInfo, array: Any) -> Tensor:
         return self._keras.to_standard(self.bridge.tensor(array), bool(info.input.depth))
@@ -230,25 +230,25 @@ class BridgeBackend:
         return edit
 
     def _results(
-        self, info: ModelInfo, values: Tensor, walk: Walk, grad: bool, cuts: int
+        self, info: ModelInfo, values: Tensor, forward: Pass, grad: bool, cuts: int
     ) -> list[Tensor]:
-        """What ``walk`` records, as tensors in the standard layout."""
+        """What ``forward`` records, as tensors in the standard layout."""
         values = requiring_grad(values) if grad else values
         modules = self._keras.tree(info).modules.values()
         with self.eval_frozen(info, grad), one_line_errors(info, values, modules):
             if grad:
-                return self._linked(info, values.clone(), walk, cuts)
-            native = self._keras.enter(unstacked(info, values.clone()))
-            return [self._standard(info, array) for array in walk(native)]
+                return self._linked(info, values.clone(), forward, cuts)
+            native = self._keras.enter(to_volumes(info, values.clone()))
+            return [self._standard(info, array) for array in forward(native)]
 
-    def _linked(self, info: ModelInfo, values: Tensor, walk: Walk, cuts: int) -> list[Tensor]:
+    def _linked(self, info: ModelInfo, values: Tensor, forward: Pass, cuts: int) -> list[Tensor]:
         """The same as nodes of a graph that begins with ``values``."""
-        native = self._keras.lay_out(unstacked(info, values))
-        tape = self.bridge.tape(walk, self.bridge.array(native), cuts)
-        link = Link(self.bridge, tape, info.name)
+        native = self._keras.lay_out(to_volumes(info, values))
+        tape = self.bridge.tape(forward, self.bridge.array(native), cuts)
+        differentiable = DifferentiablePass(self.bridge, tape, info.name)
         sources, results = [native], list[Tensor]()
         for index in range(len(tape.values)):
-            node = link.node(index, *sources)
+            node = differentiable.node(index, *sources)
             results.append(self._keras.to_standard(node, bool(info.input.depth)))
             sources.append(self._native(info, results[-1], node))
         return results

@@ -24,7 +24,7 @@ from convscope._models.backend import (
     one_line_errors,
     requiring_grad,
     sample,
-    unstacked,
+    to_volumes,
 )
 from convscope._models.hooks import (
     ModuleTree,
@@ -198,10 +198,10 @@ class HookBackend:
 
         The network gets a copy: some write into their input.
         """
-        native = self._framework.enter(unstacked(info, values.clone()))
+        native = self._framework.enter(to_volumes(info, values.clone()))
         if positions is not None:
             marks = grid(*values.shape[2:]).expand(values.shape)
-            positions.mark(native, self._framework.lay_out(unstacked(info, marks)))
+            positions.mark(native, self._framework.lay_out(to_volumes(info, marks)))
         errors = one_line_errors(info, values, self.tree(info).modules.values())
         with errors, positions or ExitStack(), within or ExitStack():
             return self._framework.call(native)

@@ -161,11 +161,11 @@ def _observing_functions(tree: ModuleTree, report: Report) -> Iterator[None]:
                 hooks.callback(module.register_forward_pre_hook(entering).remove)
                 # Also after an exception, which the network itself may catch.
                 hooks.callback(module.register_forward_hook(leave, always_call=True).remove)
-        hooks.enter_context(_Functions(stack, report))
+        hooks.enter_context(_FunctionObserver(stack, report))
         yield
 
 
-class _Functions(TorchFunctionMode):
+class _FunctionObserver(TorchFunctionMode):
     """Intercepts each outermost torch function, not those that they call in turn."""
 
     def __init__(self, stack: list[tuple[str, bool]], report: Report) -> None:

@@ -116,7 +116,7 @@ class Preparation:
         if isinstance(images, (list, tuple)) or _is_image_stack(images):
             if not len(images):
                 raise UsageError("No image was given")
-            return join([self.batch(image, sides) for image in images])
+            return join_batches([self.batch(image, sides) for image in images])
         if isinstance(images, (str, Path)) and Path(images).suffix.lower() == ARRAY_SUFFIX:
             return self._from_file(Path(images), sides)
         if is_picture(images):
@@ -142,11 +142,11 @@ class Preparation:
         values, dimensions = as_floats(images), 4 if self.input.depth else 3
         if values is None or values.ndim not in (dimensions, dimensions + 1):
             raise ImageError(
-                f"{what(images)} is not an image. Give a path, a PIL image, a uint8 array, or a "
-                f"float array {shape_text(self._shape(self.input.channels))}"
+                f"{describe_value(images)} is not an image. Give a path, a PIL image, a uint8 array, "
+                f"or a float array {shape_text(self._shape(self.input.channels))}"
             )
         if not values.numel():
-            raise ImageError(f"{what(images)} holds no image")
+            raise ImageError(f"{describe_value(images)} holds no image")
         single = values.ndim == dimensions
         standard = self.layout.standard_input(values[None] if single else values)
         if standard.shape[1] != self.input.channels:
@@ -156,8 +156,8 @@ class Preparation:
         size = (int(standard.shape[2]), int(standard.shape[3]))
         if sides and sides != size:
             raise UsageError(
-                f"size= resizes images, and {what(images)} is model-ready. Give an image file, or "
-                "an array of that size"
+                f"size= resizes images, and {describe_value(images)} is model-ready. Give an image "
+                "file, or an array of that size"
             )
         names = ("array",) if single else tuple(f"array {i}" for i in range(len(values)))
         return Batch(standard, None, names, single)
@@ -166,7 +166,7 @@ class Preparation:
         """Volumes as images of their slices, one below the other."""
         if volumes.shape[2] != self.input.depth:
             raise ImageError(
-                f"{what(images)} has {volumes.shape[2]} slices where {self.name} takes "
+                f"{describe_value(images)} has {volumes.shape[2]} slices where {self.name} takes "
                 f"{self.input.depth}. Load it again with the right shape: --input C,D,H,W"
             )
         return volumes.flatten(2, 3)
@@ -175,9 +175,10 @@ class Preparation:
         expected = self.input.channels
         swapped = values.shape[-1] if self._shape(0)[0] == 0 else values.shape[-3]
         hint = " Its axes seem to be in another order." if swapped == expected else ""
+        channels = f"{given} channel{'s' * (given != 1)}"
         return (
-            f"{what(images)} has {given} channel{'s' * (given != 1)} where {self.name} takes "
-            f"{expected}.{hint} Give {shape_text(self._shape(expected))}, or an image file"
+            f"{describe_value(images)} has {channels} where {self.name} takes {expected}.{hint} "
+            f"Give {shape_text(self._shape(expected))}, or an image file"
         )
 
     def _shape(self, channels: int) -> tuple[int | str, ...]:
@@ -232,7 +233,7 @@ def as_floats(images: Any) -> Tensor | None:
     return torch.from_numpy(np.array(values, np.float32, order="C"))  # a copy: any strides will do
 
 
-def join(batches: Sequence[Batch]) -> Batch:
+def join_batches(batches: Sequence[Batch]) -> Batch:
     """Batches as one; they must have one size."""
     sizes = {tuple(b.values.shape[1:]) for b in batches}
     if len(sizes) > 1:
@@ -249,7 +250,7 @@ def join(batches: Sequence[Batch]) -> Batch:
     )
 
 
-def stacked(slices: Any, depth: int) -> Any:
+def stack_slices(slices: Any, depth: int) -> Any:
     """``(…, d, h, w)`` as ``(…, depth·h, w)``: slices one below the other, to overlay an image.
 
     Where a layer has fewer slices than the volume, each is repeated.
@@ -259,7 +260,7 @@ def stacked(slices: Any, depth: int) -> Any:
     return repeated.reshape(*repeated.shape[:-3], -1, repeated.shape[-1])
 
 
-def what(value: Any) -> str:
+def describe_value(value: Any) -> str:
     """A value in words, for messages: its type and shape."""
     shape = getattr(value, "shape", None)
     if shape is None or not hasattr(value, "dtype"):

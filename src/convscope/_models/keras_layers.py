@@ -23,7 +23,7 @@ from convscope._models.backend import (
     copied_module,
     one_line_errors,
     sample,
-    unstacked,
+    to_volumes,
 )
 from convscope._models.bridge import Bridge
 from convscope._models.hooks import ModuleTree, Report
@@ -66,7 +66,7 @@ class KerasLayers:
             )
         values = sample(info.input.channels, *info.input.size)
         with one_line_errors(info, values), torch.no_grad():
-            self.call(self.enter(unstacked(info, values)))
+            self.call(self.enter(to_volumes(info, values)))
 
     def call(self, native: Any) -> Any:
         return self.module(native, training=False)

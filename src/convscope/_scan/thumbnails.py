@@ -29,7 +29,7 @@ from convscope._atlas.thumbnails import SCHEMA, ResizeCrop, whole_pixels
 from convscope._errors import AtlasError, ImageError
 from convscope._images import Picture, View
 from convscope._loading import default_workers, prefetch
-from convscope._models import Batch, Model, stacked
+from convscope._models import Batch, Model, stack_slices
 from convscope._scan.plan import ScanJob
 
 _THUMBNAIL_SIDE = 192
@@ -214,7 +214,7 @@ def _encoded(image: Image.Image, side: int) -> bytes:
 def _as_maps(values: Tensor, depth: int) -> Tensor:
     """``(P, H, W)``: features have one position; the slices of a volume are stacked."""
     if depth and values.ndim == 4:
-        return torch.as_tensor(stacked(values, depth))
+        return torch.as_tensor(stack_slices(values, depth))
     if values.ndim == 1:
         return values[:, None, None]
     return values[:, None] if values.ndim == 2 else values.flatten(1, -2)
