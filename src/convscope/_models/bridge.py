@@ -4,7 +4,7 @@ torch stays the only gradient engine. A pass with gradients is a chain of torch 
 recorded result in the order of execution: ``result k = F(image, result 1 … result k-1)``. Inside
 the other framework a recorded result is cut off from what came before it: paths through it lead to
 it and no further, and paths around it (skip connections) to what stands before them, so that none
-is counted twice. A node's backward computes that one vector-Jacobian product in the other framework.
+is counted twice. A node's backward is that one vector-Jacobian product, computed there.
 """
 
 from __future__ import annotations
@@ -109,10 +109,8 @@ class _Node(torch.autograd.Function):
     """One recorded result as a function of the image and of the results before it."""
 
     @staticmethod
-    def forward(
-        ctx: Any, differentiable: DifferentiablePass, index: int, *sources: Tensor
-    ) -> Tensor:
-        ctx.differentiable, ctx.index, ctx.device = differentiable, index, sources[0].device
+    def forward(ctx: Any, source: DifferentiablePass, index: int, *inputs: Tensor) -> Tensor:
+        ctx.source, ctx.index, ctx.device = source, index, inputs[0].device
         # A tensor of its own: the tape still needs the numbers, whatever is done to these.
         return source.bridge.tensor(source.tape.values[index]).clone()
 

@@ -115,7 +115,17 @@ class BridgeBackend:
     ) -> dict[str, Tensor]:
         if grad:
             self._check_gradient(info)
-        tree, edit, order = self._keras.tree(info), self._editor(info), list[str]()
+        order: list[str] = []
+        forward = self._recording(info, paths, order)
+        recorded = self._results(info, values, forward, grad, cuts=len(paths) - 1)
+        results = dict(zip(order, recorded, strict=True))
+        if raw:
+            results = {path: self._native(info, each, each) for path, each in results.items()}
+        return {path: results[path] for path in paths}
+
+    def _recording(self, info: ModelInfo, paths: Sequence[str], order: list[str]) -> Pass:
+        """A pass that records ``paths`` and ends with the last; it sets ``order`` to theirs."""
+        tree, edit = self._keras.tree(info), self._editor(info)
 
         def forward(native: Any, cut: Cut | None = None) -> list[Any]:
             recorded: dict[str, Any] = {}
@@ -141,11 +151,7 @@ class BridgeBackend:
             order[:] = recorded
             return list(recorded.values())
 
-        recorded_values = self._results(info, values, forward, grad, cuts=len(paths) - 1)
-        results = dict(zip(order, recorded_values, strict=True))
-        if raw:
-            results = {path: self._native(info, each, each) for path, each in results.items()}
-        return {path: results[path] for path in paths}
+        return forward
 
     def stream(
         self, info: ModelInfo, values: Tensor, paths: Sequence[str], consume: Consume

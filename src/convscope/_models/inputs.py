@@ -142,8 +142,8 @@ class Preparation:
         values, dimensions = as_floats(images), 4 if self.input.depth else 3
         if values is None or values.ndim not in (dimensions, dimensions + 1):
             raise ImageError(
-                f"{describe_value(images)} is not an image. Give a path, a PIL image, a uint8 array, "
-                f"or a float array {shape_text(self._shape(self.input.channels))}"
+                f"{describe_value(images)} is not an image. Give a path, a PIL image, a uint8 "
+                f"array, or a float array {shape_text(self._shape(self.input.channels))}"
             )
         if not values.numel():
             raise ImageError(f"{describe_value(images)} holds no image")
