@@ -42,7 +42,7 @@ def test_local_ignores_gates(make: Callable[[], nn.Module]) -> None:
     outside = {address: f for address, f in fields.items() if not address.startswith("gate")}
     for address, (rows, columns) in depends_on(model, outside).items():
         field = fields[address]
-        if not rows.any():  # all of it came through the gate: then that is told
+        if not rows.any():  # all of it came through the gate: then that counts
             rows, columns = field.rows, field.columns
         np.testing.assert_array_equal(field.local_rows, rows, f"rows of {address}")
         np.testing.assert_array_equal(field.local_columns, columns, f"columns of {address}")
