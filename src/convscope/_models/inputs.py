@@ -17,6 +17,7 @@ from convscope._errors import ImageError, UsageError
 from convscope._images import Preprocess, View, is_picture
 from convscope._images.arrays import ARRAY_SUFFIX, read_array
 
+# Scans are resumed where this text is equal, so version 0.1.0 fixes its words.
 UNKNOWN_PREPROCESS = Preprocess(origin="assumed: the model brings none; tell it with --preprocess")
 
 
