@@ -44,15 +44,16 @@ def test_one_unit_is_a_sheet_with_its_evidence(
     assert run("2:3", "--images", "photos", "--size", "16") == 0
     assert "2:3: activation" in capsys.readouterr().out
     assert Image.open(folder / "2%3A3.maximize.png").size > (256, 256)
-    card = json.loads((folder / "2%3A3.maximize.json").read_text())
-    assert (card["objective"], card["steps"], card["seed"], card["compared"]) == ("2:3", 4, 0, 1)
-    assert len(card["curve"]) == 4
+    result = json.loads((folder / "2%3A3.maximize.json").read_text())
+    names = ("objective", "steps", "seed", "compared_images")
+    assert [result[name] for name in names] == ["2:3", 4, 0, 1]
+    assert len(result["curve"]) == 4
 
 
 def test_a_layer_is_a_contact_sheet(folder: Path) -> None:
     assert run("2", "--size", "16", "--columns", "3") == 0
-    cards = json.loads((folder / "2.maximize.json").read_text())["pictures"]
-    assert [card["objective"] for card in cards] == [f"2:{k}" for k in range(6)]
+    results = json.loads((folder / "2.maximize.json").read_text())["images"]
+    assert [result["objective"] for result in results] == [f"2:{k}" for k in range(6)]
 
 
 def test_a_folder_holds_every_picture(folder: Path) -> None:

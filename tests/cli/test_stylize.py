@@ -43,7 +43,7 @@ def test_a_dream_is_a_picture_a_sheet_and_json(
 ) -> None:
     assert run("dream", "cat.png", "--octaves", "2", "-l", "1", "--seed", "3") == 0
     said = capsys.readouterr().out
-    assert "cat.png · a dream of layer 1: layer 1 " in said
+    assert "cat.png · DeepDream of layer 1: layer 1 " in said
     assert "cat.dream.png\ncat.dream.sheet.png" in said
     assert Image.open(folder / "cat.dream.png").size == (50, 36)
     assert Image.open(folder / "cat.dream.sheet.png").width > 256
@@ -67,7 +67,7 @@ def test_several_layers_a_guide_a_size_a_film(folder: Path) -> None:
 def test_a_style(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("style", "cat.png", "gray.png", "-l", "1", "--content-layer", "3", "--json") == 0
     card = json.loads(capsys.readouterr().out)
-    assert card["title"] == "cat.png · in the style of gray.png"
+    assert card["title"] == "cat.png · style of gray.png"
     assert card["files"] == ["cat.style.png", "cat.style.sheet.png"]
     assert Image.open(folder / "cat.style.png").size == (50, 36)
 

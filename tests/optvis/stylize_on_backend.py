@@ -50,7 +50,7 @@ def test_dream_style_and_film(tmp_path: Path) -> None:
     assert new > 1.1 * old
     assert made.save(tmp_path / "dream.webp").stat().st_size > 1000
     styled = cs.style(model, PICTURE, MANNER, layers="one", content_layer="two", steps=8, octaves=1)
-    start, end = styled.measures["distance from the style"]
+    start, end = styled.measures["style loss"]
     assert end < start
     if before:
         after = model.module.get_weights()

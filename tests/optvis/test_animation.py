@@ -15,7 +15,7 @@ import convscope as cs
 from convscope._models import Model
 from convscope._optvis import OptimizationStep, dream, maximize, style
 from convscope._optvis import animation as room
-from convscope._optvis.animation import MOST, SIDE, FrameRecorder, Preview, animation
+from convscope._optvis.animation import MAX_FRAMES, MAX_SIDE, FrameRecorder, Preview, animation
 
 Loader = Callable[..., Model]
 
@@ -40,45 +40,45 @@ def filmed(film: FrameRecorder, steps: int, size: tuple[int, int] = (4, 6)) -> N
 def test_the_start_and_the_end_are_kept_and_no_more_than_bounded() -> None:
     film = FrameRecorder(500, easing=2.0)
     filmed(film, 500)
-    steps = [moment.step for moment in film.of("b")]
-    assert (steps[0], steps[-1], len(steps)) == (0, 500, MOST)
+    steps = [moment.step for moment in film.frames("b")]
+    assert (steps[0], steps[-1], len(steps)) == (0, 500, MAX_FRAMES)
     assert steps[1] - steps[0] < steps[-1] - steps[-2]
-    assert [m.pixels[0, 0, 0] for m in film.of("a")] == [min(s, 255) for s in steps]
-    assert film.of("c") == ()
+    assert [m.pixels[0, 0, 0] for m in film.frames("a")] == [min(s, 255) for s in steps]
+    assert film.frames("c") == ()
 
 
 def test_few_steps_are_all_kept() -> None:
     film = FrameRecorder(3)
     filmed(film, 3)
-    assert [moment.step for moment in film.of("a")] == [0, 1, 2, 3]
+    assert [moment.step for moment in film.frames("a")] == [0, 1, 2, 3]
 
 
 def test_large_pictures_are_reduced_and_many_share_the_memory() -> None:
     film = FrameRecorder(100)
-    filmed(film, 1, (2 * SIDE, SIDE))
-    assert film.of("a")[0].pixels.shape == (3, SIDE, SIDE // 2)
+    filmed(film, 1, (2 * MAX_SIDE, MAX_SIDE))
+    assert film.frames("a")[0].pixels.shape == (3, MAX_SIDE, MAX_SIDE // 2)
     many = FrameRecorder(100, 200)
     filmed(many, 100)
-    assert 2 <= len(many.of("a")) < 5
+    assert 2 <= len(many.frames("a")) < 5
 
 
 def test_what_begins_again_is_forgotten_first() -> None:
     film = FrameRecorder(4)
     filmed(film, 2)
     filmed(film, 4)
-    assert [moment.step for moment in film.of("a")] == [0, 1, 2, 3, 4]
+    assert [moment.step for moment in film.frames("a")] == [0, 1, 2, 3, 4]
 
 
 def test_an_animation_is_endless_and_holds_its_last(tmp_path: Path, small: Loader) -> None:
     made = dream(small(network()), PICTURE, "4", animate=True, **FEW)
-    assert [moment.step for moment in made.moments] == list(range(7))
-    np.testing.assert_array_equal(made.moments[0].pixels, PICTURE.transpose(2, 0, 1))
-    np.testing.assert_array_equal(made.moments[-1].pixels, np.rint(made.values * 255))
+    assert [moment.step for moment in made.frames] == list(range(7))
+    np.testing.assert_array_equal(made.frames[0].pixels, PICTURE.transpose(2, 0, 1))
+    np.testing.assert_array_equal(made.frames[-1].pixels, np.rint(made.values * 255))
     file, durations = frames_of(made.save(tmp_path / "dream.webp"))
     assert len(durations) == 7
     assert durations[-1] >= 2000 > durations[0] > durations[1]
     assert file.info["loop"] == 0
-    assert file.size == made.moving()[0].size
+    assert file.size == made.animation_frames()[0].size
     assert (tmp_path / "dream.json").exists()
 
 
@@ -93,8 +93,8 @@ def test_a_style_in_the_making(tmp_path: Path, small: Loader) -> None:
         content_layer="4",
         animate=True,
     )
-    assert len(frames_of(made.save(tmp_path / "style.webp"))[1]) == len(made.moments)
-    assert [moment.step for moment in made.moments][-1] == 5
+    assert len(frames_of(made.save(tmp_path / "style.webp"))[1]) == len(made.frames)
+    assert [moment.step for moment in made.frames][-1] == 5
 
 
 def test_without_moments_it_is_a_still(tmp_path: Path, small: Loader) -> None:
@@ -105,19 +105,21 @@ def test_without_moments_it_is_a_still(tmp_path: Path, small: Loader) -> None:
 
 @pytest.mark.parametrize("batch", [1, None])
 def test_a_climb_one_unit_or_several(tmp_path: Path, small: Loader, batch: int | None) -> None:
-    found = maximize(small(network()), ["4:1", "4:2", "4:3"], steps=5, batch=batch, animate=True)
-    assert [[m.step for m in one.moments][-1] for one in found] == [5, 5, 5]
+    found = maximize(
+        small(network()), ["4:1", "4:2", "4:3"], steps=5, batch_size=batch, animate=True
+    )
+    assert [[m.step for m in one.frames][-1] for one in found] == [5, 5, 5]
     for one in found:
-        np.testing.assert_array_equal(one.moments[-1].pixels, np.rint(one.values * 255))
-    count = len(found[0].moments)
+        np.testing.assert_array_equal(one.frames[-1].pixels, np.rint(one.values * 255))
+    count = len(found[0].frames)
     assert len(frames_of(found.save(tmp_path / "all.webp")[0])[1]) == count
     assert len(frames_of(found[0].save(tmp_path / "one.webp"))[1]) == count
 
 
 def test_a_dead_unit_has_no_film(tmp_path: Path, planted: Model) -> None:
     found = maximize(planted, ["relu:3", "relu:0"], steps=4, animate=True)
-    assert [bool(one.moments) for one in found] == [False, True]
-    assert len(found.moving()) == len(found[1].moments)
+    assert [bool(one.frames) for one in found] == [False, True]
+    assert len(found.animation_frames()) == len(found[1].frames)
     with Image.open(found[0].save(tmp_path / "dead.webp")) as still:
         assert not getattr(still, "is_animated", False)
 
@@ -126,14 +128,14 @@ def test_an_animation_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (12, 96, 96, 3), np.uint8)
     frames = [Image.fromarray(one) for one in noise]
     free = animation(frames)
-    monkeypatch.setattr(room, "_FILE", len(free) // 4)
+    monkeypatch.setattr(room, "_FILE_SIZE", len(free) // 4)
     assert len(animation(frames)) <= len(free) // 4
 
 
 def test_a_preview_shows_every_unit_while_it_climbs(tmp_path: Path) -> None:
     """Written after the first step, and again as often as asked, each time whole."""
     seen: list[list[str]] = []
-    preview = Preview(tmp_path / "now.png", every=0)
+    preview = Preview(tmp_path / "now.png", interval=0)
 
     def watch(step: OptimizationStep) -> None:
         preview(step)
@@ -143,13 +145,13 @@ def test_a_preview_shows_every_unit_while_it_climbs(tmp_path: Path) -> None:
 
     cs.maximize("demo", ["stage1/add:3", "stage1/add:4"], steps=3, size=32, on_step=watch)
     assert len(seen) == 3
-    assert seen[-1][0] == "on the way up"
+    assert seen[-1][0] == "optimization in progress"
     assert "100% of all steps" in seen[-1][1]
 
 
 def test_a_preview_is_not_written_at_every_step(tmp_path: Path) -> None:
     written: list[float] = []
-    preview = Preview(tmp_path / "now.png", every=3600)
+    preview = Preview(tmp_path / "now.png", interval=3600)
 
     def watch(step: OptimizationStep) -> None:
         preview(step)

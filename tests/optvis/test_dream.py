@@ -77,7 +77,7 @@ def test_the_measure_is_that_of_the_eight_bit_picture(small: Loader) -> None:
 
 
 def test_by_default_it_looks_deep_after_the_nonlinearity(small: Loader) -> None:
-    assert "a dream of layer 4" in dream(small(network()), PICTURE, **FEW).title
+    assert "DeepDream of layer 4" in dream(small(network()), PICTURE, **FEW).title
 
 
 @pytest.mark.parametrize("channels", [1, 4])
@@ -100,13 +100,13 @@ def test_a_guide_is_painted_where_it_fits(small: Loader) -> None:
     guide[:, 15:] = (255, 0, 0)
     made = dream(small(network()), PICTURE, "4", guide=guide, **FEW)
     assert rises(made)
-    assert made.beside["guide"].shape == (3, 30, 30)
+    assert made.references["guide"].shape == (3, 30, 30)
 
 
 def test_a_size_is_that_of_the_longer_side(small: Loader) -> None:
     made = dream(small(network()), PICTURE, "4", size=28, **FEW)
     assert made.values.shape == (3, 20, 28)
-    assert "the picture was resized from 56×40" in made.sheet().description
+    assert "image resized from 56×40" in made.sheet().description
 
 
 def test_the_same_seed_gives_the_same_bits(small: Loader) -> None:
@@ -131,7 +131,7 @@ def test_tiles_give_the_gradient_of_the_whole() -> None:
 
     whole = gradient(picture, (5, -9), Tiling((512, 512), 32), look)
     tiled = gradient(picture, (5, -9), Tiling((128, 128), 32), look)
-    assert len(Tiling((128, 128), 32).of((200, 264))) >= 6
+    assert len(Tiling((128, 128), 32).tiles((200, 264))) >= 6
     torch.testing.assert_close(tiled[1], whole[1], rtol=1e-4, atol=float(whole[1].std()) * 1e-4)
     assert tiled[0] == pytest.approx(whole[0], rel=0.05)
 
@@ -160,7 +160,7 @@ def test_a_dream_in_tiles_is_the_dream_in_one_piece(small: Loader) -> None:
 def test_tiles_cover_a_side_once(length: int, side: int, margin: int, fixed: bool) -> None:
     side = side if fixed else max(side, 2 * STRIDE)
     margin = margin if fixed else min(margin, side // 4)
-    spans = [pair[0] for pair in Tiling((side, side), margin, fixed).of((length, 1))]
+    spans = [pair[0] for pair in Tiling((side, side), margin, fixed).tiles((length, 1))]
     assert [s.low for s in spans] == [0, *(s.high for s in spans[:-1])]
     assert spans[-1].high == spans[-1].stop == length
     for span in spans:
@@ -215,7 +215,7 @@ def test_the_model_is_left_as_found_and_what_is_done_is_kept(
     before, values = state_of(module), {k: v.clone() for k, v in module.state_dict().items()}
 
     def watch(step: OptimizationStep) -> None:
-        assert step.of == 6
+        assert step.total == 6
         assert step.images().shape == (1, 3, 40, 56)
         if stop and step.done == 2:
             raise stop
@@ -252,12 +252,12 @@ def broken() -> nn.Module:
     [
         (network, PICTURE, "conv9", {}, UnknownLayer, "No layer 'conv9'"),
         (network, PICTURE, "4:8", {}, UnknownLayer, "No channel 8 in '4'"),
-        (network, PICTURE, 7, {}, UsageError, "7 is nothing to dream of"),
+        (network, PICTURE, 7, {}, UsageError, "7 is not an objective"),
         (network, PICTURE, neuron("4", 1, (2, 2)), {}, UsageError, "names a position"),
         (network, PICTURE, "4", {"steps": 0}, UsageError, "Nearest: 1"),
-        (network, PICTURE, "4", {"octaves": 0}, UsageError, "octaves=0 makes no dream"),
+        (network, PICTURE, "4", {"octaves": 0}, UsageError, "octaves=0 is too small"),
         (network, PICTURE, "4", {"scale": 1.0}, UsageError, "Usual: 1.4"),
-        (network, PICTURE, "4", {"rate": 0.0}, UsageError, "paints nothing"),
+        (network, PICTURE, "4", {"step_size": 0.0}, UsageError, "is not above 0"),
         (network, PICTURE, "4", {"tile": 8}, UsageError, "Nearest: 64"),
         (network, PICTURE, "4", {"size": 1}, UsageError, "too small"),
         (network, PICTURE, "7", {"guide": PICTURE}, UsageError, "needs a layer of maps"),
@@ -274,7 +274,7 @@ def broken() -> nn.Module:
         (Detached, PICTURE, "conv", {}, ModelError, "No gradient leads from 'conv'"),
         (broken, PICTURE, "4", {}, ModelError, "may hold NaN"),
         (network, "nowhere.png", "4", {}, ImageError, "No image 'nowhere.png'"),
-        (network, PICTURE.transpose(2, 0, 1) * 1.0, "4", {}, ImageError, "are no picture once"),
+        (network, PICTURE.transpose(2, 0, 1) * 1.0, "4", {}, ImageError, "are no image once"),
     ],
 )
 def test_what_cannot_be_is_one_line(
@@ -298,14 +298,14 @@ def test_where_nothing_changes_it_says_so(small: Loader) -> None:
     module[3].bias.data[:] = -1e6  # type: ignore[union-attr]
     made = dream(small(module), PICTURE, "4", **FEW)
     np.testing.assert_array_equal(made.values, made.before)
-    assert "nothing changed: no gradient reached the picture" in made.sheet().description
+    assert "nothing changed: no gradient reached the image" in made.sheet().description
 
 
 def test_the_picture_is_written_with_its_words(small: Loader, tmp_path: Path) -> None:
     made = dream(small(network()), PICTURE, "4", **FEW)
     written = Image.open(made.save(tmp_path / "new" / "dream.png"))
     np.testing.assert_array_equal(np.asarray(written), made.image)
-    assert "a dream of layer 4" in written.text["Title"]  # type: ignore[attr-defined]
+    assert "DeepDream of layer 4" in written.text["Title"]  # type: ignore[attr-defined]
     assert "model Sequential" in written.text["Description"]  # type: ignore[attr-defined]
     card = json.loads((tmp_path / "new/dream.json").read_text())
     assert (card["steps"], card["settings"]["seed"], len(card["curve"])) == (6, 0, 6)

@@ -46,7 +46,7 @@ def test_maco_keeps_the_mean_magnitudes_of_the_pictures(small: Loader) -> None:
     inner = np.s_[:, 1:8, 1:8]  # eight bits and the ends of the sigmoid blur the faintest
     ratio = found[inner] / expected[inner]
     assert 0.8 < np.median(ratio) < 1.2
-    assert "5 given pictures (MaCo)" in seen.about.pixels
+    assert "5 given images (MaCo)" in seen.run.param
 
 
 def test_maco_climbs_and_repeats_itself(small: Loader) -> None:
@@ -98,7 +98,9 @@ def test_what_no_gradient_reached_is_seen_through(small: Loader, tmp_path: Any) 
 
 
 def test_bfloat16_climbs_to_nearly_the_same(small: Loader) -> None:
-    full, half = (maximize(small(network()), "2:1", steps=24, half=half) for half in (False, True))
+    full, half = (
+        maximize(small(network()), "2:1", steps=24, bfloat16=half) for half in (False, True)
+    )
     assert not np.array_equal(full.values, half.values)
     assert half.activation == pytest.approx(full.activation, abs=0.05)
 
@@ -131,7 +133,7 @@ def test_a_batch_too_large_for_memory_is_halved(small: Loader, error: Exception)
     units = [f"inner.2:{k}" for k in range(7)]
 
     def watch(step: OptimizationStep) -> None:
-        told.append((step.done, step.of))
+        told.append((step.done, step.total))
 
     seen = maximize(small(module), units, steps=3, on_step=watch)
     assert [one.objective for one in seen] == units
@@ -160,13 +162,13 @@ def test_a_grid_is_a_picture_for_each_place(small: Loader) -> None:
     (cell,) = [c for c in activation_grid(image, "2", side=3).cells(model) if str(c) == "2 at 0,1"]
     np.testing.assert_allclose(cell.vector, wanted, atol=0.02)  # type: ignore[attr-defined]
     sheet = seen.sheet()
-    assert "place by place" in sheet.title
+    assert "activation grid" in sheet.title
     assert sheet.image.width > 3 * sheet.image.width / 4
 
 
 def test_a_grid_of_what_has_no_places_is_one_line(small: Loader) -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 24, 3))
-    with pytest.raises(UsageError, match="A grid needs places"):
+    with pytest.raises(UsageError, match="An activation grid needs a layer of maps"):
         maximize(small(module), activation_grid(PHOTOGRAPHS[0], "1"), steps=2)
 
 
@@ -193,9 +195,9 @@ def test_an_atlas_knows_the_highest_activation(small: Loader, tmp_path: Path) ->
     by_atlas = maximize(model, units, steps=2, images=str(tmp_path / "atlas"))
     by_images = maximize(model, units, steps=2, images=PHOTOGRAPHS)
     assert by_atlas[0].highest == pytest.approx(by_images[0].highest, rel=1e-4)
-    assert by_atlas[0].about.compared == 5
+    assert by_atlas[0].run.compared_images == 5
     assert by_atlas[1].highest is None
-    with pytest.raises(UsageError, match="holds no whole pictures"):
+    with pytest.raises(UsageError, match="holds no whole images"):
         maximize(model, "2:1", steps=2, param="maco", images=str(tmp_path / "atlas"))
     other = cs.load(Corner(), input=(3, 24, 24), preprocess=cs.Preprocess(size=(24, 24)))
     with pytest.raises(UsageError, match="The atlas is of Sequential, not of Corner"):

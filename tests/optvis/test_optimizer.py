@@ -96,7 +96,7 @@ def test_any_size_and_number_of_channels(
 ) -> None:
     seen = maximize(small(network(channels), channels), "4:2", steps=4, size=size)
     assert seen.values.shape == (channels, *size)
-    assert ("decorrelated" in seen.about.pixels) == (channels == 3)
+    assert ("decorrelated" in seen.run.param) == (channels == 3)
     assert seen.sheet().image.size
 
 
@@ -114,7 +114,7 @@ def test_a_unit_alone_and_in_a_batch_agree(small: Loader, batch: int | None) -> 
     """To 2 levels of 255; convolutions differ in the last bits between batch sizes."""
     model = small(network())
     alone = maximize(model, "4:2", steps=24)
-    among = maximize(model, ["4:5", "4:2", "0:1", "5:7"], steps=24, batch=batch)[1]
+    among = maximize(model, ["4:5", "4:2", "0:1", "5:7"], steps=24, batch_size=batch)[1]
     np.testing.assert_allclose(among.values, alone.values, atol=2 / 255)
 
 
@@ -125,7 +125,7 @@ def test_gradients_equal_finite_differences(small: Loader) -> None:
 
     model = small(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Conv2d(4, 3, 3), nn.Tanh()))
     wanted = channel("3", 1) - 0.5 * channel("1", 2)
-    plan = OptimizationPlan((12, 10), 4, Fourier(spread=1.0), Transforms())
+    plan = OptimizationPlan((12, 10), 4, Fourier(std=1.0), Transforms())
     climb = Optimization(
         Normalizer(model),
         [RenderTarget(wanted, wanted.bind(model), 0, 1)],
@@ -134,14 +134,14 @@ def test_gradients_equal_finite_differences(small: Loader) -> None:
     )
     plan_noise = climb._noise((1, 3, 12, 10))
     climb._noise = lambda _shape: plan_noise  # type: ignore[method-assign]
-    _, gradient = climb._look(0)
+    _, gradient = climb._scores_and_gradient(0)
     generator = torch.Generator().manual_seed(1)
     toward = torch.randn(climb._state.shape, generator=generator)
     scores = []
     for sign in (1, -1):
         with torch.no_grad():
             climb._state += sign * 1e-2 * toward
-        scores.append(float(climb._look(0)[0]))
+        scores.append(float(climb._scores_and_gradient(0)[0]))
         with torch.no_grad():
             climb._state -= sign * 1e-2 * toward
     measured = (scores[0] - scores[1]) / 2e-2
@@ -152,15 +152,15 @@ def test_a_coarse_picture_is_the_fine_one_without_its_detail() -> None:
     state = Fourier().random(3, (64, 48), [torch.Generator().manual_seed(0)]) * 20
     state[:, :, 12:-12] = 0
     state[:, :, :, 10:] = 0  # nothing that the coarse picture cannot hold
-    fine = Fourier().image(state, (64, 48))
-    coarse = Fourier().image(state, (64, 48), (32, 24))
+    fine = Fourier().to_image(state, (64, 48))
+    coarse = Fourier().to_image(state, (64, 48), (32, 24))
     torch.testing.assert_close(fine[..., ::2, ::2], coarse, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("param", [Fourier(), Pixels(), Fourier(decorrelate=False)])
 def test_a_climb_may_start_from_a_picture(small: Loader, param: Fourier | Pixels) -> None:
     inner = PICTURE.clip(20, 230)
-    seen = maximize(small(network()), "4:2", steps=1, start=inner, param=param, rate=1e-6)
+    seen = maximize(small(network()), "4:2", steps=1, start=inner, param=param, learning_rate=1e-6)
     np.testing.assert_allclose(seen.values, inner.transpose(2, 0, 1) / 255, atol=1.5 / 255)
 
 
@@ -198,7 +198,7 @@ def test_ctrl_c_keeps_what_is_done(small: Loader) -> None:
         if step.done == 11:
             raise KeyboardInterrupt
 
-    done = maximize(small(network()), ["4:1", "4:2", "4:3"], steps=8, batch=1, on_step=watch)
+    done = maximize(small(network()), ["4:1", "4:2", "4:3"], steps=8, batch_size=1, on_step=watch)
     assert [len(one.curve) for one in done] == [8, 3]
     assert "interrupted after 3 of 8 steps" in done[1].sheet().description
 
@@ -208,10 +208,10 @@ def test_progress_is_told_and_can_be_looked_at(small: Loader) -> None:
     shapes = set()
 
     def watch(step: OptimizationStep) -> None:
-        steps.append((step.done, step.of))
+        steps.append((step.done, step.total))
         shapes.add(tuple(step.images().shape))
 
-    maximize(small(network()), ["4:1", "4:2"], steps=3, batch=1, on_step=watch)
+    maximize(small(network()), ["4:1", "4:2"], steps=3, batch_size=1, on_step=watch)
     assert steps == [(k, 6) for k in range(1, 7)]
     assert shapes == {(1, 3, 24, 24)}
 
@@ -228,7 +228,7 @@ def test_activations_are_compared_with_images(small: Loader) -> None:
     seen = maximize(model, "5:6", steps=8, images=images)
     levels = [float(model.activations(i, "5")["5"][0, 6].mean()) for i in images]
     assert seen.highest == pytest.approx(max(levels), rel=1e-5)
-    assert seen.about.compared == 3
+    assert seen.run.compared_images == 3
     assert seen.ratio is None or seen.ratio == pytest.approx(seen.activation / max(levels))
 
 
@@ -260,7 +260,7 @@ def broken() -> nn.Module:
         (network, "4:8", {}, UnknownLayer, "No channel 8 in '4'"),
         (network, "conv9:1", {}, UnknownLayer, "No layer 'conv9'"),
         (network, "4:1 +", {}, UsageError, "ends where a unit is missing"),
-        (network, direction("4", [1.0] * 5), {}, UsageError, "8 numbers, one a channel, not 5"),
+        (network, direction("4", [1.0] * 5), {}, UsageError, "8 numbers, one per channel, not 5"),
         (network, logit("owl"), {}, UsageError, "No class 'owl'"),
         (network, "4:1", {"size": 3}, ModelError, "failed on an input of 3×3×3"),
         (network, "4:1", {"size": 1}, UsageError, "too small"),

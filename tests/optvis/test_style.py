@@ -15,7 +15,7 @@ from convscope._errors import ConvscopeError, ModelError, UnknownLayer, UsageErr
 from convscope._models import Model
 from convscope._optvis import OptimizationStep, style
 from convscope._optvis.stylize.source_image import luminance
-from convscope._optvis.stylize.style_statistics import distance, style_statistics
+from convscope._optvis.stylize.style_statistics import style_distance, style_statistics
 
 Loader = Callable[..., Model]
 CHANCE = np.random.default_rng(0)
@@ -35,9 +35,11 @@ def test_a_manner_is_the_covariance_and_the_mean() -> None:
 
 def test_distances_are_0_for_the_same_and_1_for_nothing_and_know_no_scale() -> None:
     maps, others = torch.rand(1, 4, 5, 6), torch.rand(1, 4, 8, 3)
-    assert float(distance(maps, style_statistics(maps))) == 0
-    assert float(distance(0 * maps, style_statistics(maps))) == pytest.approx(1)
-    small, large = (float(distance(k * maps, style_statistics(k * others))) for k in (1, 1000))
+    assert float(style_distance(maps, style_statistics(maps))) == 0
+    assert float(style_distance(0 * maps, style_statistics(maps))) == pytest.approx(1)
+    small, large = (
+        float(style_distance(k * maps, style_statistics(k * others))) for k in (1, 1000)
+    )
     assert small == pytest.approx(large, rel=1e-3)
 
 
@@ -52,8 +54,8 @@ def test_the_style_comes_and_the_content_stays(small: Loader, channels: int) -> 
     (start, end), (none, moved) = some.measures.values()
     assert end < 0.35 * start
     assert none == pytest.approx(0, abs=1e-6)
-    assert more.measures["from the content"][1] < 0.7 * moved
-    assert more.measures["distance from the style"][1] > end
+    assert more.measures["content loss"][1] < 0.7 * moved
+    assert more.measures["style loss"][1] > end
     assert some.values.shape == (channels, 72, 96)
 
 
@@ -102,8 +104,8 @@ def test_the_same_seed_gives_the_same_bits(small: Loader) -> None:
 def test_sizes_are_said(small: Loader) -> None:
     made = style(small(network()), CONTENT, STRIPES, size=64, style_scale=2.0, **FEW)
     assert made.values.shape == (3, 48, 64)
-    assert made.settings["style shown at"] == "128×96"
-    assert "the picture was resized from 96×72" in made.sheet().description
+    assert made.settings["style image"] == "128×96"
+    assert "image resized from 96×72" in made.sheet().description
 
 
 def test_a_large_picture_is_reduced_and_said_to_be(small: Loader) -> None:
@@ -123,7 +125,7 @@ def test_the_model_is_left_as_found_and_what_is_done_is_kept(
     before, values = state_of(module), {k: v.clone() for k, v in module.state_dict().items()}
 
     def watch(step: OptimizationStep) -> None:
-        assert step.of == 8
+        assert step.total == 8
         assert step.images().shape == (1, 3, 72, 96)
         if stop and step.done == 3:
             raise stop
@@ -157,7 +159,7 @@ def test_layers_are_chosen_by_depth() -> None:
         (network, {"layers": "7"}, UsageError, "needs layers of maps; '7'"),
         (network, {"content_layer": "conv9"}, UnknownLayer, "No layer 'conv9'"),
         (network, {"steps": 0}, UsageError, "Nearest: 1"),
-        (network, {"rate": -1.0}, UsageError, "Usual: 0.05"),
+        (network, {"learning_rate": -1.0}, UsageError, "Usual: 0.05"),
         (network, {"content_weight": -1.0}, UsageError, "Nearest: 0"),
         (network, {"colors": "both"}, UsageError, "not 'both'"),
         (network, {"size": 1}, UsageError, "too small"),

@@ -117,16 +117,16 @@ class MaximizeTask(Task):
             "activation": result.activation,
             "ratio": result.ratio,
             "sentence": result.sentence(),
-            "lines": result.about.lines(),
-            "seed": result.about.seed,
-            "steps": result.about.steps,
-            "size": result.about.size,
+            "lines": result.run.lines(),
+            "seed": result.run.seed,
+            "steps": result.run.steps,
+            "size": result.run.size,
             "dead": result.dead,
         }
 
 
 def _show_step(step: OptimizationStep, progress: Progress) -> None:
-    progress.report(step.done, step.of)
+    progress.report(step.done, step.total)
     if progress.preview_due():
         (values,) = to_uint8(step.images()[:1])
         pixels = values.transpose(1, 2, 0) if len(values) == 3 else values[0]

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from convscope._cli import options as opt
-from convscope._cli.progress import ProgressBar
+from convscope._cli.progress import ProgressBar, optimization_progress
 from convscope._errors import UsageError
 
 if TYPE_CHECKING:
     from convscope._optvis import OptimizationStep, OptimizedImage, OptimizedImages
-from convscope._cli.progress import optimization_progress
+    from convscope._optvis.maximize import ObjectiveLike
 
 Addresses = Annotated[
     list[str],
@@ -30,42 +30,52 @@ Addresses = Annotated[
 def maximize(
     addresses: Addresses,
     model: opt.ModelName = "demo",
-    steps: Annotated[int, typer.Option(min=1, help="Steps of ascent.")] = 256,
+    steps: Annotated[int, typer.Option(min=1, help="Number of optimization steps.")] = 256,
     size: Annotated[
-        str | None, typer.Option(metavar="N|HxW", help="Of the picture; by default the model's.")
+        str | None,
+        typer.Option(
+            metavar="N|HxW", help="Size of the image, in pixels (default: the model's input)."
+        ),
     ] = None,
     param: Annotated[
         str,
         typer.Option(
-            help="What is adjusted: fourier (waves), pixels, or maco (the phases of "
-            "waves as strong as those of --images)."
+            help="Parametrization: fourier, pixels, or maco (Fourier phases, with the magnitudes "
+            "of --images)."
         ),
     ] = "fourier",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same picture.")] = 0,
-    count: Annotated[int, typer.Option(min=1, help="Pictures of each, from other starts.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the random numbers.")] = 0,
+    count: Annotated[
+        int, typer.Option(min=1, help="Number of images per objective, from different noise.")
+    ] = 1,
     images: Annotated[
         Path | None,
-        typer.Option(metavar="DATASET|ATLAS", help="To compare the activations with."),
+        typer.Option(metavar="DATASET|ATLAS", help="Images to compare the activations with."),
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(metavar="IMAGE", help="Start from it instead of from noise.")
+        Path | None, typer.Option(metavar="IMAGE", help="Image to start from instead of noise.")
     ] = None,
     grid: Annotated[
         Path | None,
-        typer.Option(metavar="IMAGE", help="What each layer saw in it, place by place."),
+        typer.Option(
+            metavar="IMAGE", help="Draw an activation grid: one image per position of this image."
+        ),
     ] = None,
-    like: Annotated[
-        Path | None, typer.Option(metavar="IMAGE", help="What each layer saw in it, exaggerated.")
+    caricature: Annotated[
+        Path | None,
+        typer.Option(metavar="IMAGE", help="Exaggerate the activations of this image."),
     ] = None,
     opacity: Annotated[
-        bool, typer.Option("--opacity", help="See through what the gradient never cared for.")
+        bool, typer.Option("--opacity", help="Fade what the gradient did not reach.")
     ] = False,
     animate: Annotated[
-        bool, typer.Option("--animate", help="Also the climb, as an animated WebP.")
+        bool, typer.Option("--animate", help="Also write the optimization as an animated WebP.")
     ] = False,
     preview: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The pictures so far, written anew every two seconds."),
+        typer.Option(
+            metavar="FILE", help="Write the current images to this file every two seconds."
+        ),
     ] = None,
     columns: opt.Columns = None,
     weights: opt.Weights = None,
@@ -78,22 +88,23 @@ def maximize(
             "--output",
             "-o",
             metavar="FILE|DIR",
-            help="A sheet, or a folder: each picture by itself too. With the evidence as JSON.",
+            help="Figure to write, or a folder: each image by itself too. JSON beside it.",
         ),
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """What a unit would like to see most: gradient ascent on the picture, weights fixed.
+    """Optimize images that maximize units (activation maximization).
 
     Ctrl-C ends it early and keeps what is done.
     """
+    from convscope._optvis import OptimizedImage, OptimizedImages
     from convscope._optvis import maximize as run
 
     loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
     with ProgressBar("optimizing", quiet=as_json) as bar:
-        found = run(
+        result = run(
             loaded,
-            _wanted(addresses, grid, like),
+            _objective(addresses, grid, caricature),
             steps=steps,
             size=opt.parse_size(size),
             param=param,
@@ -103,51 +114,55 @@ def maximize(
             images=None if images is None else str(images),
             opacity=opacity,
             animate=animate,
-            on_step=optimization_progress(bar, _previewing(preview, f"model {loaded.title}")),
+            on_step=optimization_progress(bar, _preview(preview, f"model {loaded.title}")),
         )
-    name = f"{addresses[0]}.grid" if grid else _common(found)
-    written = _save(found, output, columns, name)
-    films = [found.save(written.with_suffix(".webp"), columns=columns)[0]] if animate else []
+    optimized = OptimizedImages([result]) if isinstance(result, OptimizedImage) else result
+    written = [_save(optimized, output, columns, f"{addresses[0]}.grid" if grid else "")]
+    if animate:
+        written += optimized.save(written[0].with_suffix(".webp"), columns=columns)[:1]
     if as_json:
-        print(json.dumps([one.to_dict() for one in found], indent=1, ensure_ascii=False))
+        print(json.dumps([one.to_dict() for one in optimized], indent=1, ensure_ascii=False))
         return
-    for one in found:
+    for one in optimized:
         typer.echo(f"{one.label}: {one.sentence()}")
-    for file in dict.fromkeys([written, *films]):
+    for file in dict.fromkeys(written):
         typer.echo(file)
 
 
-def _wanted(addresses: list[str], grid: Path | None, like: Path | None) -> Any:
-    """Units and layers as typed, or what layers saw in a picture."""
+def _objective(
+    addresses: list[str], grid: Path | None, caricature_of: Path | None
+) -> ObjectiveLike | list[ObjectiveLike]:
     from convscope._optvis import activation_grid, caricature
 
-    if grid and (like or len(addresses) > 1):
-        raise UsageError("--grid draws one layer of one picture. Leave out the other")
+    if grid and (caricature_of or len(addresses) > 1):
+        raise UsageError("--grid takes one layer and one image. Leave out the rest")
     if grid:
         return activation_grid(str(grid), addresses[0])
-    return [caricature(str(like), path) for path in addresses] if like else addresses
+    if caricature_of:
+        return [caricature(str(caricature_of), path) for path in addresses]
+    return list(addresses)
 
 
-def _save(found: OptimizedImages, output: Path | None, columns: int | None, name: str) -> Path:
-    """A single picture as its own sheet, several as a contact sheet; a folder holds all."""
+def _save(images: OptimizedImages, output: Path | None, columns: int | None, name: str) -> Path:
+    """A single image as its own figure, several as a contact sheet; a folder holds all."""
     from convscope._layers import file_name
 
-    first: OptimizedImage = found[0]
+    first: OptimizedImage = images[0]
     if output is not None and not output.suffix:
-        return found.save(output, columns=columns)[0]
-    target = output or Path(f"{file_name(name)}.maximize.png")
-    return first.save(target) if len(found) == 1 else found.save(target, columns=columns)[0]
+        return images.save(output, columns=columns)[0]
+    target = output or Path(f"{file_name(name or _common_name(images))}.maximize.png")
+    return first.save(target) if len(images) == 1 else images.save(target, columns=columns)[0]
 
 
-def _common(found: OptimizedImages) -> str:
-    """The unit, the layer of all units, or how many there are."""
-    if len(found) == 1:
-        return found[0].objective
-    paths = {one.objective.rpartition(":")[0] for one in found}
-    return paths.pop() if len(paths) == 1 else f"{len(found)}-pictures"
+def _common_name(images: OptimizedImages) -> str:
+    """The unit, the layer of all units, or their number."""
+    if len(images) == 1:
+        return images[0].objective
+    paths = {one.objective.rpartition(":")[0] for one in images}
+    return paths.pop() if len(paths) == 1 else f"{len(images)}-images"
 
 
-def _previewing(file: Path | None, about: str) -> Callable[[OptimizationStep], object]:
+def _preview(file: Path | None, title_line: str) -> Callable[[OptimizationStep], object]:
     from convscope._optvis.animation import Preview
 
-    return (lambda step: None) if file is None else Preview(file, about)
+    return (lambda step: None) if file is None else Preview(file, title_line)

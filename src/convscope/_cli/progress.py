@@ -79,7 +79,7 @@ def optimization_progress(
 
     def on_step(step: OptimizationStep) -> None:
         also(step)
-        first, *others = step.units
-        bar.update(step.done, step.of, f"{first} and {len(others)} more" if others else first)
+        first, *others = step.names
+        bar.update(step.done, step.total, f"{first} and {len(others)} more" if others else first)
 
     return on_step

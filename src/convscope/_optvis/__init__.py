@@ -1,4 +1,11 @@
-"""Ascent: pictures that raise what is asked of a network, by gradient, weights fixed."""
+"""Activation maximization, DeepDream and style transfer: images optimized, weights fixed.
+
+objectives, image_objectives, parsing   what to maximize, in Python and as text
+params, transforms, relu_gradient_override   what is optimized, augmentation, dead starts
+optimizer, evaluation, animation   the loop, what the result achieves, its frames
+maximize, optimized_images   ``cs.maximize`` and its results
+stylize   ``cs.dream`` and ``cs.style``
+"""
 
 from convscope._optvis.image_objectives import activation_grid, caricature
 from convscope._optvis.maximize import maximize

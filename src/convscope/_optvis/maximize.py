@@ -1,26 +1,29 @@
-"""``cs.maximize``: from what is wanted to optimized pictures with their evidence."""
+"""``cs.maximize``: from objectives to optimized images and their evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from convscope._errors import UsageError
-from convscope._models import Model, load
+from convscope._images import ImageLike
+from convscope._models import Model, ModelLike, load
 from convscope._optvis.animation import FrameRecorder
 from convscope._optvis.evaluation import (
-    activation,
+    activations_of,
     batches,
-    highest,
-    kept,
+    highest_activations,
     opacity_from_gradient,
+    perturbed_activations,
     quantize,
 )
 from convscope._optvis.image_objectives import ActivationGrid
+from convscope._optvis.objectives import Objective
 from convscope._optvis.optimized_images import OptimizedImage, OptimizedImages, RunInfo
 from convscope._optvis.optimizer import (
     OptimizationPlan,
@@ -28,19 +31,43 @@ from convscope._optvis.optimizer import (
     OptimizationStep,
     RenderTarget,
     StepCallback,
+    Targets,
     optimize_all,
 )
-from convscope._optvis.params import Param, Size, parse_param
-from convscope._optvis.parsing import objectives
+from convscope._optvis.params import Param, ReferenceImages, Size, parse_param
+from convscope._optvis.parsing import parse_objectives
 from convscope._optvis.transforms import Normalizer, Transforms
 
-_FALLBACK = (224, 224)
-_COARSE, _COARSE_SHARE = 0.58, 0.6
+ObjectiveLike: TypeAlias = str | Objective | ActivationGrid
+"""A unit, a layer or a weighted sum as text, or an objective."""
+
+_DEFAULT_SIZE = (224, 224)
+_COARSE_SCALE, _COARSE_SHARE = 0.58, 0.6
 
 
+@overload
 def maximize(
-    model: Any,
-    what: Any,
+    model: ModelLike,
+    objective: Objective,
+    *,
+    steps: int = 256,
+    size: int | tuple[int, int] | None = None,
+    param: Param | str = "fourier",
+    transforms: Transforms | None = None,
+    seed: int = 0,
+    start: ImageLike | None = None,
+    images: ReferenceImages | None = None,
+    learning_rate: float | None = None,
+    opacity: bool = False,
+    batch_size: int | None = None,
+    bfloat16: bool | None = None,
+    animate: bool = False,
+    on_step: StepCallback | None = None,
+) -> OptimizedImage: ...
+@overload
+def maximize(
+    model: ModelLike,
+    objective: list[Any] | ActivationGrid,
     *,
     steps: int = 256,
     size: int | tuple[int, int] | None = None,
@@ -48,189 +75,249 @@ def maximize(
     transforms: Transforms | None = None,
     seed: int = 0,
     count: int = 1,
-    start: Any = None,
-    images: Any = None,
-    rate: float | None = None,
+    start: ImageLike | None = None,
+    images: ReferenceImages | None = None,
+    learning_rate: float | None = None,
     opacity: bool = False,
-    batch: int | None = None,
-    half: bool | None = None,
+    batch_size: int | None = None,
+    bfloat16: bool | None = None,
     animate: bool = False,
-    on_step: Callable[[OptimizationStep], object] | None = None,
-) -> Any:
-    """The picture that raises a unit most: gradient ascent on the input, weights fixed.
+    on_step: StepCallback | None = None,
+) -> OptimizedImages: ...
+@overload
+def maximize(
+    model: ModelLike,
+    objective: ObjectiveLike | Sequence[ObjectiveLike],
+    *,
+    steps: int = 256,
+    size: int | tuple[int, int] | None = None,
+    param: Param | str = "fourier",
+    transforms: Transforms | None = None,
+    seed: int = 0,
+    count: int = 1,
+    start: ImageLike | None = None,
+    images: ReferenceImages | None = None,
+    learning_rate: float | None = None,
+    opacity: bool = False,
+    batch_size: int | None = None,
+    bfloat16: bool | None = None,
+    animate: bool = False,
+    on_step: StepCallback | None = None,
+) -> OptimizedImage | OptimizedImages: ...
+def maximize(
+    model: ModelLike,
+    objective: ObjectiveLike | Sequence[ObjectiveLike],
+    *,
+    steps: int = 256,
+    size: int | tuple[int, int] | None = None,
+    param: Param | str = "fourier",
+    transforms: Transforms | None = None,
+    seed: int = 0,
+    count: int = 1,
+    start: ImageLike | None = None,
+    images: ReferenceImages | None = None,
+    learning_rate: float | None = None,
+    opacity: bool = False,
+    batch_size: int | None = None,
+    bfloat16: bool | None = None,
+    animate: bool = False,
+    on_step: StepCallback | None = None,
+) -> OptimizedImage | OptimizedImages:
+    """Optimize images that maximize the activation of units (activation maximization).
 
-    - ``model``: a loaded model, or anything ``load`` takes.
-    - ``what``: ``"PATH:CHANNEL"``, a sum (``"conv2:3 - 0.5 * conv2:7"``), an objective, or a list
-      of these; a layer's path stands for all its channels.
-    - ``steps``, ``rate``: of Adam; ``size``: a side or ``(height, width)``, by default the model's.
-    - ``param``: ``"fourier"``, ``"pixels"``, ``"maco"`` (the spectrum of ``images``), or a
-      ``Fourier``, ``Pixels``, ``MaCo``.
-    - ``transforms``: how the picture is moved before each look; ``Transforms(0, 0, 0, 0, 0)``: not.
-    - ``seed``: the same one gives the same picture; ``count``: pictures of each objective.
-    - ``start``: a picture to start from.
-    - ``images``: a dataset, pictures or an atlas to compare activations with.
-    - ``opacity``: see through what the gradient never cared for.
-    - ``batch``: pictures side by side; by default what memory allows.
-    - ``half``: run the network in bfloat16; by default on GPUs.
-    - ``animate``: keep moments of the climb, for ``.save("x.webp")``.
-    - ``on_step``: called after every step.
+    Gradient ascent on the input, weights fixed, in evaluation mode. Ctrl-C ends it early with what
+    is done. Source: Olah, Mordvintsev and Schubert, Feature Visualization, Distill 2017.
 
-    One objective gives an ``OptimizedImage``; several, or ``count`` images of one,
-    ``OptimizedImages``. Ctrl-C ends it early with what is done.
-    Raises ``UnknownLayer``, ``UsageError``, ``ModelError``.
+    Args:
+        model: A loaded model, or anything ``load`` takes.
+        objective: ``"PATH:CHANNEL"``, a sum (``"conv2:3 - 0.5 * conv2:7"``), an objective, or a
+            list of these; the path of a layer stands for all its channels.
+        steps: Number of optimization steps.
+        size: Size of the image, one side or ``(height, width)``; by default the model's.
+        param: ``"fourier"``, ``"pixels"``, ``"maco"`` (with the spectrum of ``images``), or a
+            ``Fourier``, ``Pixels`` or ``MaCo``.
+        transforms: Random augmentation per step; ``Transforms(0, 0, 0, 0, 0)`` for none.
+        seed: The same seed gives the same image.
+        count: Number of images per objective.
+        start: An image to start from, instead of noise.
+        images: A dataset, images or an atlas to compare activations with.
+        learning_rate: Of Adam; by default what suits ``param``.
+        opacity: Whether to make transparent what the gradient did not reach.
+        batch_size: Number of images side by side; by default what memory allows.
+        bfloat16: Whether the network runs in bfloat16; by default on GPUs.
+        animate: Whether to keep frames of the optimization, for ``.save("x.webp")``.
+        on_step: Called after every step with an ``OptimizationStep``.
+
+    Returns:
+        An ``OptimizedImage`` for one objective; ``OptimizedImages`` for several, or for ``count``
+        images of one.
+
+    Raises:
+        UnknownLayer: Where there is no such layer or channel.
+        UsageError: Where an argument makes no sense.
+        ModelError: Where no gradient leads to the image, or memory does not suffice.
     """
+    _check(steps, count, learning_rate)
     loaded = load(model)
-    wanted = objectives(loaded, what)
-    _check(steps, count, rate)
-    units = [RenderTarget(one, one.bind(loaded), seed, count) for one in wanted]
-    film = FrameRecorder(steps, len(units) * count, easing=2.0) if animate else None
+    objectives = parse_objectives(loaded, objective)
+    targets = [RenderTarget(one, one.bind(loaded), seed, count) for one in objectives]
+    recorder = FrameRecorder(steps, len(targets) * count, easing=2.0) if animate else None
     with loaded.eval_frozen():
-        lens = Normalizer(loaded)
-        plan = _plan(lens, steps, size, parse_param(param, images), transforms, rate, start)
-        begun = film.start if film else None
-        plan = replace(plan, opacity=opacity, half=half, begun=begun)
-        climbed = optimize_all(lens, units, plan, batch, _both(film, on_step))
-        pictures = [one for each in climbed for one in _judged(lens, *each)]
-        pictures = _compared(lens, units, pictures, images, plan.size)
-    pictures = _with_moments(pictures, film)
-    if isinstance(what, ActivationGrid):
-        return OptimizedImages(pictures, columns=what.columns(wanted), title=what.title(loaded))
-    several = len(wanted) > 1 or count > 1 or isinstance(what, (list, tuple))
-    return OptimizedImages(pictures) if several else pictures[0]
+        normalizer = Normalizer(loaded)
+        plan = _plan(
+            normalizer, steps, size, parse_param(param, images), transforms, learning_rate, start
+        )
+        on_start = recorder.start if recorder else None
+        plan = replace(plan, opacity=opacity, bfloat16=bfloat16, on_start=on_start)
+        results = optimize_all(normalizer, targets, plan, batch_size, _both(recorder, on_step))
+        optimized = [image for result in results for image in _evaluated(normalizer, *result)]
+        optimized = _compared(normalizer, targets, optimized, images, plan.size)
+    optimized = _with_frames(optimized, recorder)
+    if isinstance(objective, ActivationGrid):
+        columns, title = objective.columns(objectives), objective.title(loaded)
+        return OptimizedImages(optimized, columns=columns, title=title)
+    several = len(objectives) > 1 or count > 1 or isinstance(objective, (list, tuple))
+    return OptimizedImages(optimized) if several else optimized[0]
 
 
-def _with_moments(
-    pictures: list[OptimizedImage], film: FrameRecorder | None
+def _with_frames(
+    images: list[OptimizedImage], recorder: FrameRecorder | None
 ) -> list[OptimizedImage]:
-    if film is None:
-        return pictures
+    if recorder is None:
+        return images
     return [
-        one if one.dead else replace(one, moments=film.of(one.objective, one.index))
-        for one in pictures
+        one if one.dead else replace(one, frames=recorder.frames(one.objective, one.index))
+        for one in images
     ]
 
 
-def _both(film: FrameRecorder | None, on_step: StepCallback | None) -> StepCallback:
+def _both(recorder: FrameRecorder | None, on_step: StepCallback | None) -> StepCallback:
     """What is called after every step."""
 
-    def watch(step: OptimizationStep) -> None:
-        for told in (film, on_step):
-            if told is not None:
-                told(step)
+    def call(step: OptimizationStep) -> None:
+        for callback in (recorder, on_step):
+            if callback is not None:
+                callback(step)
 
-    return watch
+    return call
 
 
-def _check(steps: int, count: int, rate: float | None) -> None:
+def _check(steps: int, count: int, learning_rate: float | None) -> None:
     for name, value in (("steps", steps), ("count", count)):
         if value < 1:
-            raise UsageError(f"{name}={value} makes no picture. Nearest: 1")
-    if rate is not None and not rate > 0:
-        raise UsageError(f"rate={rate} does not climb. Usual: 0.1")
+            raise UsageError(f"{name}={value} optimizes no image. Nearest: 1")
+    if learning_rate is not None and not learning_rate > 0:
+        raise UsageError(f"learning_rate={learning_rate} is not above 0. Usual: 0.1")
 
 
 def _plan(
-    lens: Normalizer,
+    normalizer: Normalizer,
     steps: int,
-    size: Any,
+    size: int | tuple[int, int] | None,
     param: Param,
     transforms: Transforms | None,
-    rate: float | None,
-    start: Any,
+    learning_rate: float | None,
+    start: ImageLike | None,
 ) -> OptimizationPlan:
-    model, sides, picture = lens.model, (size, size) if isinstance(size, int) else size, None
+    model, sides = normalizer.model, (size, size) if isinstance(size, int) else size
+    start_image: Tensor | None = None
     if start is not None:
         batch = model.prepare(start, size=sides)
-        picture, sides = lens.image(batch.values[:1]), batch.size
-    sides = sides or model.input.size or _FALLBACK
+        start_image, sides = normalizer.to_images(batch.values[:1]), batch.size
+    sides = sides or model.input.size or _DEFAULT_SIZE
     if min(sides) < 2:
-        raise UsageError(f"A picture of {sides[0]}×{sides[1]} is too small. Nearest: 2×2")
+        raise UsageError(f"An image of {sides[0]}×{sides[1]} is too small. Nearest: 2×2")
     if param.images is not None:
-        shown = batches(lens, param.images, sides)
-        param = param.fitted(lens.image(batch.values) for batch in shown)
-    usual = STILL if model.input.depth else suited(sides)
+        reference = batches(normalizer, param.images, sides)
+        param = param.fitted(normalizer.to_images(batch.values) for batch in reference)
+    default = WITHOUT_AFFINE if model.input.depth else default_transforms(sides)
     return OptimizationPlan(
         sides,
         steps,
         param,
-        usual if transforms is None else transforms,
-        rate or param.usual_rate,
-        start=picture,
+        default if transforms is None else transforms,
+        learning_rate or param.default_learning_rate,
+        start=start_image,
         coarse_steps=0 if model.input.depth else round(steps * _COARSE_SHARE),
-        coarse=(round(sides[0] * _COARSE / 2) * 2, round(sides[1] * _COARSE / 2) * 2),
+        coarse_size=_coarse_size(sides),
     )
 
 
-# Of a volume the slices lie below each other: to move that picture would mix them.
-STILL = Transforms(turn=0, zoom=0, shift=0)
+def _coarse_size(size: Size) -> Size:
+    return round(size[0] * _COARSE_SCALE / 2) * 2, round(size[1] * _COARSE_SCALE / 2) * 2
 
 
-def suited(size: Size) -> Transforms:
-    """The moves that suit a size: a 3×3 blur of a small picture leaves too little."""
+# The slices of a volume lie one below the other: an affine transform would mix them.
+WITHOUT_AFFINE = Transforms(rotate=0, zoom=0, shift=0)
+
+
+def default_transforms(size: Size) -> Transforms:
+    """The augmentation that suits a size: a 3×3 blur removes too much of a small image."""
     return Transforms() if min(size) >= 96 else replace(Transforms(), blur=0)
 
 
-def _judged(
-    lens: Normalizer,
-    units: Sequence[RenderTarget],
-    plan: OptimizationPlan,
-    climbed: OptimizationResult,
+def _evaluated(
+    normalizer: Normalizer, targets: Targets, plan: OptimizationPlan, result: OptimizationResult
 ) -> Iterator[OptimizedImage]:
-    pictures = quantize(climbed.pictures)
-    found = activation(lens, units, pictures)
-    changed = {} if lens.model.input.depth else kept(lens, units, pictures)
-    about = _about(lens.model, plan, units[0].seed, climbed.steps)
-    opacity = (
-        None if climbed.weight is None else opacity_from_gradient(climbed.weight).cpu().numpy()
-    )
-    owners = [(unit, k) for unit in units for k in range(unit.count)]
-    for i, (unit, k) in enumerate(owners):
-        level, dead = float(found[i]), not bool(climbed.alive[i])
-        values = pictures[i].cpu().numpy()
+    images = quantize(result.images)
+    activations = activations_of(normalizer, targets, images)
+    is_volume = bool(normalizer.model.input.depth)
+    perturbed = {} if is_volume else perturbed_activations(normalizer, targets, images)
+    run = _run_info(normalizer.model, plan, targets[0].seed, result.steps)
+    gradient = result.gradient_sum
+    opacity = None if gradient is None else opacity_from_gradient(gradient).cpu().numpy()
+    owners = [(target, k) for target in targets for k in range(target.count)]
+    for i, (target, k) in enumerate(owners):
+        activation, dead = float(activations[i]), not bool(result.has_gradient[i])
+        values = images[i].cpu().numpy()
+        shares = {name: float(v[i]) / activation for name, v in perturbed.items() if activation > 0}
         yield OptimizedImage(
             values=np.full_like(values, 0.5) if dead else values,
-            objective=str(unit.objective),
+            objective=str(target.objective),
             index=k,
-            activation=level,
-            kept={name: float(v[i]) / level for name, v in changed.items()} if level > 0 else {},
+            activation=activation,
+            robustness=shares,
             highest=None,
             dead=dead,
-            curve=climbed.curves[i].numpy(),
-            about=about,
+            curve=result.curves[i].numpy(),
+            run=run,
             opacity=None if opacity is None else opacity[i],
         )
 
 
-def _about(model: Model, plan: OptimizationPlan, seed: int, steps: int) -> RunInfo:
-    numbers = replace(model.input.preprocess, size=None, resize=None)
-    coarse = plan.coarse and f"first {plan.coarse_steps} steps at {plan.coarse[1]}×{plan.coarse[0]}"
+def _run_info(model: Model, plan: OptimizationPlan, seed: int, steps: int) -> RunInfo:
+    normalization = replace(model.input.preprocess, size=None, resize=None)
+    coarse = ""
+    if plan.coarse_size:
+        height, width = plan.coarse_size
+        coarse = f"first {plan.coarse_steps} steps at {width}×{height}"
     return RunInfo(
         model=model.title,
         size=plan.size,
         steps=steps,
-        wanted=plan.steps,
+        planned_steps=plan.steps,
         seed=seed,
-        pixels=plan.param.describe(model.input.channels),
-        moves=plan.transforms.describe(),
-        coarse=coarse or "",
-        preprocessing=numbers.describe(),
+        param=plan.param.describe(model.input.channels),
+        augmentation=plan.transforms.describe(),
+        coarse=coarse,
+        preprocessing=normalization.describe(),
         note=model.untrained_note(),
     )
 
 
 def _compared(
-    lens: Normalizer,
-    units: Sequence[RenderTarget],
-    pictures: Sequence[OptimizedImage],
-    images: Any,
+    normalizer: Normalizer,
+    targets: Targets,
+    optimized: Sequence[OptimizedImage],
+    images: ReferenceImages | None,
     size: Size,
 ) -> list[OptimizedImage]:
-    if images is None or not pictures:
-        return list(pictures)
+    if images is None or not optimized:
+        return list(optimized)
     with torch.no_grad():
-        best, seen = highest(lens, units, images, size)
-    tops = dict(zip((str(unit.objective) for unit in units), best, strict=True))
+        highest, number = highest_activations(normalizer, targets, images, size)
+    by_name = dict(zip((str(target.objective) for target in targets), highest, strict=True))
     return [
-        replace(one, highest=tops[one.objective], about=replace(one.about, compared=seen))
-        for one in pictures
+        replace(one, highest=by_name[one.objective], run=replace(one.run, compared_images=number))
+        for one in optimized
     ]

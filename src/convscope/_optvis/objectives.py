@@ -1,9 +1,8 @@
-"""Objectives: what a climb raises. Plain values that add up, and know which layers they need.
+"""Objectives: what an optimization maximizes. Values that can be added and scaled.
 
     channel("conv2", 3) - 0.5 * channel("conv2", 7)
 
-An objective becomes a ``BoundObjective`` on one model (``bind``), where its layers
-and channels are checked.
+``Objective.bind`` checks layers and channels on one model and returns a ``BoundObjective``.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from convscope._errors import UnknownLayer, UsageError
 from convscope._layers import Address
@@ -30,40 +30,48 @@ Activations: TypeAlias = Mapping[str, Tensor]
 class BoundObjective:
     """An objective on one model.
 
-    - ``layers``: the paths it needs; ``score``: activations of n images ``(n, C, …)`` to n numbers.
-    - ``placed``: it names a position, which is another one at another size.
+    Attributes:
+        layers: Paths of the layers whose activations it needs.
+        score: From the activations of N images ``(N, C, …)`` to their N scores.
+        has_position: Whether it names a position, which means another place at another image size.
     """
 
     layers: tuple[str, ...]
     score: Callable[[Activations], Tensor]
-    placed: bool = False
+    has_position: bool = False
 
 
 class Objective(abc.ABC):
-    """What to raise; ``+``, ``-``, negation and ``*`` with numbers make new ones."""
+    """What to maximize; ``+``, ``-``, negation, and ``*`` and ``/`` with numbers make new ones."""
 
     @abc.abstractmethod
     def bind(self, model: Model) -> BoundObjective:
-        """The same on ``model``; raises ``UnknownLayer`` where it has no such layer or channel."""
+        """Look up layers and channels in ``model``.
 
-    def on(self, model: Model) -> Objective:
-        """The same, named as ``model`` names it."""
+        Raises:
+            UnknownLayer: ``model`` has no such layer or channel.
+        """
+
+    def resolve(self, model: Model) -> Objective:
+        """Return the same objective with the names that ``model`` uses (class names)."""
         return self
 
     @abc.abstractmethod
     def __str__(self) -> str:
-        """Its name for pictures and files."""
+        """Return its name, for figures and files."""
 
     def __add__(self, other: Objective) -> Objective:
-        return _sum(self, 1.0, other)
+        """Maximize the sum of both."""
+        return _add(self, 1.0, other)
 
     def __sub__(self, other: Objective) -> Objective:
-        return _sum(self, -1.0, other)
+        return _add(self, -1.0, other)
 
     def __mul__(self, weight: float) -> Objective:
+        """Scale it by a number."""
         if not isinstance(weight, (int, float)):
             return NotImplemented
-        return Sum(tuple((weight * w, part) for w, part in _terms(self)))
+        return Sum(tuple((weight * w, term) for w, term in _terms(self)))
 
     __rmul__ = __mul__
 
@@ -78,12 +86,12 @@ def _terms(objective: Objective) -> tuple[tuple[float, Objective], ...]:
     return objective.terms if isinstance(objective, Sum) else ((1.0, objective),)
 
 
-def _sum(first: Objective, sign: float, second: Any) -> Objective:
+def _add(first: Objective, sign: float, second: object) -> Objective:
     if not isinstance(second, Objective):
         raise UsageError(
             f"{first} cannot be added to {second!r}: sums are of objectives. Write cs.channel(…)"
         )
-    return Sum(_terms(first) + tuple((sign * w, part) for w, part in _terms(second)))
+    return Sum(_terms(first) + tuple((sign * w, term) for w, term in _terms(second)))
 
 
 @dataclass(frozen=True)
@@ -93,36 +101,39 @@ class Sum(Objective):
     terms: tuple[tuple[float, Objective], ...]
 
     def bind(self, model: Model) -> BoundObjective:
-        goals = [(weight, part.bind(model)) for weight, part in self.terms]
-        layers = dict.fromkeys(path for _, goal in goals for path in goal.layers)
+        bound = [(weight, term.bind(model)) for weight, term in self.terms]
+        layers = dict.fromkeys(path for _, one in bound for path in one.layers)
 
-        def score(seen: Activations) -> Tensor:
-            return torch.stack([weight * goal.score(seen) for weight, goal in goals]).sum(0)
+        def score(activations: Activations) -> Tensor:
+            return torch.stack([weight * one.score(activations) for weight, one in bound]).sum(0)
 
-        return BoundObjective(tuple(layers), score, any(goal.placed for _, goal in goals))
+        return BoundObjective(tuple(layers), score, any(one.has_position for _, one in bound))
 
-    def on(self, model: Model) -> Objective:
-        return Sum(tuple((weight, part.on(model)) for weight, part in self.terms))
+    def resolve(self, model: Model) -> Objective:
+        return Sum(tuple((weight, term.resolve(model)) for weight, term in self.terms))
 
     def __str__(self) -> str:
         words: list[str] = []
-        for weight, part in self.terms:
+        for weight, term in self.terms:
             sign = "-" if weight < 0 else "+" if words else ""
             factor = "" if abs(weight) == 1 else f"{abs(weight):g} * "
-            words += [sign] * bool(sign) + [f"{factor}{part}"]
+            words += [sign] * bool(sign) + [f"{factor}{term}"]
         return " ".join(words)
 
 
 @dataclass(frozen=True)
 class Channel(Objective):
-    """The mean of one channel over all positions."""
+    """The mean activation of one channel over all positions."""
 
     path: str
     channel: int
 
     def bind(self, model: Model) -> BoundObjective:
         model.layers.at(Address(self.path, self.channel))
-        return BoundObjective((self.path,), lambda seen: means(seen[self.path][:, self.channel]))
+        return BoundObjective(
+            (self.path,),
+            lambda activations: mean_per_image(activations[self.path][:, self.channel]),
+        )
 
     def __str__(self) -> str:
         return f"{self.path}:{self.channel}"
@@ -130,7 +141,7 @@ class Channel(Objective):
 
 @dataclass(frozen=True)
 class Neuron(Objective):
-    """One channel at one position; ``None`` is the middle, at any size."""
+    """One channel at one position; ``None`` is the middle, at any image size."""
 
     path: str
     channel: int
@@ -140,10 +151,10 @@ class Neuron(Objective):
         model.layers.at(Address(self.path, self.channel))
         return BoundObjective((self.path,), self._score, self.position is not None)
 
-    def _score(self, seen: Activations) -> Tensor:
-        maps = seen[self.path][:, self.channel]
+    def _score(self, activations: Activations) -> Tensor:
+        maps = activations[self.path][:, self.channel]
         if maps.ndim < 3:
-            return means(maps)
+            return mean_per_image(maps)
         height, width = maps.shape[-2:]
         y, x = self.position or (height // 2, width // 2)
         if y >= height or x >= width:
@@ -151,7 +162,7 @@ class Neuron(Objective):
                 f"No position {y},{x} in {self.path!r}: at this size its output is "
                 f"{height}×{width}. Last: {height - 1},{width - 1}"
             )
-        return means(maps[..., y, x])
+        return mean_per_image(maps[..., y, x])
 
     def __str__(self) -> str:
         where = "middle" if self.position is None else f"{self.position[0]},{self.position[1]}"
@@ -160,13 +171,15 @@ class Neuron(Objective):
 
 @dataclass(frozen=True)
 class WholeLayer(Objective):
-    """How strongly a layer responds: the mean of its squares, as DeepDream has it."""
+    """The mean squared activation of a layer, the objective of DeepDream."""
 
     path: str
 
     def bind(self, model: Model) -> BoundObjective:
         model.layers.at(Address(self.path))
-        return BoundObjective((self.path,), lambda seen: means(seen[self.path].square()))
+        return BoundObjective(
+            (self.path,), lambda activations: mean_per_image(activations[self.path].square())
+        )
 
     def __str__(self) -> str:
         return f"layer {self.path}"
@@ -174,7 +187,7 @@ class WholeLayer(Objective):
 
 @dataclass(frozen=True, eq=False)
 class Direction(Objective):
-    """The share of a layer along a vector of its channels: dot product × max(.1, cosine)^power."""
+    """The projection of a layer on a vector: dot product × max(.1, cosine)^power."""
 
     path: str
     vector: NDArray[np.float32]
@@ -185,15 +198,16 @@ class Direction(Objective):
         layer, _ = model.layers.at(Address(self.path))
         if len(self.vector) != layer.channels:
             raise UsageError(
-                f"A direction in {self.path!r} of {model.name} has {layer.channels} numbers, one a "
-                f"channel, not {len(self.vector)}. Was it made for another model?"
+                f"A direction in {self.path!r} of {model.name} has {layer.channels} numbers, one "
+                f"per channel, not {len(self.vector)}. Was it made for another model?"
             )
         vector = torch.from_numpy(self.vector)
 
-        def score(seen: Activations) -> Tensor:
-            maps = seen[self.path].flatten(2) if seen[self.path].ndim > 2 else seen[self.path]
+        def score(activations: Activations) -> Tensor:
+            maps = activations[self.path]
+            maps = maps.flatten(2) if maps.ndim > 2 else maps
             shape = (1, -1, 1) if maps.ndim > 2 else (1, -1)
-            return along(maps, vector.to(maps.device).view(shape), self.power)
+            return projection(maps, vector.to(maps.device).view(shape), self.power)
 
         return BoundObjective((self.path,), score)
 
@@ -203,12 +217,12 @@ class Direction(Objective):
 
 @dataclass(frozen=True)
 class Logit(Objective):
-    """The score of a class, before a softmax; by number or by name."""
+    """The logit of a class, by index or by name."""
 
     target: int | str
     label: str = ""
 
-    def on(self, model: Model) -> Objective:
+    def resolve(self, model: Model) -> Objective:
         index = class_index(model, self.target)
         name = model.input.classes[index] if index < len(model.input.classes) else ""
         return Logit(index, f"class {index} {name}".rstrip())
@@ -223,9 +237,9 @@ class Logit(Objective):
 
 @dataclass(frozen=True)
 class Diversity(Objective):
-    """How unlike each other the images of one objective are: 1 − the mean cosine of their styles.
+    """Dissimilarity of the images of one objective: 1 − the mean cosine of their Gram matrices.
 
-    A style is the Gram matrix of the layer. With a single image it is 0.
+    With a single image it is 0.
     """
 
     path: str
@@ -234,16 +248,14 @@ class Diversity(Objective):
         model.layers.at(Address(self.path))
         return BoundObjective((self.path,), self._score)
 
-    def _score(self, seen: Activations) -> Tensor:
-        maps = (
-            seen[self.path].flatten(2) if seen[self.path].ndim > 2 else seen[self.path][..., None]
-        )
+    def _score(self, activations: Activations) -> Tensor:
+        maps = activations[self.path]
+        maps = maps.flatten(2) if maps.ndim > 2 else maps[..., None]
         if len(maps) < 2:
             return maps.sum((1, 2)) * 0
-        grams = torch.nn.functional.normalize((maps @ maps.mT).flatten(1), dim=1)
-        alike = grams @ grams.T
-        others = (alike.sum(1) - alike.diagonal()) / (len(maps) - 1)
-        return 1 - others
+        grams = F.normalize((maps @ maps.mT).flatten(1), dim=1)
+        cosines = grams @ grams.T
+        return 1 - (cosines.sum(1) - cosines.diagonal()) / (len(maps) - 1)
 
     def __str__(self) -> str:
         return f"diversity in {self.path}"
@@ -251,7 +263,7 @@ class Diversity(Objective):
 
 @dataclass(frozen=True)
 class Between(Objective):
-    """From one objective to another: the first image raises ``first``, the last ``second``."""
+    """An interpolation: the first image maximizes ``first``, the last one ``second``."""
 
     first: Objective
     second: Objective
@@ -259,66 +271,141 @@ class Between(Objective):
     def bind(self, model: Model) -> BoundObjective:
         start, end = self.first.bind(model), self.second.bind(model)
 
-        def score(seen: Activations) -> Tensor:
-            low, high = start.score(seen), end.score(seen)
+        def score(activations: Activations) -> Tensor:
+            low, high = start.score(activations), end.score(activations)
             share = torch.linspace(0, 1, len(low), device=low.device) if len(low) > 1 else 0.5
             return torch.lerp(low, high, torch.as_tensor(share, device=low.device))
 
-        return BoundObjective(start.layers + end.layers, score, start.placed or end.placed)
+        has_position = start.has_position or end.has_position
+        return BoundObjective(start.layers + end.layers, score, has_position)
 
-    def on(self, model: Model) -> Objective:
-        return Between(self.first.on(model), self.second.on(model))
+    def resolve(self, model: Model) -> Objective:
+        return Between(self.first.resolve(model), self.second.resolve(model))
 
     def __str__(self) -> str:
         return f"{self.first} to {self.second}"
 
 
-def means(values: Tensor) -> Tensor:
-    """One number an image."""
+def mean_per_image(values: Tensor) -> Tensor:
+    """Return the mean of each image, ``(N, …)`` to ``(N,)``."""
     return values.reshape(len(values), -1).mean(1)
 
 
-def along(maps: Tensor, vector: Tensor, power: float) -> Tensor:
-    """``maps`` and ``vector`` are ``(n, C[, positions])``."""
+def projection(maps: Tensor, vector: Tensor, power: float) -> Tensor:
+    """Return the mean of dot product × max(.1, cosine)^power; both are ``(N, C[, positions])``."""
     dot = (maps * vector).sum(1)
     if power:
         lengths = maps.norm(dim=1) * vector.norm(dim=1)
         dot = dot * (dot / lengths.clamp_min(1e-8)).clamp_min(0.1) ** power
-    return means(dot)
+    return mean_per_image(dot)
 
 
 def channel(layer: str, channel: int) -> Objective:
-    """The mean activation of one channel."""
+    """Maximize the mean activation of one channel over all positions.
+
+    Source: Olah, Mordvintsev and Schubert, Feature Visualization, Distill 2017.
+
+    Args:
+        layer: Path of the layer.
+        channel: Index of the channel, from 0.
+
+    Returns:
+        An objective for ``maximize`` or ``dream``; ``+``, ``-`` and ``*`` combine objectives.
+    """
     return Channel(layer, channel)
 
 
 def neuron(layer: str, channel: int, position: tuple[int, int] | None = None) -> Objective:
-    """The activation of one channel at ``(y, x)``, by default in the middle."""
+    """Maximize the activation of one channel at one position.
+
+    Source: Erhan et al., Visualizing Higher-Layer Features of a Deep Network, 2009.
+
+    Args:
+        layer: Path of the layer.
+        channel: Index of the channel, from 0.
+        position: Row and column ``(y, x)`` in the feature map; by default the middle.
+
+    Returns:
+        An objective for ``maximize``.
+    """
     return Neuron(layer, channel, position)
 
 
 def layer(path: str) -> Objective:
-    """How strongly the whole layer responds (mean square)."""
+    """Maximize the mean squared activation of a whole layer.
+
+    Source: DeepDream, Mordvintsev, Olah and Tyka, 2015.
+
+    Args:
+        path: Path of the layer.
+
+    Returns:
+        An objective for ``maximize`` or ``dream``.
+    """
     return WholeLayer(path)
 
 
 def direction(
     layer: str, vector: Sequence[float] | NDArray[Any], *, power: float = 0.0, label: str = ""
 ) -> Objective:
-    """The dot product with ``vector`` (a number a channel), times max(.1, cosine)^``power``."""
+    """Maximize the projection of a layer on a vector in its channel space.
+
+    Source: Olah, Mordvintsev and Schubert, Feature Visualization, Distill 2017; with ``power``:
+    Carter et al., Activation Atlas, Distill 2019.
+
+    Args:
+        layer: Path of the layer.
+        vector: One number per channel, shape ``(C,)``.
+        power: The dot product is multiplied by max(0.1, cosine similarity)^power: a larger one
+            keeps activations closer to the direction.
+        label: Name of the direction in figures and files.
+
+    Returns:
+        An objective for ``maximize`` or ``dream``.
+    """
     return Direction(layer, np.asarray(vector, np.float32).reshape(-1), power, label)
 
 
 def logit(target: int | str) -> Objective:
-    """The score of a class, by number or name, before any softmax."""
+    """Maximize the logit of a class.
+
+    Source: Simonyan, Vedaldi and Zisserman, Deep Inside Convolutional Networks, 2013.
+
+    Args:
+        target: Index or name of the class.
+
+    Returns:
+        An objective for ``maximize`` or ``dream``.
+    """
     return Logit(target)
 
 
 def diversity(layer: str) -> Objective:
-    """How unlike the ``count`` images are; to be added: ``channel(…) + 2 * diversity(…)``."""
+    """Maximize how different the ``count`` images of one objective are.
+
+    One minus the mean cosine similarity of their Gram matrices; to be added to another objective:
+    ``channel("conv2", 3) + 2 * diversity("conv2")``.
+    Source: Olah, Mordvintsev and Schubert, Feature Visualization, Distill 2017.
+
+    Args:
+        layer: Path of the layer whose Gram matrices are compared.
+
+    Returns:
+        An objective for ``maximize`` with ``count=2`` or more.
+    """
     return Diversity(layer)
 
 
 def between(first: Objective, second: Objective) -> Objective:
-    """From ``first`` to ``second`` over the ``count`` images of one call."""
+    """Interpolate from one objective to another over the ``count`` images of one call.
+
+    Source: Olah, Mordvintsev and Schubert, Feature Visualization, Distill 2017.
+
+    Args:
+        first: Objective of the first image.
+        second: Objective of the last image.
+
+    Returns:
+        An objective for ``maximize`` with ``count=2`` or more.
+    """
     return Between(first, second)

@@ -1,4 +1,4 @@
-"""Parametrizations: what is adjusted so that a picture changes. Pictures are 0…1, ``N C H W``."""
+"""Parametrizations: the numbers that are optimized, and how they become images."""
 
 from __future__ import annotations
 
@@ -7,114 +7,134 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import pi
-from typing import Any, ClassVar
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from convscope._atlas import Atlas
+from convscope._data import DatasetLike
 from convscope._errors import UsageError, closest
+from convscope._images import ImagesLike
 
-Size = tuple[int, int]
+Size = tuple[int, int]  # height, width
+
+ReferenceImages: TypeAlias = ImagesLike | DatasetLike | Atlas
+"""Images, a dataset, or an atlas (which has activations and no whole images)."""
 
 # How red, green and blue vary together in photographs (lucid's matrix: the square root of the
 # color covariance of ImageNet), over its largest column norm.
-_COLOR = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
-_MIX = (_COLOR / _COLOR.norm(dim=0).max()).T.contiguous()
-_UNMIX = torch.linalg.inv(_MIX)
+with torch.inference_mode(False):  # whoever imports this may be in it, for good
+    _COLOR = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
+    _CORRELATE = (_COLOR / _COLOR.norm(dim=0).max()).T.contiguous()
+    _DECORRELATE = torch.linalg.inv(_CORRELATE)
 
 
 class Param(abc.ABC):
-    """How numbers become a picture. ``decorrelate``: colors vary as in photographs (RGB only).
+    """How the optimized numbers (the state) become an image.
 
-    ``usual_rate`` is the step of Adam that suits the numbers; ``images``: pictures that it learns
-    from first (``fitted``), ``None`` where it learns from none.
+    Attributes:
+        decorrelate: Whether colors vary together as in photographs (RGB only).
+        images: Images whose statistics it is fitted to (``fitted``); ``None`` for none.
+        default_learning_rate: The learning rate of Adam that suits the numbers.
     """
 
     decorrelate: bool
-    images: Any = None
-    usual_rate: ClassVar[float] = 0.05
+    images: ReferenceImages | None = None
+    default_learning_rate: ClassVar[float] = 0.05
 
     @abc.abstractmethod
     def random(self, channels: int, size: Size, generators: Sequence[torch.Generator]) -> Tensor:
-        """Numbers for one picture from each generator."""
+        """Return an initial state ``(N, …)``, one entry from each generator."""
 
     @abc.abstractmethod
-    def waves(self, state: Tensor, full: Size, size: Size) -> Tensor:
-        """The numbers as values ``(N, C, *size)`` before colors and the squeeze into 0…1."""
+    def decode(self, state: Tensor, full: Size, size: Size) -> Tensor:
+        """Return values ``(N, C, *size)`` before color correlation and sigmoid.
+
+        Args:
+            state: The optimized numbers of images of size ``full``.
+            full: Height and width that the state is made for.
+            size: Height and width of the result; smaller than ``full`` drops the finest detail.
+        """
 
     @abc.abstractmethod
-    def from_values(self, values: Tensor) -> Tensor:
-        """The numbers that give these values at full size."""
+    def encode(self, values: Tensor) -> Tensor:
+        """Return the state that ``decode`` turns into these values ``(N, C, H, W)``."""
 
-    def fitted(self, pictures: Iterable[Tensor]) -> Param:
-        """The same after a look at pictures 0…1 ``(N, C, H, W)`` of the size wanted."""
+    def fitted(self, images: Iterable[Tensor]) -> Param:
+        """Return a copy fitted to batches of images ``(N, C, H, W)``, 0…1, of the final size."""
         return self
 
     @abc.abstractmethod
     def describe(self, channels: int) -> str:
-        """What is adjusted, in words."""
+        """Return the parametrization in words, for images with this number of channels."""
 
-    def image(self, state: Tensor, full: Size, size: Size | None = None) -> Tensor:
-        """The pictures, 0…1; at a smaller ``size`` the same without its finest detail."""
-        values = self.waves(state, full, size or full)
+    def to_image(self, state: Tensor, full: Size, size: Size | None = None) -> Tensor:
+        """Return images ``(N, C, H, W)``, 0…1, of size ``full``, or smaller ones of ``size``."""
+        values = self.decode(state, full, size or full)
         if self.decorrelate and values.shape[1] == 3:
-            values = _mixed(values, _MIX)
+            values = _mix_colors(values, _CORRELATE)
         return values.sigmoid()
 
-    def of_picture(self, picture: Tensor) -> Tensor:
-        """The numbers of given pictures."""
-        return self.from_values(self.values(picture))
+    def from_image(self, image: Tensor) -> Tensor:
+        """Return the state of given images ``(N, C, H, W)``, 0…1."""
+        return self.encode(self.to_values(image))
 
-    def values(self, picture: Tensor) -> Tensor:
-        """Before the squeeze and the colors; what is nearly black or white is kept in reach."""
-        values = picture.clamp(0.01, 0.99).logit()
+    def to_values(self, image: Tensor) -> Tensor:
+        """Undo sigmoid and color correlation, ``(N, C, H, W)``; black and white are clamped."""
+        values = image.clamp(0.01, 0.99).logit()
         if self.decorrelate and values.shape[1] == 3:
-            values = _mixed(values, _UNMIX)
+            values = _mix_colors(values, _DECORRELATE)
         return values
 
 
-def _mixed(values: Tensor, matrix: Tensor) -> Tensor:
+def _mix_colors(values: Tensor, matrix: Tensor) -> Tensor:
     return F.conv2d(values, matrix.T[..., None, None].to(values.device))
 
 
 @dataclass(frozen=True)
 class Fourier(Param):
-    """Waves, coarse ones adjusted faster: 1/frequency^``decay``.
+    """Optimize the Fourier coefficients of the image, low frequencies faster.
 
-    Start: noise of standard deviation ``spread`` in every wave.
+    Source: Olah, Mordvintsev and Schubert, Feature Visualization, Distill 2017.
+
+    Args:
+        decay: Coefficients are scaled by 1 / frequency^decay.
+        std: Standard deviation of the initial noise of the coefficients.
+        decorrelate: Whether colors vary together as in photographs (RGB only).
     """
 
     decay: float = 1.0
-    spread: float = 0.01
+    std: float = 0.01
     decorrelate: bool = True
-    usual_rate: ClassVar[float] = 0.1
+    default_learning_rate: ClassVar[float] = 0.1
 
     def random(self, channels: int, size: Size, generators: Sequence[torch.Generator]) -> Tensor:
         shape = (channels, size[0], size[1] // 2 + 1, 2)
         drawn = [torch.randn(shape, generator=g, device=g.device) for g in generators]
-        return self.spread * torch.stack(drawn)
+        return self.std * torch.stack(drawn)
 
-    def waves(self, state: Tensor, full: Size, size: Size) -> Tensor:
+    def decode(self, state: Tensor, full: Size, size: Size) -> Tensor:
         scale = _amplitudes(full, size, self.decay, state.device)
         if size != full:
-            state = _low(state, size)
-        pictures: Tensor = torch.fft.irfft2(torch.view_as_complex(state * scale[..., None]), s=size)
-        return pictures
+            state = _low_frequencies(state, size)
+        values: Tensor = torch.fft.irfft2(torch.view_as_complex(state * scale[..., None]), s=size)
+        return values
 
-    def from_values(self, values: Tensor) -> Tensor:
+    def encode(self, values: Tensor) -> Tensor:
         size = (values.shape[-2], values.shape[-1])
         spectrum = torch.view_as_real(torch.fft.rfft2(values))
-        numbers: Tensor = spectrum / _amplitudes(size, size, self.decay, values.device)[..., None]
-        return numbers
+        state: Tensor = spectrum / _amplitudes(size, size, self.decay, values.device)[..., None]
+        return state
 
     def describe(self, channels: int) -> str:
         color = ", colors decorrelated (ImageNet's)" if self.decorrelate and channels == 3 else ""
-        return f"Fourier waves{color}, sigmoid"
+        return f"Fourier coefficients{color}, sigmoid"
 
 
-def _low(state: Tensor, size: Size) -> Tensor:
-    """The waves that a picture of ``size`` can hold."""
+def _low_frequencies(state: Tensor, size: Size) -> Tensor:
+    """Return the low frequencies, those that an image of ``size`` can hold."""
     rows = (size[0] + 1) // 2
     return torch.cat([state[:, :, :rows], state[:, :, -(size[0] // 2) :]], 2)[
         :, :, :, : size[1] // 2 + 1
@@ -123,7 +143,7 @@ def _low(state: Tensor, size: Size) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _amplitudes(full: Size, size: Size, decay: float, device: torch.device) -> Tensor:
-    """What a unit of each wave adds to a picture; lucid's scale, quarter included."""
+    """Return the scale of each coefficient: lucid's, with its factor of a quarter."""
     rows = torch.fft.fftfreq(size[0], device=device)[:, None] * size[0] / full[0]
     columns = torch.fft.rfftfreq(size[1], device=device)[None] * size[1] / full[1]
     frequency = torch.hypot(rows, columns).clamp_min(1 / max(full))
@@ -134,20 +154,25 @@ def _amplitudes(full: Size, size: Size, decay: float, device: torch.device) -> T
 
 @dataclass(frozen=True)
 class Pixels(Param):
-    """Each pixel by itself. Start: noise of standard deviation ``spread``."""
+    """Optimize each pixel by itself.
 
-    spread: float = 0.05
+    Args:
+        std: Standard deviation of the initial noise, before the sigmoid.
+        decorrelate: Whether colors vary together as in photographs (RGB only).
+    """
+
+    std: float = 0.05
     decorrelate: bool = False
 
     def random(self, channels: int, size: Size, generators: Sequence[torch.Generator]) -> Tensor:
         shape = (channels, *size)
         drawn = [torch.randn(shape, generator=g, device=g.device) for g in generators]
-        return self.spread * torch.stack(drawn)
+        return self.std * torch.stack(drawn)
 
-    def waves(self, state: Tensor, full: Size, size: Size) -> Tensor:
+    def decode(self, state: Tensor, full: Size, size: Size) -> Tensor:
         return state if size == full else F.adaptive_avg_pool2d(state, size)
 
-    def from_values(self, values: Tensor) -> Tensor:
+    def encode(self, values: Tensor) -> Tensor:
         return values
 
     def describe(self, channels: int) -> str:
@@ -156,29 +181,37 @@ class Pixels(Param):
 
 @dataclass(frozen=True, eq=False)
 class MaCo(Param):
-    """Phases alone: every wave keeps the mean magnitude that it has in given ``images``.
+    """Optimize the phases of the Fourier coefficients; magnitudes are the mean of given images.
 
-    So a picture cannot gather what no photograph has (MaCo: Fel et al., NeurIPS 2023,
-    arXiv:2306.06805; there the spectrum is ImageNet's, here that of the user's own pictures).
+    This excludes the high-frequency noise that no photograph has.
+    Source: MaCo, Fel et al., NeurIPS 2023, arXiv:2306.06805, with the magnitudes of ImageNet.
+
+    Args:
+        images: A dataset or images whose mean magnitude spectrum is used.
+        decorrelate: Whether colors vary together as in photographs (RGB only).
+        magnitude: Mean magnitudes ``(C, H, W // 2 + 1)``; set by ``fitted``.
+        mean: Mean of each channel times the number of pixels ``(C,)``; set by ``fitted``.
+        count: Number of images; set by ``fitted``.
     """
 
-    images: Any
+    images: ReferenceImages
     decorrelate: bool = True
     magnitude: Tensor | None = None
     mean: Tensor | None = None
     count: int = 0
-    usual_rate: ClassVar[float] = 0.2
+    default_learning_rate: ClassVar[float] = 0.2
 
-    def fitted(self, pictures: Iterable[Tensor]) -> MaCo:
+    def fitted(self, images: Iterable[Tensor]) -> MaCo:
+        """Return a copy with the mean spectrum of batches of images ``(N, C, H, W)``, 0…1."""
         total, mean, count = None, None, 0
-        for some in pictures:
-            spectrum = torch.fft.rfft2(self.values(some))
+        for batch in images:
+            spectrum = torch.fft.rfft2(self.to_values(batch))
             parts = (spectrum.abs(), spectrum[..., 0, 0].real)
             sums = tuple(part.sum(0).cpu().double() for part in parts)
             total, mean = sums if total is None else (total + sums[0], mean + sums[1])
-            count += len(some)
+            count += len(batch)
         if total is None or mean is None:
-            raise UsageError("MaCo takes its spectrum from pictures, and was given none")
+            raise UsageError("MaCo needs images to take the spectrum from, and got none")
         magnitude = (total / count).float()
         magnitude[..., 0, 0] = 0  # the mean color has no phase
         return MaCo(self.images, self.decorrelate, magnitude, (mean / count).float(), count)
@@ -188,36 +221,39 @@ class MaCo(Param):
         drawn = [torch.rand(shape, generator=g, device=g.device) for g in generators]
         return 2 * pi * torch.stack(drawn) - pi
 
-    def waves(self, state: Tensor, full: Size, size: Size) -> Tensor:
+    def decode(self, state: Tensor, full: Size, size: Size) -> Tensor:
         if self.magnitude is None or self.mean is None:
-            raise UsageError("MaCo has not seen its pictures yet: fitted(…)")
+            raise UsageError("MaCo is not fitted to images yet. Call param.fitted(…)")
         magnitude, mean = self.magnitude.to(state.device), self.mean.to(state.device)
         if size != full:
-            state, magnitude = _low(state, size), _low(magnitude[None], size)[0]
+            state, magnitude = (
+                _low_frequencies(state, size),
+                _low_frequencies(magnitude[None], size)[0],
+            )
         area = full[0] * full[1]
         scale = size[0] * size[1] / area
-        pictures: Tensor = torch.fft.irfft2(torch.polar(magnitude * scale, state), s=size)
-        return pictures + (mean / area)[:, None, None]
+        values: Tensor = torch.fft.irfft2(torch.polar(magnitude * scale, state), s=size)
+        return values + (mean / area)[:, None, None]
 
-    def from_values(self, values: Tensor) -> Tensor:
+    def encode(self, values: Tensor) -> Tensor:
         phases: Tensor = torch.fft.rfft2(values).angle()
         return phases
 
     def describe(self, channels: int) -> str:
-        return f"phases of waves, magnitudes of {self.count:,} given pictures (MaCo), sigmoid"
+        return f"Fourier phases, mean magnitudes of {self.count:,} given images (MaCo), sigmoid"
 
 
-def parse_param(given: Param | str, images: Any = None) -> Param:
-    """A parametrization by name, or as it is; ``maco`` takes its spectrum from ``images``."""
-    if isinstance(given, Param):
-        return given
-    if given == "maco":
+def parse_param(param: Param | str, images: ReferenceImages | None = None) -> Param:
+    """Return a parametrization by name; ``maco`` takes its spectrum from ``images``."""
+    if isinstance(param, Param):
+        return param
+    if param == "maco":
         if images is None:
-            raise UsageError("maco takes the spectrum of your own pictures. Give them: images=…")
+            raise UsageError("maco needs images to take the spectrum from. Give them: images=…")
         return MaCo(images)
-    named: dict[str, Param] = {"fourier": Fourier(), "pixels": Pixels()}
-    if given not in named:
-        known = [*named, "maco"]
-        near = closest(given, known) or f" Known: {', '.join(known)}"
-        raise UsageError(f"No parametrization {given!r}.{near}")
-    return named[given]
+    by_name: dict[str, Param] = {"fourier": Fourier(), "pixels": Pixels()}
+    if param not in by_name:
+        known = [*by_name, "maco"]
+        near = closest(param, known) or f" Known: {', '.join(known)}"
+        raise UsageError(f"No parametrization {param!r}.{near}")
+    return by_name[param]

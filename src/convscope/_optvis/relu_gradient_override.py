@@ -1,10 +1,9 @@
-"""Dead starts: a way out for a picture that an activation function gives no gradient at all.
+"""Gradients through inactive ReLUs, for images that would otherwise never get a gradient.
 
-A ReLU passes no gradient where it is off, and so do a clamp's flat ends. While
-``relu_gradient_override`` holds, each of them lets one through for the marked pictures
-that get none, except where it would
-push what is off further off (lucid's rule), and mostly where least is missing: evenly spread, the
-gradients of a grating's many places would cancel.
+A ReLU has no gradient where it is inactive, nor has a clamp on its flat ends. ``with
+relu_gradient_override(…)``, each of them passes a gradient for the marked images that have none,
+except where it would push an inactive unit further down (lucid's rule). Positions near the
+threshold weigh most: evenly spread, the gradients of the many positions of a grating would cancel.
 """
 
 from __future__ import annotations
@@ -22,40 +21,40 @@ Interval = tuple[float, float]
 
 
 class _GradientOverride(torch.autograd.Function):
-    """Adds nothing; its gradient is what helps the marked pictures that get no other.
+    """Zeros in the forward pass; in the backward pass, the gradient of images that have no other.
 
-    Only the marked ones are kept and looked at: the others of the batch cost nothing.
+    Only the marked images are stored and computed: the others of the batch cost nothing.
     """
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, zone: Interval, marked: Tensor) -> Tensor:
+    def forward(ctx: Any, values: Tensor, interval: Interval, marked: Tensor) -> Tensor:
         ctx.save_for_backward(values[marked], marked)  # a copy: what follows may write in place
-        ctx.zone = zone
+        ctx.interval = interval
         return values.new_zeros(()).expand(values.shape)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, None, None]:
         values, marked = ctx.saved_tensors
         gradient = upstream[0][marked]
-        low, high = ctx.zone
-        passed = (gradient != 0) & (values > low) & (values < high)
-        starved = ~passed.flatten(1).any(1)
-        if not starved.any():
+        low, high = ctx.interval
+        passes = (gradient != 0) & (values > low) & (values < high)
+        without_gradient = ~passes.flatten(1).any(1)
+        if not without_gradient.any():
             return None, None, None
-        missing = (low - values).clamp_min(0) + (values - high).clamp_min(0)
-        wanted = ((values <= low) & (gradient > 0)) | ((values >= high) & (gradient < 0))
-        wanted &= starved.view(-1, *[1] * (values.ndim - 1))
-        helped = torch.zeros_like(upstream[0])
-        helped[marked] = gradient * wanted * _nearness(missing, wanted).view_as(values)
-        return helped, None, None
+        distance = (low - values).clamp_min(0) + (values - high).clamp_min(0)
+        where = ((values <= low) & (gradient > 0)) | ((values >= high) & (gradient < 0))
+        where &= without_gradient.view(-1, *[1] * (values.ndim - 1))
+        override = torch.zeros_like(upstream[0])
+        override[marked] = gradient * where * _nearness(distance, where).view_as(values)
+        return override, None, None
 
 
-def _nearness(missing: Tensor, where: Tensor) -> Tensor:
-    """1 for the one that misses least of those in question, e⁻³ a standard deviation below it."""
-    flat = missing.flatten(1)
-    least = flat.masked_fill(~where.flatten(1), inf).amin(1, keepdim=True)
-    spread = flat.std(1, keepdim=True).clamp_min(1e-12) if flat.shape[1] > 1 else 1.0
-    return (3 * (least - flat) / spread).clamp(-30, 0).exp().nan_to_num()
+def _nearness(distance: Tensor, where: Tensor) -> Tensor:
+    """Return 1 for the smallest distance in question, e⁻³ at one standard deviation more."""
+    flat = distance.flatten(1)
+    smallest = flat.masked_fill(~where.flatten(1), inf).amin(1, keepdim=True)
+    std = flat.std(1, keepdim=True).clamp_min(1e-12) if flat.shape[1] > 1 else 1.0
+    return (3 * (smallest - flat) / std).clamp(-30, 0).exp().nan_to_num()
 
 
 def _bounds(args: tuple[Any, ...], options: Mapping[str, Any], names: tuple[str, str]) -> Interval:
@@ -67,23 +66,25 @@ def _bounds(args: tuple[Any, ...], options: Mapping[str, Any], names: tuple[str,
     )
 
 
-def _named(functions: str, zone: Any) -> dict[Any, Callable[..., Interval]]:
-    places = (F, torch, Tensor)
-    found = {getattr(place, name, None) for name in functions.split() for place in places}
-    return dict.fromkeys(found - {None}, zone)
+def _functions(names: str, interval: Callable[..., Interval]) -> dict[Any, Callable[..., Interval]]:
+    namespaces = (F, torch, Tensor)
+    found = {getattr(space, name, None) for name in names.split() for space in namespaces}
+    return dict.fromkeys(found - {None}, interval)
 
 
-# Between which values of its input each function has a gradient that leads up (hardswish falls
-# from -3 to -1.5).
-_ZONES: dict[Any, Callable[..., Interval]] = {
-    **_named("relu relu_", lambda args, options: (0.0, inf)),
-    **_named("relu6", lambda args, options: (0.0, 6.0)),
-    **_named("hardswish hardswish_", lambda args, options: (-1.5, inf)),
-    **_named("hardsigmoid hardsigmoid_", lambda args, options: (-3.0, 3.0)),
-    **_named("threshold threshold_", lambda a, o: (_bounds(a, o, ("threshold", "value"))[0], inf)),
-    **_named("clamp clamp_ clip clip_", lambda a, o: _bounds(a, o, ("min", "max"))),
-    **_named("clamp_min clamp_min_", lambda a, o: _bounds(a, o, ("min", "max"))),
-    **_named(
+# The interval of inputs in which each function has a gradient that leads to higher values
+# (hardswish falls from -3 to -1.5).
+_INTERVALS: dict[Any, Callable[..., Interval]] = {
+    **_functions("relu relu_", lambda args, options: (0.0, inf)),
+    **_functions("relu6", lambda args, options: (0.0, 6.0)),
+    **_functions("hardswish hardswish_", lambda args, options: (-1.5, inf)),
+    **_functions("hardsigmoid hardsigmoid_", lambda args, options: (-3.0, 3.0)),
+    **_functions(
+        "threshold threshold_", lambda a, o: (_bounds(a, o, ("threshold", "value"))[0], inf)
+    ),
+    **_functions("clamp clamp_ clip clip_", lambda a, o: _bounds(a, o, ("min", "max"))),
+    **_functions("clamp_min clamp_min_", lambda a, o: _bounds(a, o, ("min", "max"))),
+    **_functions(
         "hardtanh hardtanh_",
         lambda a, o: _bounds((a[0], *(a[1:3] or (-1.0, 1.0))), o, ("min_val", "max_val")),
     ),
@@ -91,7 +92,7 @@ _ZONES: dict[Any, Callable[..., Interval]] = {
 
 
 class relu_gradient_override(TorchFunctionMode):
-    """For a ``with``; ``marked`` says which pictures of the batch may use it."""
+    """A context manager; ``marked`` ``(N,)`` says which images of the batch may need it."""
 
     def __init__(self, marked: Tensor) -> None:
         super().__init__()
@@ -101,12 +102,12 @@ class relu_gradient_override(TorchFunctionMode):
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         options = kwargs or {}
-        zone = _ZONES.get(function)
-        values = (args[0] if args else options.get("input")) if zone else None
-        if not isinstance(values, Tensor) or not self._concerns(values):
+        interval = _INTERVALS.get(function)
+        values = (args[0] if args else options.get("input")) if interval else None
+        if not isinstance(values, Tensor) or not self._applies(values):
             return function(*args, **options)
-        way_out = _GradientOverride.apply(values, zone(args, options), self._marked)  # type: ignore[misc]
-        return function(*args, **options) + way_out
+        override = _GradientOverride.apply(values, interval(args, options), self._marked)  # type: ignore[misc]
+        return function(*args, **options) + override
 
-    def _concerns(self, values: Tensor) -> bool:
+    def _applies(self, values: Tensor) -> bool:
         return values.requires_grad and values.ndim > 1 and len(values) == len(self._marked)

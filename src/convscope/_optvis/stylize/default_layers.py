@@ -1,4 +1,4 @@
-"""Which layers to take where none are named."""
+"""The default layers of DeepDream and style transfer."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _ACTIVATIONS = ("relu", "elu", "gelu", "silu", "swish", "mish", "activation")
 
 
 def layers_by_depth(model: Model) -> list[str]:
-    """The network's results from shallow to deep: its blocks, activations or convolutions.
+    """Paths of layers from shallow to deep: blocks, activations or convolutions.
 
-    After the nonlinearity where there is one: what is negative before it means nothing to the next
+    After the nonlinearity where there is one: negative values before it do not reach the next
     layer.
     """
     maps = [layer for layer in model.layers if layer.is_map and min(layer.shape[1:]) > 1]  # type: ignore[index]
@@ -25,12 +25,12 @@ def layers_by_depth(model: Model) -> list[str]:
         stem = [layer for layer in after if maps.index(layer) < first][:1]
         return [layer.path for layer in (*stem, *blocks)]
     convolutions = [la for la in maps if "conv" in la.families and not la.path.endswith("/pre")]
-    found = after if len(after) >= max(1, len(convolutions) / 2) else convolutions or maps
+    layers = after if len(after) >= max(1, len(convolutions) / 2) else convolutions or maps
     if model.input.depth:
-        raise ModelError(f"{model.name} takes volumes, and this paints over pictures")
-    if not found:
+        raise ModelError(f"{model.name} takes volumes; DeepDream and style transfer need images")
+    if not layers:
         raise ModelError(f"{model.name} has no layer of maps. Name a layer. See: convscope layers")
-    return [layer.path for layer in found]
+    return [layer.path for layer in layers]
 
 
 def _blocks(maps: Sequence[Layer]) -> list[Layer]:
@@ -48,13 +48,13 @@ def _is_activation(layer: Layer) -> bool:
 
 
 def layer_at_depth(paths: Sequence[str], share: float) -> str:
-    """The one at this share of the depth, 0…1."""
+    """The path at this share of the depth, 0…1."""
     return paths[int(share * (len(paths) - 1) + 0.5)]
 
 
-def shallow_layers(paths: Sequence[str], share: float, most: int) -> list[str]:
-    """At most so many at equal steps among the first ``share`` of them."""
-    kept = paths[: int(share * (len(paths) - 1)) + 1]
-    if len(kept) <= most:
-        return list(kept)
-    return [kept[round(k * (len(kept) - 1) / (most - 1))] for k in range(most)]
+def shallow_layers(paths: Sequence[str], share: float, limit: int) -> list[str]:
+    """At most ``limit`` paths at equal steps among the first ``share`` of them."""
+    shallow = paths[: int(share * (len(paths) - 1)) + 1]
+    if len(shallow) <= limit:
+        return list(shallow)
+    return [shallow[round(k * (len(shallow) - 1) / (limit - 1))] for k in range(limit)]

@@ -1,4 +1,4 @@
-"""Photographs to paint on: at their own size, 0…1, before any normalization."""
+"""Images to stylize: at their own size, 0…1, before any normalization."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from convscope._images import is_picture
 from convscope._optvis.params import Size
 from convscope._optvis.transforms import Normalizer
 
-_NEAR = 0.02  # how far beyond 0…1 numbers may lie: rounding, not another scale
+_TOLERANCE = 0.02  # beyond 0…1: rounding, not another scale
 
 
 @dataclass(frozen=True)
 class SourceImage:
-    """A picture ``(1, C, H, W)``, 0…1; ``note`` says whether it was resized."""
+    """An image ``(1, C, H, W)``, 0…1; ``note`` tells whether it was resized."""
 
     values: Tensor
     name: str
@@ -33,21 +33,20 @@ class SourceImage:
 
 
 def load_source_image(
-    lens: Normalizer, source: Any, size: int | Size | None, most: int | None = None
+    normalizer: Normalizer, source: Any, size: int | Size | None, max_side: int | None = None
 ) -> SourceImage:
-    """A picture at its own size, or with its longer side at ``size``; numbers as they are.
+    """Load an image at its own size, or with its longer side at ``size``.
 
-    Without ``size`` its longer side is at ``most`` at the most.
-
-    Model-ready numbers are brought back to 0…1 by undoing the model's normalization.
+    Without ``size`` its longer side is at most ``max_side``. A model-ready float array is brought
+    back to 0…1 by undoing the model's normalization.
     """
     if not is_picture(source):
-        return _of_numbers(lens, source, size)
-    preprocess = replace(lens.model.input.preprocess, size=None, resize=None)
-    view = preprocess.view(source, lens.model.input.channels)
+        return _from_array(normalizer, source, size)
+    preprocess = replace(normalizer.model.input.preprocess, size=None, resize=None)
+    view = preprocess.view(source, normalizer.model.input.channels)
     own = (view.seen.height, view.seen.width)
-    if size is None and most and max(own) > most:
-        size = most
+    if size is None and max_side and max(own) > max_side:
+        size = max_side
     target = own if size is None else _target(own, size)
     seen = view.seen.resize(target[::-1], Image.Resampling.LANCZOS) if target != own else view.seen
     values = np.asarray(seen, np.float32).reshape(*target, -1) / 255
@@ -70,29 +69,32 @@ def _target(own: Size, size: int | Size) -> Size:
     return target
 
 
-def _of_numbers(lens: Normalizer, source: Any, size: int | Size | None) -> SourceImage:
-    batch = lens.model.prepare(source)
+def _from_array(normalizer: Normalizer, source: Any, size: int | Size | None) -> SourceImage:
+    batch = normalizer.model.prepare(source)
     if size is not None and batch.size != ((size, size) if isinstance(size, int) else size):
-        raise UsageError("size= resizes pictures, and numbers were given. Resize them before")
+        raise UsageError("size= resizes images, and an array of floats was given. Resize it first")
     values = batch.values[:1].detach().cpu()
-    picture = lens.image(values)
-    again = lens.batch(picture).values
+    image = normalizer.to_images(values)
+    again = normalizer.to_batch(image).values
     spread = float(
-        (lens.batch(torch.ones_like(picture)).values - lens.batch(torch.zeros_like(picture)).values)
+        (
+            normalizer.to_batch(torch.ones_like(image)).values
+            - normalizer.to_batch(torch.zeros_like(image)).values
+        )
         .abs()
         .max()
     )
-    if not bool(((again - values).abs() <= _NEAR * spread).all()):
+    if not bool(((again - values).abs() <= _TOLERANCE * spread).all()):
         raise ImageError(
-            f"Numbers from {values.min():.3g} to {values.max():.3g} are no picture once the "
-            "normalization of the model is undone. Tell it how pictures become numbers: "
+            f"Values from {values.min():.3g} to {values.max():.3g} are no image once the "
+            "normalization of the model is undone. Specify the preprocessing: "
             "cs.load(model, preprocess=cs.Preprocess(mean=…, std=…))"
         )
-    return SourceImage(picture, batch.names[0])
+    return SourceImage(image, batch.names[0])
 
 
 def resize_to_cover(values: Tensor, size: Size) -> Tensor:
-    """The middle of a picture, resized so that it fills ``size``."""
+    """The center of an image, resized so that it fills ``size``."""
     own = (values.shape[-2], values.shape[-1])
     factor = max(size[0] / own[0], size[1] / own[1])
     large = (max(size[0], round(own[0] * factor)), max(size[1], round(own[1] * factor)))
@@ -100,25 +102,25 @@ def resize_to_cover(values: Tensor, size: Size) -> Tensor:
     return resized(values, large)[..., top : top + size[0], left : left + size[1]]
 
 
-def luminance(picture: Tensor) -> Tensor:
-    """Brightness as the eye weighs colors (Rec. 601), ``(N, 1, H, W)``."""
-    weights = torch.tensor([0.299, 0.587, 0.114], device=picture.device).view(1, 3, 1, 1)
-    return (picture * weights).sum(1, keepdim=True)
+def luminance(image: Tensor) -> Tensor:
+    """Luminance (Rec. 601), ``(N, 1, H, W)``."""
+    weights = torch.tensor([0.299, 0.587, 0.114], device=image.device).view(1, 3, 1, 1)
+    return (image * weights).sum(1, keepdim=True)
 
 
 def resized(values: Tensor, size: Size) -> Tensor:
-    """Bicubic, and where it shrinks without aliasing."""
+    """Resize bicubically, without aliasing."""
     if tuple(values.shape[-2:]) == tuple(size):
         return values
     return F.interpolate(values, size, mode="bicubic", antialias=True, align_corners=False)
 
 
-def octave_sizes(size: Size, count: int, scale: float, least: int) -> list[Size]:
-    """Sizes from small to large, each ``scale`` times the one before; none below ``least``."""
+def octave_sizes(size: Size, count: int, scale: float, min_side: int) -> list[Size]:
+    """Sizes from small to large, each ``scale`` times the one before; none below ``min_side``."""
     sizes = [size]
     for k in range(1, count):
         smaller = (round(size[0] / scale**k), round(size[1] / scale**k))
-        if min(smaller) < least or smaller == sizes[0]:
+        if min(smaller) < min_side or smaller == sizes[0]:
             break
         sizes.insert(0, smaller)
     return sizes

@@ -1,4 +1,4 @@
-"""The manner of a picture, as a network sees it, and how far another picture is from it."""
+"""Style and content of an image in a network's activations, and the losses that compare them."""
 
 from __future__ import annotations
 
@@ -8,132 +8,136 @@ import torch
 from torch import Tensor
 
 from convscope._errors import ModelError
-from convscope._optvis.optimizer import no_gradient
+from convscope._optvis.optimizer import no_gradient, not_finite
 from convscope._optvis.params import Size
 from convscope._optvis.stylize.source_image import octave_sizes
 from convscope._optvis.stylize.tiling import mirrored_indices
 from convscope._optvis.transforms import Normalizer
 
-_LEAST = 32  # the shortest side of the smallest size
-_EMPTY = 1e-12
+_MIN_SIDE = 32  # shorter side of the smallest size
+_EPSILON = 1e-12
 
 
 class StyleFeatures:
-    """What a network sees of a picture: its manner, layer by layer, and its content."""
+    """The activations that style and content are computed from."""
 
     def __init__(
         self,
-        lens: Normalizer,
+        normalizer: Normalizer,
         layers: Sequence[str],
         content: str,
         weight: float,
         smoothness: float,
     ) -> None:
-        self.lens, self.layers, self.content = lens, tuple(layers), content
+        self.normalizer, self.layers, self.content = normalizer, tuple(layers), content
         self.weight, self.smoothness = weight, smoothness
         self.device = torch.device("cpu")
 
-    def activations(self, picture: Tensor, *, grad: bool = False) -> dict[str, Tensor]:
-        wanted = dict.fromkeys((*self.layers, self.content))
-        found = self.lens.model.activations(self.lens.batch(picture), wanted, grad=grad)
-        self.device = next(iter(found.values())).device
-        return found
+    def activations(self, image: Tensor, *, grad: bool = False) -> dict[str, Tensor]:
+        """Of all layers of style and content."""
+        layers = dict.fromkeys((*self.layers, self.content))
+        batch = self.normalizer.to_batch(image)
+        activations = self.normalizer.model.activations(batch, layers, grad=grad)
+        self.device = next(iter(activations.values())).device
+        return activations
 
-    def maps(self, picture: Tensor) -> Tensor:
-        """Of the content's layer alone."""
-        model = self.lens.model
+    def content_maps(self, image: Tensor) -> Tensor:
+        """Of the content layer alone."""
+        model = self.normalizer.model
         with torch.no_grad():
-            return model.activations(self.lens.batch(picture), [self.content])[self.content]
+            return model.activations(self.normalizer.to_batch(image), [self.content])[self.content]
 
-    def takes(self, size: Size) -> ModelError | None:
-        """What the network says of a picture of this size; ``None`` where it takes it."""
-        gray = torch.full((1, self.lens.model.input.channels, *size), 0.5, requires_grad=True)
+    def error_at(self, size: Size) -> ModelError | None:
+        """The error of a gray image of this size; ``None`` where the network takes it."""
+        gray = torch.full((1, self.normalizer.model.input.channels, *size), 0.5, requires_grad=True)
         try:
-            found = self.activations(gray, grad=True)
+            activations = self.activations(gray, grad=True)
         except ModelError as error:
             return error
-        for path, values in found.items():
+        for path, values in activations.items():
             if not values.requires_grad:
-                return no_gradient(self.lens.model, [path])
+                return no_gradient(self.normalizer.model, [path])
             if not bool(torch.isfinite(values).all()):
-                return ModelError(
-                    f"{path!r} of {self.lens.model.name} is not finite on a gray picture. Its "
-                    "weights may hold NaN or infinity: load others, or take earlier layers"
-                )
+                name = self.normalizer.model.name
+                return not_finite(f"{path!r} of {name} is not finite", "earlier layers")
         return None
 
     def sizes(self, size: Size, count: int) -> list[Size]:
-        """Sizes that the network takes, the largest being the picture's."""
-        said = self.takes(size)
-        if said is not None:
-            raise said
-        sizes = octave_sizes(size, count, 2.0, _LEAST)
-        while self.takes(sizes[0]) is not None:
+        """Sizes that the network takes, the largest being the image's."""
+        error = self.error_at(size)
+        if error is not None:
+            raise error
+        sizes = octave_sizes(size, count, 2.0, _MIN_SIDE)
+        while self.error_at(sizes[0]) is not None:
             sizes = sizes[1:]
         return sizes
 
 
 def style_statistics(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """The Gram matrix of maps about their means, and the means.
+    """The covariance of the channels of maps ``(1, C, H, W)``, and their means.
 
-    Taken together, as by Gatys, the means drown the rest: after a ReLU they are most of it.
+    In the Gram matrix of Gatys, Ecker and Bethge (CVPR 2016), which holds both, the means dominate
+    after a ReLU.
     """
     flat = maps[0].flatten(1)
     means = flat.mean(1, keepdim=True)
-    apart = flat - means
-    return apart @ apart.T / flat.shape[1], means
+    centered = flat - means
+    return centered @ centered.T / flat.shape[1], means
 
 
-def distance(maps: Tensor, wanted: tuple[Tensor, Tensor]) -> Tensor:
-    """Between manners: 0 where they are equal, 1 for a network that sees nothing."""
-    found = style_statistics(maps)
+def style_distance(maps: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+    """Relative squared distance between styles: 0 where equal, 1 for activations of zero."""
+    statistics = style_statistics(maps)
     return torch.stack(
         [
-            (mine - theirs).square().sum() / theirs.square().sum().clamp_min(_EMPTY)
-            for mine, theirs in zip(found, wanted, strict=True)
+            (mine - theirs).square().sum() / theirs.square().sum().clamp_min(_EPSILON)
+            for mine, theirs in zip(statistics, target, strict=True)
         ]
     ).mean()
 
 
 class StyleLoss:
-    """What is wanted at one size."""
+    """The losses at one size."""
 
-    def __init__(self, sight: StyleFeatures, content: Tensor, style: Tensor) -> None:
-        self.sight, self.content = sight, content
+    def __init__(self, features: StyleFeatures, content: Tensor, style: Tensor) -> None:
+        self.features, self.content = features, content
         with torch.no_grad():
-            seen = sight.activations(style)
-            self.manner = {path: style_statistics(seen[path]) for path in sight.layers}
-            self.contrast = _contrast(sight.maps(content))
-            self.roughness = _roughness(content).clamp_min(_EMPTY)
+            activations = features.activations(style)
+            self.style = {path: style_statistics(activations[path]) for path in features.layers}
+            self.variance = _variance(features.content_maps(content))
+            self.total_variation = _total_variation(content).clamp_min(_EPSILON)
 
-    def errors(self, picture: Tensor, shift: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
-        """In style and in content."""
-        seen = self.sight.activations(_shifted(picture, shift), grad=picture.requires_grad)
-        styles = [distance(seen[path], self.manner[path]) for path in self.sight.layers]
-        wanted = self.sight.maps(_shifted(self.content, shift))
-        content = (seen[self.sight.content] - wanted).square().mean() / self.contrast
+    def errors(self, image: Tensor, shift: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
+        """The losses of style and of content."""
+        features = self.features
+        activations = features.activations(_shifted(image, shift), grad=image.requires_grad)
+        styles = [style_distance(activations[path], self.style[path]) for path in features.layers]
+        target = features.content_maps(_shifted(self.content, shift))
+        content = (activations[features.content] - target).square().mean() / self.variance
         return torch.stack(styles).mean(), content
 
-    def loss(self, picture: Tensor, shift: tuple[int, int]) -> Tensor:
-        style, content = self.errors(picture, shift)
-        loss = style + self.sight.weight * content
-        if self.sight.smoothness:
-            loss = loss + self.sight.smoothness * _roughness(picture) / self.roughness
+    def loss(self, image: Tensor, shift: tuple[int, int]) -> Tensor:
+        """The weighted sum of all losses."""
+        style, content = self.errors(image, shift)
+        loss = style + self.features.weight * content
+        if self.features.smoothness:
+            relative = _total_variation(image) / self.total_variation
+            loss = loss + self.features.smoothness * relative
         return loss
 
 
-def _shifted(picture: Tensor, shift: tuple[int, int]) -> Tensor:
+def _shifted(image: Tensor, shift: tuple[int, int]) -> Tensor:
     if shift == (0, 0):
-        return picture
-    rows = mirrored_indices(picture.shape[-2], shift[0], picture.device)
-    return picture[..., rows, :][..., mirrored_indices(picture.shape[-1], shift[1], picture.device)]
+        return image
+    rows = mirrored_indices(image.shape[-2], shift[0], image.device)
+    return image[..., rows, :][..., mirrored_indices(image.shape[-1], shift[1], image.device)]
 
 
-def _contrast(maps: Tensor) -> Tensor:
-    return (maps - maps.mean((2, 3), keepdim=True)).square().mean().clamp_min(_EMPTY)
+def _variance(maps: Tensor) -> Tensor:
+    return (maps - maps.mean((2, 3), keepdim=True)).square().mean().clamp_min(_EPSILON)
 
 
-def _roughness(picture: Tensor) -> Tensor:
-    """Total variation, of squares."""
-    rows, columns = picture.diff(dim=-2), picture.diff(dim=-1)
+def _total_variation(image: Tensor) -> Tensor:
+    """Total variation, squared."""
+    rows, columns = image.diff(dim=-2), image.diff(dim=-1)
     return rows.square().mean() + columns.square().mean()

@@ -1,4 +1,4 @@
-"""What a dream or a style made of a picture, with all that belongs to it."""
+"""The result of DeepDream or style transfer: the image, its settings, and figures of it."""
 
 from __future__ import annotations
 
@@ -16,42 +16,47 @@ from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from convscope._errors import UsageError
+from convscope._io import write_bytes, write_text
 from convscope._models import Model
 from convscope._optvis.animation import AnimationFrame, animation, image_tiles
 from convscope._optvis.stylize.source_image import SourceImage
 from convscope._plot import Section, Sheet, Theme
-from convscope._plot.output import write
 
-_CELLS = (256, 720)  # the longest side of a picture on a sheet in pixels: about, at the most
-_STILLS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_CELLS = (256, 720)  # longest side of an image on a sheet, in pixels: usual, largest
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
 @dataclass(frozen=True, eq=False)
 class StylizedImage:
-    """A picture that a network has painted over.
+    """An image made by DeepDream or style transfer.
 
-    - ``values``: the picture, float32 ``(channels, height, width)``, 0…1; ``before``: the one it
-      was made from
-    - ``beside``: other pictures that had a say, by what they are (``style``, ``guide``)
-    - ``title``: what it is; ``model``
-    - ``measures``: what was to be raised or lowered, before and after, on the pictures themselves
-    - ``curve``: the score that was climbed, at every step
-    - ``steps``: done, of ``wanted``; ``settings``: all others; ``notes``: what has to be said
-    - ``moments``: of its making, where they were asked for
+    Attributes:
+        values: The image, float32 ``(C, H, W)``, 0…1.
+        before: The image it was made from, likewise.
+        references: Other images that were used, by role (``style``, ``guide``).
+        title: What it is, for figures.
+        model: The model's title.
+        measures: Objective or losses before and after, at eight bits, by name.
+        curve: The score or loss at every step, ``(steps,)``.
+        steps: Number of steps done.
+        planned_steps: Number of steps requested.
+        settings: All other settings, by name.
+        notes: How the image was preprocessed, and warnings.
+        frames: Frames of the optimization, where requested (``animate=True``).
     """
 
     values: NDArray[np.float32]
     before: NDArray[np.float32]
-    beside: Mapping[str, NDArray[np.float32]]
+    references: Mapping[str, NDArray[np.float32]]
     title: str
     model: str
     measures: Mapping[str, tuple[float, float]]
     curve: NDArray[np.float32]
     steps: int
-    wanted: int
+    planned_steps: int
     settings: Mapping[str, Any]
     notes: tuple[str, ...]
-    moments: tuple[AnimationFrame, ...] = ()
+    frames: tuple[AnimationFrame, ...] = ()
 
     @cached_property
     def image(self) -> NDArray[np.uint8]:
@@ -60,30 +65,34 @@ class StylizedImage:
         return np.ascontiguousarray(levels.transpose(1, 2, 0)) if len(levels) == 3 else levels[0]
 
     def sentence(self) -> str:
-        """What came of it, in one line."""
+        """The measures before and after, in one line."""
         parts = [f"{name} {old:.3g} → {new:.3g}" for name, (old, new) in self.measures.items()]
         return "; ".join(parts)
 
     def lines(self) -> tuple[str, ...]:
-        """For under a title."""
+        """Settings and notes as lines below a title."""
         steps = f"{self.steps} steps"
-        if self.steps < self.wanted:
-            steps = f"interrupted after {self.steps} of {self.wanted} steps"
-        told = (f"{name} {_text(value)}" for name, value in self.settings.items())
-        return (f"model {self.model}", " · ".join([steps, *told]), self.sentence(), *self.notes)
+        if self.steps < self.planned_steps:
+            steps = f"interrupted after {self.steps} of {self.planned_steps} steps"
+        settings = (f"{name} {_text(value)}" for name, value in self.settings.items())
+        return (f"model {self.model}", " · ".join([steps, *settings]), self.sentence(), *self.notes)
 
     def sheet(self, *, theme: Theme = "light") -> Sheet:
-        """Before and after side by side, and what else had a say."""
+        """Draw the images before and after side by side, with the references.
+
+        Args:
+            theme: ``"light"`` or ``"dark"``.
+        """
         tiles = [
             *image_tiles(_levels(self.before), "before"),
             *(
                 tile
-                for name, one in self.beside.items()
+                for name, one in self.references.items()
                 for tile in image_tiles(_levels(one), name)
             ),
             *image_tiles(_levels(self.values), "after"),
         ]
-        columns = 2 + len(self.beside) if len(self.values) in (1, 3) else len(self.values)
+        columns = 2 + len(self.references) if len(self.values) in (1, 3) else len(self.values)
         section = Section("", tuple(tiles), columns)
         return Sheet(
             self.title, self.lines(), (section,), cmap="gray", theme=theme, cell=self._cell
@@ -93,39 +102,45 @@ class StylizedImage:
     def _cell(self) -> int:
         return min(max(_CELLS[0], *map(int, self.values.shape[1:])), _CELLS[1])
 
-    def moving(self, *, theme: Theme = "light") -> list[Image.Image]:
-        """The moments as labeled pictures of one size."""
+    def animation_frames(self, *, theme: Theme = "light") -> list[Image.Image]:
+        """Draw the frames of the optimization as labeled images of one size."""
         lines = (f"model {self.model}", self.sentence())
         return [
             Sheet(
                 self.title,
                 lines,
-                (Section("", tuple(image_tiles(moment.pixels, moment.label))),),
+                (Section("", tuple(image_tiles(frame.pixels, frame.label))),),
                 cmap="gray",
                 theme=theme,
                 cell=self._cell,
             ).image
-            for moment in self.moments
+            for frame in self.frames
         ]
 
     def save(self, path: str | Path) -> Path:
-        """Write the picture itself, its words in it as metadata, and all of them as JSON beside it.
+        """Write the image itself, with its settings as metadata, and JSON beside it.
 
-        As ``.webp`` it is the animation of its making where moments were kept (``animate=True``).
-        For the picture with its words around it: ``.sheet().save(path)``.
+        For the figure with title and text: ``.sheet().save(path)``.
+
+        Args:
+            path: A .png, .jpg or .webp file; as ``.webp`` it is an animation where frames were
+                kept (``animate=True``).
+
+        Returns:
+            The path.
         """
         path = Path(path)
-        if path.suffix.lower() not in _STILLS:
-            known = ", ".join(_STILLS)
-            raise UsageError(f"No picture can be written as {path.name!r}. Known: {known}")
-        written = write(path, lambda: self._content(path.suffix.lower()))
+        if path.suffix.lower() not in _FORMATS:
+            known = ", ".join(_FORMATS)
+            raise UsageError(f"No image can be written as {path.name!r}. Known: {known}")
+        write_bytes(path, self._content(path.suffix.lower()))
         text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
-        write(path.with_suffix(".json"), lambda: text.encode())
-        return written
+        write_text(path.with_suffix(".json"), text)
+        return path
 
     def _content(self, ending: str) -> bytes:
-        if ending == ".webp" and self.moments:
-            return animation(self.moving())
+        if ending == ".webp" and self.frames:
+            return animation(self.animation_frames())
         options: dict[str, Any] = {"lossless": True} if ending == ".webp" else {}
         if ending == ".png":
             options["pnginfo"] = PngImagePlugin.PngInfo()
@@ -134,7 +149,7 @@ class StylizedImage:
         elif ending != ".webp":
             options = {"quality": 92, "subsampling": 0}
         file = io.BytesIO()
-        Image.fromarray(self.image).save(file, _STILLS[ending], **options)
+        Image.fromarray(self.image).save(file, _FORMATS[ending], **options)
         return file.getvalue()
 
     def to_dict(self) -> dict[str, Any]:
@@ -143,7 +158,7 @@ class StylizedImage:
             "title": self.title,
             "model": self.model,
             "steps": self.steps,
-            "wanted": self.wanted,
+            "planned_steps": self.planned_steps,
             "settings": dict(self.settings),
             "notes": list(self.notes),
             "measures": {name: list(pair) for name, pair in self.measures.items()},
@@ -168,19 +183,19 @@ def _text(value: Any) -> str:
     return ", ".join(map(_text, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def to_array(picture: Tensor) -> NDArray[np.float32]:
-    """The first of some pictures as numbers ``(C, H, W)``."""
-    values: NDArray[np.float32] = picture[0].detach().cpu().numpy()
+def to_array(images: Tensor) -> NDArray[np.float32]:
+    """The first of some images as an array ``(C, H, W)``."""
+    values: NDArray[np.float32] = images[0].detach().cpu().numpy()
     return values
 
 
-def circumstances(model: Model, canvas: SourceImage) -> tuple[str, ...]:
-    """How the picture was shown, and what has to be said of picture and model."""
-    height, width = canvas.size
-    plain = replace(model.input.preprocess, size=None, resize=None)
+def input_notes(model: Model, source: SourceImage) -> tuple[str, ...]:
+    """How the image was preprocessed, and warnings about the model."""
+    height, width = source.size
+    normalization = replace(model.input.preprocess, size=None, resize=None)
     notes = (
-        f"shown to the model at {width}×{height}, {plain.describe()}",
-        f"the picture was {canvas.note}" * bool(canvas.note),
+        f"model input {width}×{height}, {normalization.describe()}",
+        f"image {source.note}" * bool(source.note),
         model.untrained_note(),
     )
     return tuple(filter(None, notes))

@@ -1,7 +1,7 @@
-"""Pictures of any size looked at in tiles: the gradient of the whole in bounded memory.
+"""Images of any size in tiles: the gradient of the whole in bounded memory.
 
-Tiles overlap by a margin, and only the inner part of each tile's gradient is used, so that what
-stands across a seam is seen from both sides. With every look the picture is shifted against them.
+Tiles overlap by a margin, and only the inner part of each tile's gradient is used, so that no seam
+is visible. At every step the image is shifted relative to the tiles.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from convscope._errors import ModelError, UsageError
 from convscope._optvis.objectives import BoundObjective, Objective
-from convscope._optvis.optimizer import no_gradient
+from convscope._optvis.optimizer import no_gradient, not_finite
 from convscope._optvis.params import Size
 from convscope._optvis.stylize.source_image import octave_sizes
 from convscope._optvis.transforms import Normalizer
@@ -26,7 +26,7 @@ STRIDE = 32  # tiles start at multiples of it, so that their positions are those
 
 
 class Span(NamedTuple):
-    """Along one side: what a tile sees (``start`` to ``stop``), and what it answers for."""
+    """Along one side: a tile (``start`` to ``stop``), and its inner part (``low`` to ``high``)."""
 
     start: int
     stop: int
@@ -38,14 +38,15 @@ class Span(NamedTuple):
 class Tiling:
     """Tiles of at most about ``side`` (height, width), overlapping by 2 × ``margin``.
 
-    ``fixed``: of exactly that size, for networks that take no other.
+    With ``fixed`` they have exactly that size, for networks that take no other.
     """
 
     side: Size
     margin: int
     fixed: bool = False
 
-    def of(self, size: Size) -> list[tuple[Span, Span]]:
+    def tiles(self, size: Size) -> list[tuple[Span, Span]]:
+        """Rows and columns of each tile of an image of this size."""
         rows, columns = (self._spans(n, side) for n, side in zip(size, self.side, strict=True))
         return list(product(rows, columns))
 
@@ -67,106 +68,107 @@ class Tiling:
 
 
 def mirrored_indices(length: int, shift: int, device: torch.device) -> Tensor:
-    """The indices of a side shifted by ``shift``: what enters is the picture in a mirror.
+    """The indices of a side shifted by ``shift``, mirrored at the border.
 
-    Wrapping round would put a false edge where the two ends meet, and a dream would grow along it.
+    Wrapping around would put a false edge where the two ends meet, and it would be amplified.
     """
     index = (torch.arange(length, device=device) + shift) % (2 * length)
     return torch.where(index < length, index, 2 * length - 1 - index)
 
 
 def gradient(
-    picture: Tensor, shift: tuple[int, int], tiling: Tiling, look: Callable[[Tensor], Tensor]
+    image: Tensor, shift: tuple[int, int], tiling: Tiling, objective: Callable[[Tensor], Tensor]
 ) -> tuple[float, Tensor]:
-    """The score of ``picture`` and its gradient; ``look`` gives the score of a tile.
+    """The score of ``image`` and its gradient; ``objective`` gives the score of a tile.
 
     Scores are means over positions, so a tile counts by its area.
     """
-    rows = mirrored_indices(picture.shape[-2], shift[0], picture.device)
-    columns = mirrored_indices(picture.shape[-1], shift[1], picture.device)
-    moved = picture.detach()[..., rows, :][..., columns]
-    found, total, area = torch.zeros_like(moved), 0.0, moved.shape[-2] * moved.shape[-1]
-    for y, x in tiling.of((moved.shape[-2], moved.shape[-1])):
-        tile = moved[..., y.start : y.stop, x.start : x.stop].clone().requires_grad_()
-        score = look(tile)
+    rows = mirrored_indices(image.shape[-2], shift[0], image.device)
+    columns = mirrored_indices(image.shape[-1], shift[1], image.device)
+    shifted = image.detach()[..., rows, :][..., columns]
+    whole, total, area = torch.zeros_like(shifted), 0.0, shifted.shape[-2] * shifted.shape[-1]
+    for y, x in tiling.tiles((shifted.shape[-2], shifted.shape[-1])):
+        tile = shifted[..., y.start : y.stop, x.start : x.stop].clone().requires_grad_()
+        score = objective(tile)
         own = torch.autograd.grad(score, tile)[0] * (tile.shape[-2] * tile.shape[-1] / area)
         inner = own[..., y.low - y.start : y.high - y.start, x.low - x.start : x.high - x.start]
-        found[..., y.low : y.high, x.low : x.high] = inner
+        whole[..., y.low : y.high, x.low : x.high] = inner
         total += float(score.detach()) * (y.high - y.low) * (x.high - x.low) / area
-    back = torch.zeros_like(found).index_add_(3, columns, found)
-    return total, torch.zeros_like(found).index_add_(2, rows, back)
+    unshifted = torch.zeros_like(whole).index_add_(3, columns, whole)
+    return total, torch.zeros_like(whole).index_add_(2, rows, unshifted)
 
 
-_LEAST, _SHARE = 32, 0.45  # shorter side of the smallest octave; as a share of the model's size
-_MOST = 10  # octaves
+_MIN_SIDE, _SHARE = 32, 0.45  # shorter side of the smallest octave; share of the model's size
+_MAX_OCTAVES = 10
 _MARGIN = 64
 
 
 class TiledObjective:
-    """A look of the network at a tile, and what it can look at."""
+    """An objective on tiles, and the sizes that the network takes."""
 
-    def __init__(self, lens: Normalizer, wanted: Objective) -> None:
-        self.lens, self.wanted = lens, wanted
-        self.goal: BoundObjective = wanted.bind(lens.model)
-        if self.goal.placed:
+    def __init__(self, normalizer: Normalizer, objective: Objective) -> None:
+        self.normalizer, self.objective = normalizer, objective
+        self.bound: BoundObjective = objective.bind(normalizer.model)
+        if self.bound.has_position:
             raise UsageError(
-                f"{wanted} names a position, and a dream is everywhere. Take the "
-                "channel: PATH:CHANNEL"
+                f"{objective} names a position, and DeepDream maximizes at every position. Take "
+                "the channel: PATH:CHANNEL"
             )
         self.device = torch.device("cpu")
 
     def __call__(self, tile: Tensor) -> Tensor:
-        model, layers = self.lens.model, self.goal.layers
-        score = self.goal.score(model.activations(self.lens.batch(tile), layers, grad=True))
+        model, layers = self.normalizer.model, self.bound.layers
+        batch = self.normalizer.to_batch(tile)
+        score = self.bound.score(model.activations(batch, layers, grad=True))
         if not score.requires_grad:
             raise no_gradient(model, layers)
         self.device = score.device
         return score.sum()
 
-    def value(self, picture: Tensor, tiling: Tiling) -> float:
-        """The score of a picture as it is."""
-        return gradient(picture, (0, 0), tiling, self)[0]
+    def value(self, image: Tensor, tiling: Tiling) -> float:
+        """The score of an image as it is."""
+        return gradient(image, (0, 0), tiling, self)[0]
 
-    def runs(self, size: Size) -> ModelError | None:
-        """What the network says of a gray picture of this size; ``None`` where it takes it."""
-        gray = torch.full((1, self.lens.model.input.channels, *size), 0.5, requires_grad=True)
+    def error_at(self, size: Size) -> ModelError | None:
+        """The error of a gray image of this size; ``None`` where the network takes it."""
+        gray = torch.full((1, self.normalizer.model.input.channels, *size), 0.5, requires_grad=True)
         try:
             score = self(gray)
         except ModelError as error:
             return error
         if bool(torch.isfinite(score)):
             return None
-        return ModelError(
-            f"{self.wanted} of {self.lens.model.name} is {float(score.detach()):g} on a gray "
-            "picture. Its weights may hold NaN or infinity: load others, or take an earlier layer"
-        )
+        value, name = float(score.detach()), self.normalizer.model.name
+        return not_finite(f"{self.objective} of {name} is {value:g}", "an earlier layer")
 
     def tiling(self, size: Size, side: int) -> Tiling:
-        """Tiles that the network takes: of any size, or of the only one that it knows."""
+        """Tiles that the network takes: of any size, or of the only size that it takes."""
         free = (min(size[0], side), min(size[1], side))
-        said = self.runs(free)
-        own = self.lens.model.input.size
-        if said is None:
+        error = self.error_at(free)
+        own = self.normalizer.model.input.size
+        if error is None:
             return Tiling((side, side), min(_MARGIN, side // 4))
-        if own is None or self.runs(own) is not None:
-            raise said
+        if own is None or self.error_at(own) is not None:
+            raise error
         if size[0] < own[0] or size[1] < own[1]:
             raise ModelError(
-                f"A picture of {size[0]}×{size[1]} (height×width) is too small: "
-                f"{self.lens.model.name} takes {own[0]}×{own[1]}. Enlarge it: size={max(own)}, or "
-                f"--size {own[0]}x{own[1]}"
+                f"An image of {size[0]}×{size[1]} (height×width) is too small: "
+                f"{self.normalizer.model.name} takes {own[0]}×{own[1]}. Enlarge it: "
+                f"size={max(own)}, or --size {own[0]}x{own[1]}"
             )
         return Tiling(own, min(own) // 4, fixed=True)
 
     def sizes(
         self, size: Size, count: int | None, scale: float, tiling: Tiling
     ) -> tuple[Size, ...]:
-        """DreamPlan that the network takes, the largest being the picture's."""
-        own = self.lens.model.input.size
-        least = max(_LEAST, round(_SHARE * min(own))) if own else 2 * _LEAST
-        sizes = octave_sizes(size, count or _MOST, scale, 2 if count or tiling.fixed else least)
+        """Sizes of octaves that the network takes, the largest being the image's."""
+        own = self.normalizer.model.input.size
+        minimum = max(_MIN_SIDE, round(_SHARE * min(own))) if own else 2 * _MIN_SIDE
+        sizes = octave_sizes(
+            size, count or _MAX_OCTAVES, scale, 2 if count or tiling.fixed else minimum
+        )
         if tiling.fixed:
             return tuple(s for s in sizes if s[0] >= tiling.side[0] and s[1] >= tiling.side[1])
-        while len(sizes) > 1 and self.runs(sizes[0]) is not None:
+        while len(sizes) > 1 and self.error_at(sizes[0]) is not None:
             sizes = sizes[1:]
         return tuple(sizes)
