@@ -6,8 +6,8 @@ It observes passes with hooks; what differs between the two frameworks is in ``T
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any, Protocol, Self, final
 
 import numpy as np
@@ -30,7 +30,6 @@ from convscope._models.hooks import (
     ModuleTree,
     Report,
     StopPass,
-    eval_frozen,
     first_tensor,
     observing,
 )
@@ -39,7 +38,14 @@ from convscope._models.layer_table import LayerTable
 from convscope._models.layouts import Layout, LayoutFinder
 from convscope._models.positions import Positions, grid
 from convscope._models.receptive_field import ReceptiveField, tracing_receptive_fields
-from convscope._models.recording import Arrangement, ChannelOrder, RawOrder, Recorder, Streamer
+from convscope._models.recording import (
+    Arrangement,
+    ChannelOrder,
+    OverwriteWatch,
+    RawOrder,
+    Recorder,
+    Streamer,
+)
 from convscope._models.recording import editing as editing_results
 
 
@@ -54,6 +60,9 @@ class HookedFramework(ChannelOrder, NativeLayout, Protocol):
 
     def tree(self, info: ModelInfo) -> ModuleTree:
         """Every module by path."""
+
+    def eval_frozen(self, info: ModelInfo, grad: bool) -> AbstractContextManager[None]:
+        """Hold the network in evaluation mode, frozen and locked against other threads."""
 
     def call(self, native: Tensor) -> Any:
         """Run the network on a batch in its own layout."""
@@ -119,11 +128,13 @@ class HookBackend:
     ) -> list[Layer]:
         framework, tree = self._framework, self.tree(info)
         table = LayerTable(tree, framework.families, framework.parameters)
-        layouts = LayoutFinder(positions)
+        layouts, written = LayoutFinder(positions), OverwriteWatch()
 
         def report(address: str, result: Any) -> None:
             with torch._C.DisableTorchFunction():
                 tensor = first_tensor(result)
+                if tensor is not None:
+                    written.watch(address, tensor)
                 layout = None if tensor is None else layouts.find(address, tensor)
                 if tensor is None:
                     table.add(address, None)
@@ -137,6 +148,7 @@ class HookBackend:
             values = sample(info.input.channels, *size)
             self._run(info, values, observing(tree, report, fused=self._fused(tree)), positions)
         self._layouts[size] = layouts.found
+        self._fragile |= written.found()
         return table.layers()
 
     def _fused(self, tree: ModuleTree) -> Any:
@@ -182,10 +194,8 @@ class HookBackend:
             self._run(info, values, observing(tree, report, fused=self._fused(tree)))
         return fields
 
-    @contextmanager
-    def eval_frozen(self, info: ModelInfo, grad: bool) -> Iterator[None]:
-        with eval_frozen(self.module, self.tree(info), grad=grad):
-            yield
+    def eval_frozen(self, info: ModelInfo, grad: bool) -> AbstractContextManager[None]:
+        return self._framework.eval_frozen(info, grad)
 
     def _run(
         self,

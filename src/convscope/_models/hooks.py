@@ -20,8 +20,6 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from convscope._models.wrappers import uncompiled
-
 _locks: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()
 _locks_guard = threading.Lock()
 
@@ -61,21 +59,18 @@ def lock_of(module: Any) -> threading.RLock:
 
 @contextmanager
 def eval_frozen(module: nn.Module, tree: ModuleTree, *, grad: bool) -> Iterator[None]:
-    """Hold ``module``'s lock, in evaluation mode, weights frozen, nothing written in place.
+    """Hold ``module``'s lock, in evaluation mode, weights frozen; for what cannot be replicated.
 
-    In-place activations would overwrite the very outputs that are being recorded; switching them
-    off for the pass costs less than copying. All flags are restored at the end. The graph is built
-    where ``grad`` says so, whatever gradient or inference mode the caller is in.
+    All flags are restored at the end. The graph is built where ``grad`` says so, whatever gradient
+    or inference mode the caller is in.
     """
     lock = lock_of(module)
     with lock, torch.inference_mode(False), torch.set_grad_enabled(grad), ExitStack() as restore:
-        restore.enter_context(uncompiled(module.modules()))
         modules = (module, *module.modules(), *tree.modules.values())
         for each in {id(each): each for each in modules}.values():
-            for flag in ("training", "inplace"):
-                if getattr(each, flag, None) is True:
-                    restore.callback(setattr, each, flag, True)
-                    setattr(each, flag, False)
+            if getattr(each, "training", None) is True:
+                restore.callback(setattr, each, "training", True)
+                each.training = False
         for parameter in module.parameters():
             if parameter.requires_grad:
                 restore.callback(parameter.requires_grad_, True)

@@ -7,7 +7,7 @@ their calls. The only place that knows that Keras keeps channels last.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import count
 from math import prod
 from typing import Any, final
@@ -26,7 +26,7 @@ from convscope._models.backend import (
     to_volumes,
 )
 from convscope._models.bridge import Bridge
-from convscope._models.hooks import ModuleTree, Report
+from convscope._models.hooks import ModuleTree, Report, eval_frozen
 from convscope._models.inputs import Input
 from convscope._models.torch_modules import families
 from convscope._models.weights import FRESH_NORMS, untrained_kernels
@@ -67,6 +67,9 @@ class KerasLayers:
         values = sample(info.input.channels, *info.input.size)
         with one_line_errors(info, values), torch.no_grad():
             self.call(self.enter(to_volumes(info, values)))
+
+    def eval_frozen(self, info: ModelInfo, grad: bool) -> AbstractContextManager[None]:
+        return eval_frozen(self.module, self.tree(info), grad=grad)
 
     def call(self, native: Any) -> Any:
         return self.module(native, training=False)

@@ -64,6 +64,26 @@ class RawOrder:
         return standard.to(like.dtype)
 
 
+class OverwriteWatch:
+    """Tells which results something wrote into after they were reported."""
+
+    def __init__(self) -> None:
+        self._versions: dict[str, tuple[Tensor, int]] = {}
+
+    def watch(self, address: str, tensor: Tensor) -> None:
+        """Note a result as it is now."""
+        if not tensor.is_inference():  # those have no version; they are always copied
+            self._versions[address] = tensor, tensor._version
+
+    def found(self) -> set[str]:
+        """Addresses of results that were written into since."""
+        return {
+            address
+            for address, (tensor, version) in self._versions.items()
+            if tensor._version != version
+        }
+
+
 class Recorder:
     """Keeps the requested results in the standard layout, and ends the pass when it has them all.
 
@@ -80,7 +100,7 @@ class Recorder:
         self._missing = set(paths)
         self._fragile = fragile
         self._grad = grad
-        self._versions: dict[str, int] = {}
+        self._written = OverwriteWatch()
 
     def report(self, address: str, result: Any) -> Any:
         # Without this guard what is done here would itself be reported as a function's result.
@@ -107,14 +127,15 @@ class Recorder:
             onward = onward.clone() if address in self._fragile else onward
         else:
             onward = tensor
-            kept = tensor.clone() if address in self._fragile else tensor
+            copied = address in self._fragile or tensor.is_inference()
+            kept = tensor.clone() if copied else tensor
         self.results[address] = kept
-        self._versions[address] = kept._version
+        self._written.watch(address, kept)
         return onward
 
     def overwritten(self, model: str) -> set[str]:
         """Results that something after them wrote into, and that were not copied."""
-        written = {a for a, tensor in self.results.items() if tensor._version != self._versions[a]}
+        written = self._written.found()
         if written & set(self._fragile):
             raise ModelError(
                 f"{model} writes into the result of {min(written)!r} where it cannot be kept "

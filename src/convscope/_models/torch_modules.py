@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from itertools import chain
 from typing import Any, final
 
@@ -14,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convscope._models.backend import ModelInfo, copied_module
-from convscope._models.hooks import ModuleTree, Report
+from convscope._models.hooks import ModuleTree, Report, lock_of
 from convscope._models.inputs import Input
+from convscope._models.replica import Replica
 from convscope._models.weights import FRESH_NORMS, untrained_kernels
-from convscope._models.wrappers import plain_modules
+from convscope._models.wrappers import eager_mode, plain_modules
 
 _FAMILY_WORDS = ("pool", "norm", "relu", "linear", "dropout")
 _NO_KERNEL = (nn.LayerNorm, nn.Embedding, nn.EmbeddingBag, nn.modules.batchnorm._BatchNorm)
@@ -31,16 +31,47 @@ class TorchModules:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-
-    @cached_property
-    def _tree(self) -> ModuleTree:
-        return ModuleTree(dict(plain_modules(self.module)))
+        self._replica: Replica | None = None
+        self._tree = ModuleTree({})
+        self._passes = 0  # that are under way, one inside another
 
     def tree(self, info: ModelInfo) -> ModuleTree:
+        if self._passes == 0:
+            with lock_of(self.module):
+                self._follow_original()
         return self._tree
 
+    @contextmanager
+    def eval_frozen(self, info: ModelInfo, grad: bool) -> Iterator[None]:
+        """The replica in evaluation mode; the user's modules are not touched."""
+        with (
+            lock_of(self.module),
+            torch.inference_mode(False),
+            torch.set_grad_enabled(grad),
+            eager_mode(),
+        ):
+            if self._passes == 0:
+                self._follow_original()
+            self._passes += 1
+            try:
+                with _in_evaluation_mode(self._current.shared):
+                    yield
+            finally:
+                self._passes -= 1
+
+    def _follow_original(self) -> None:
+        if self._replica is None or not self._replica.is_current():
+            self._replica = Replica(self.module)
+            self._tree = ModuleTree(dict(plain_modules(self._replica.module)))
+        self._replica.restore()
+
+    @property
+    def _current(self) -> Replica:
+        assert self._replica is not None
+        return self._replica
+
     def call(self, native: Tensor) -> Any:
-        return self.module(native)
+        return self._current.module(native)
 
     def lay_out(self, values: Tensor) -> Tensor:
         return values
@@ -124,3 +155,14 @@ def families(kind: type, is_convolution: bool) -> tuple[str, ...]:
     names = " ".join(base.__name__.lower() for base in kind.__mro__)
     wider = (word for word in _FAMILY_WORDS if word in names)
     return ("conv", *wider) if is_convolution else tuple(wider)
+
+
+@contextmanager
+def _in_evaluation_mode(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Switch the modules that could not be replicated for the length of the block."""
+    with ExitStack() as restore:
+        for module in modules:
+            if module.training:
+                restore.callback(module.train)
+                module.eval()
+        yield

@@ -60,10 +60,9 @@ def is_compiled(module: nn.Module) -> bool:
     return _is_named(module, "OptimizedModule") and "_orig_mod" in module._modules
 
 
-def uncompiled(modules: Iterable[nn.Module]) -> AbstractContextManager[Any]:
-    """Compiled parts run as they are written for a while, so that hooks see what they compute."""
-    compiled = (m for m in modules if is_compiled(m) or m._compiled_call_impl is not None)
-    if next(compiled, None) is None:
+def eager_mode() -> AbstractContextManager[Any]:
+    """Compiled functions run eagerly for a while, so that hooks see what they compute."""
+    if "torch._dynamo" not in sys.modules:  # nothing was compiled
         return nullcontext()
     stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
     return stance

@@ -1,0 +1,272 @@
+"""A structural replica of a network: its own modules, hooks, modes and buffers; shared parameters.
+
+Whatever convscope hooks or switches, and whatever a forward pass writes, belongs to the replica.
+The user's modules are read and never touched, in any thread. Data-parallel training replicates in
+the same way; here containers, closures, bound methods and plain objects that lead to modules are
+followed too.
+"""
+
+from __future__ import annotations
+
+import types
+import weakref
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convscope._models.wrappers import is_compiled
+
+_DEPTH = 16  # nesting of plain objects that is searched for modules
+_PLAIN = (
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type,
+    types.NoneType,
+    types.ModuleType,
+    types.BuiltinFunctionType,
+    torch.dtype,
+    torch.device,
+    torch.Size,
+    torch.Generator,
+)
+
+
+class Replica:
+    """A replica that follows its original.
+
+    Attributes:
+        module: The replica of the network, in evaluation mode.
+        shared: Modules that cannot be replicated (TorchScript) and are the user's own.
+    """
+
+    def __init__(self, original: nn.Module) -> None:
+        copier = _Copier()
+        with torch.inference_mode(False), torch.no_grad():
+            self.module: nn.Module = copier.of(original)
+        self._modules = copier.modules
+        self._tensors = copier.tensors
+        self.shared = copier.shared
+        for module in self.module.modules():
+            if not isinstance(module, torch.jit.ScriptModule):
+                module.training = False
+        self._structure = self._observed()
+        self._versions = self._tensor_versions()
+
+    def is_current(self) -> bool:
+        """Whether the original is built as it was when it was replicated."""
+        return self._structure == self._observed()
+
+    def restore(self) -> None:
+        """Give buffers the original's values where either side has written since."""
+        versions = self._tensor_versions()
+        if versions == self._versions:
+            return
+        with torch.inference_mode(False), torch.no_grad():
+            for (original, copy), before, now in zip(
+                self._tensors, self._versions, versions, strict=True
+            ):
+                if before != now:
+                    copy.copy_(original)
+        self._versions = self._tensor_versions()
+
+    def _observed(self) -> list[int]:
+        """Identities of all that the original's modules hold."""
+        seen: list[int] = []
+        for module in self._modules:
+            for value in vars(module).values():
+                seen.append(id(value))
+                if type(value) in (dict, OrderedDict):
+                    seen.extend(map(id, value.values()))
+            for parameter in module._parameters.values():
+                if parameter is not None and not _is_lazy(parameter):
+                    seen.append(parameter.data_ptr())
+        return seen
+
+    def _tensor_versions(self) -> list[tuple[int, int]]:
+        return [(_version(original), _version(copy)) for original, copy in self._tensors]
+
+
+class _Copier:
+    """Copies what leads to modules or tensors; shares everything else."""
+
+    def __init__(self) -> None:
+        self.modules: list[nn.Module] = []
+        self.tensors: list[tuple[Tensor, Tensor]] = []
+        self.shared: list[nn.Module] = []
+        self._copies: dict[int, Any] = {}
+        self._leads: dict[int, bool] = {}
+        self._alive: list[Any] = []  # an identity is a key only while its object lives
+
+    def of(self, value: Any) -> Any:
+        """The copy of ``value``, the same one each time; else ``value`` itself."""
+        if isinstance(value, _PLAIN):
+            return value
+        if id(value) not in self._copies:
+            self._alive.append(value)
+            self._copies[id(value)] = value  # of circles through what is not made in steps
+            self._copies[id(value)] = self._copy(value)
+        return self._copies[id(value)]
+
+    def _copy(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return self._tensor(value)
+        if isinstance(value, nn.Module):
+            return self._module(value)
+        if not self._leads_to_network(value):
+            return _shallow(value)
+        if isinstance(value, dict):
+            return self._mapping(value)
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return self._sequence(value)
+        if isinstance(value, types.FunctionType):
+            return self._function(value)
+        if isinstance(value, types.MethodType):
+            return types.MethodType(self.of(value.__func__), self.of(value.__self__))
+        if isinstance(value, partial):
+            return partial(self.of(value.func), *self.of(value.args), **self.of(value.keywords))
+        if isinstance(value, weakref.ref):
+            return weakref.ref(self.of(value()))
+        return self._object(value)
+
+    def _tensor(self, value: Tensor) -> Tensor:
+        if _is_lazy(value):
+            return value
+        if isinstance(value, nn.Parameter):
+            # What was made in inference mode cannot take part in gradients: then a copy.
+            data = value.clone() if value.is_inference() else value.detach()
+            return nn.Parameter(data, requires_grad=False)
+        copy = value.detach().clone()
+        self.tensors.append((value, copy))
+        return copy
+
+    def _module(self, module: nn.Module) -> Any:
+        if isinstance(module, torch.jit.ScriptModule):
+            self.shared.append(module)
+            return module
+        if is_compiled(module):  # hooks see what eager code computes
+            return self.of(module._orig_mod)
+        self.modules.append(module)
+        copy = object.__new__(type(module))
+        self._copies[id(module)] = copy
+        for name, value in vars(module).items():
+            copy.__dict__[name] = None if name == "_compiled_call_impl" else self.of(value)
+        return copy
+
+    def _mapping(self, value: Any) -> Any:
+        kind: Any = type(value)
+        copy = defaultdict(value.default_factory) if kind is defaultdict else kind.__new__(kind)
+        self._copies[id(value)] = copy
+        for name, held in getattr(value, "__dict__", {}).items():
+            copy.__dict__[name] = self.of(held)
+        put = OrderedDict.__setitem__ if isinstance(value, OrderedDict) else dict.__setitem__
+        for key, held in value.items():
+            put(copy, key, self.of(held))
+        return copy
+
+    def _sequence(self, value: Any) -> Any:
+        kind: Any = type(value)
+        if isinstance(value, list):
+            copy = kind.__new__(kind)
+            self._copies[id(value)] = copy
+            list.extend(copy, [self.of(item) for item in value])
+            return copy
+        items = [self.of(item) for item in value]
+        if isinstance(value, tuple):
+            return kind(*items) if hasattr(value, "_fields") else tuple.__new__(kind, items)
+        return kind(items)
+
+    def _function(self, function: types.FunctionType) -> Any:
+        """A closure over copies; what it shares with other functions stays shared."""
+        if compiled := getattr(function, "_torchdynamo_orig_callable", None):
+            return self.of(compiled)  # hooks see what eager code computes
+        cells = tuple(self._cell(cell) for cell in function.__closure__ or ())
+        copy = types.FunctionType(
+            function.__code__,
+            function.__globals__,
+            function.__name__,
+            self.of(function.__defaults__),
+            cells,
+        )
+        copy.__kwdefaults__ = self.of(function.__kwdefaults__)
+        copy.__dict__.update(function.__dict__)
+        return copy
+
+    def _cell(self, cell: types.CellType) -> types.CellType:
+        if id(cell) not in self._copies:
+            self._alive.append(cell)
+            held = list(_held_by(cell))
+            self._copies[id(cell)] = types.CellType()
+            if held:
+                self._copies[id(cell)].cell_contents = self.of(held[0])
+        copy: types.CellType = self._copies[id(cell)]
+        return copy
+
+    def _object(self, value: Any) -> Any:
+        try:
+            copy = object.__new__(type(value))
+        except TypeError:  # a type of an extension: it cannot be rebuilt from its attributes
+            return value
+        self._copies[id(value)] = copy
+        for name, held in vars(value).items():
+            copy.__dict__[name] = self.of(held)
+        return copy
+
+    def _leads_to_network(self, value: Any, depth: int = 0) -> bool:
+        """Whether a module or a tensor can be reached from an object."""
+        if isinstance(value, (Tensor, nn.Module)):
+            return True
+        if isinstance(value, _PLAIN) or depth > _DEPTH:
+            return False
+        if id(value) not in self._leads:
+            self._alive.append(value)
+            self._leads[id(value)] = False  # while it is searched, for circles
+            self._leads[id(value)] = any(
+                self._leads_to_network(held, depth + 1) for held in _held_by(value)
+            )
+        return self._leads[id(value)]
+
+
+def _held_by(value: Any) -> Iterator[Any]:
+    """What an object holds, for the kinds that a network may be reached through."""
+    if isinstance(value, dict):
+        yield from value.values()
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        yield from value
+    elif isinstance(value, types.MethodType):
+        yield from (value.__self__, value.__func__)
+    elif isinstance(value, types.FunctionType):
+        yield from (*(value.__closure__ or ()), value.__defaults__, value.__kwdefaults__)
+    elif isinstance(value, types.CellType):
+        try:
+            yield value.cell_contents
+        except ValueError:  # an empty cell
+            return
+    elif isinstance(value, partial):
+        yield from (value.func, value.args, value.keywords)
+    elif isinstance(value, weakref.ref) and isinstance(value(), (Tensor, nn.Module)):
+        yield value()
+    if isinstance(getattr(value, "__dict__", None), dict) and not isinstance(value, type):
+        yield from vars(value).values()
+
+
+def _shallow(value: Any) -> Any:
+    """Containers are copied also where no module is in them: a forward pass may append to them."""
+    if type(value) in (list, dict, OrderedDict, set):
+        return value.copy()
+    return value
+
+
+def _is_lazy(tensor: Tensor) -> bool:
+    return isinstance(tensor, (nn.UninitializedParameter, nn.UninitializedBuffer))
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
