@@ -112,7 +112,11 @@ def sample(channels: int, height: int, width: int) -> Tensor:
 
 def requiring_grad(values: Tensor) -> Tensor:
     """A batch from which a graph can begin."""
-    return values if values.requires_grad else values.detach().requires_grad_()
+    if values.requires_grad:
+        return values
+    with torch.inference_mode(False):  # the caller may be in it, and cannot differentiate there
+        entered = values.clone() if values.is_inference() else values.detach()
+        return entered.requires_grad_()
 
 
 def to_volumes(info: ModelInfo, values: Tensor) -> Tensor:

@@ -153,7 +153,7 @@ def _observing_functions(tree: ModuleTree, report: Report) -> Iterator[None]:
         for path, module in tree.modules.items():
             if path:
                 entering = enter(path, path not in tree.parents)
-                hooks.callback(module.register_forward_pre_hook(entering).remove)
+                hooks.callback(module.register_forward_pre_hook(entering, prepend=True).remove)
                 # Also after an exception, which the network itself may catch.
                 hooks.callback(module.register_forward_hook(leave, always_call=True).remove)
         hooks.enter_context(_FunctionObserver(stack, report))

@@ -52,30 +52,22 @@ class Replica:
         with torch.inference_mode(False), torch.no_grad():
             self.module: nn.Module = copier.of(original)
         self._modules = copier.modules
-        self._tensors = copier.tensors
+        self._values, self._copies = copier.values, copier.copies
         self.shared = copier.shared
         for module in self.module.modules():
             if not isinstance(module, torch.jit.ScriptModule):
                 module.training = False
         self._structure = self._observed()
-        self._versions = self._tensor_versions()
 
     def is_current(self) -> bool:
         """Whether the original is built as it was when it was replicated."""
         return self._structure == self._observed()
 
     def restore(self) -> None:
-        """Give buffers the original's values where either side has written since."""
-        versions = self._tensor_versions()
-        if versions == self._versions:
-            return
-        with torch.inference_mode(False), torch.no_grad():
-            for (original, copy), before, now in zip(
-                self._tensors, self._versions, versions, strict=True
-            ):
-                if before != now:
-                    copy.copy_(original)
-        self._versions = self._tensor_versions()
+        """Give buffers and other tensors the original's values, whoever has written since."""
+        if self._values:  # versions would not tell: batch normalization does not count its writes
+            with torch.inference_mode(False), torch.no_grad():
+                torch._foreach_copy_(self._copies, self._values)
 
     def _observed(self) -> list[int]:
         """Identities of all that the original's modules hold."""
@@ -88,10 +80,7 @@ class Replica:
             for parameter in module._parameters.values():
                 if parameter is not None and not _is_lazy(parameter):
                     seen.append(parameter.data_ptr())
-        return seen
-
-    def _tensor_versions(self) -> list[tuple[int, int]]:
-        return [(_version(original), _version(copy)) for original, copy in self._tensors]
+        return [*seen, *(hash((value.dtype, value.shape)) for value in self._values)]
 
 
 class _Copier:
@@ -99,7 +88,8 @@ class _Copier:
 
     def __init__(self) -> None:
         self.modules: list[nn.Module] = []
-        self.tensors: list[tuple[Tensor, Tensor]] = []
+        self.values: list[Tensor] = []
+        self.copies: list[Tensor] = []
         self.shared: list[nn.Module] = []
         self._copies: dict[int, Any] = {}
         self._leads: dict[int, bool] = {}
@@ -144,7 +134,8 @@ class _Copier:
             data = value.clone() if value.is_inference() else value.detach()
             return nn.Parameter(data, requires_grad=False)
         copy = value.detach().clone()
-        self.tensors.append((value, copy))
+        self.values.append(value)
+        self.copies.append(copy)
         return copy
 
     def _module(self, module: nn.Module) -> Any:
@@ -266,7 +257,3 @@ def _shallow(value: Any) -> Any:
 
 def _is_lazy(tensor: Tensor) -> bool:
     return isinstance(tensor, (nn.UninitializedParameter, nn.UninitializedBuffer))
-
-
-def _version(tensor: Tensor) -> int:
-    return -1 if tensor.is_inference() else tensor._version

@@ -104,7 +104,7 @@ class TorchModules:
         return sum(p.numel() for p in module.parameters())
 
     def kernel(self, module: nn.Module | None) -> NDArray[np.float32] | None:
-        weight = getattr(module, "weight", None)
+        weight = _weight(module)
         if not isinstance(weight, Tensor) or weight.ndim < 2 or isinstance(module, _NO_KERNEL):
             return None
         values = weight.detach().float().cpu()
@@ -135,10 +135,21 @@ class TorchModules:
         if means and all(mean is not None and not mean.any() for mean in means):
             return FRESH_NORMS
         with_kernel = (nn.modules.conv._ConvNd, nn.Linear)
-        return untrained_kernels([(m.weight, m.bias) for m in every if isinstance(m, with_kernel)])
+        kernels = [(_weight(m), m.bias) for m in every if isinstance(m, with_kernel)]
+        return untrained_kernels([(k, bias) for k, bias in kernels if isinstance(k, Tensor)])
 
     def copied(self, info: ModelInfo) -> TorchModules:
         return TorchModules(copied_module(info, self.module))
+
+
+def _weight(module: nn.Module | None) -> object:
+    """The weight of a replicated module; where a hook computes it before each pass, as of now."""
+    hooks = [] if module is None else list(module._forward_pre_hooks.values())
+    with torch.inference_mode(False), torch.no_grad():
+        for hook in hooks:
+            if type(hook).__module__.startswith("torch.nn.utils."):  # weight norm, pruning, …
+                hook(module, ())
+        return getattr(module, "weight", None)
 
 
 def _is_convolution(module: nn.Module) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from convscope._errors import ModelError
 
@@ -69,13 +70,16 @@ def eager_mode() -> AbstractContextManager[Any]:
 
 
 def plain_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """``named_modules`` but for the wrappers of compiled parts, and TorchScript inside."""
-    scripted: list[str] = []
+    """``named_modules`` without wrappers of compiled parts, TorchScript's inside, and what computes
+    weights: parametrizations see no image."""
+    hidden: list[str] = []
     for path, module in root.named_modules():
-        if any(path.startswith(above) for above in scripted):
+        if any(path.startswith(above) for above in hidden):
             continue
+        if "parametrizations" in module._modules and is_parametrized(module):
+            hidden.append(f"{path}.parametrizations".lstrip("."))
         if path and isinstance(module, torch.jit.ScriptModule):
-            scripted.append(f"{path}.")
+            hidden.append(f"{path}.")
         elif not is_compiled(module):
             yield ".".join(part for part in path.split(".") if part != "_orig_mod"), module
 
