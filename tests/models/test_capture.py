@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 import convscope as cs
 from convscope._errors import ModelError, UnknownLayer
-from convscope._models.hooks import function_name, replace_first
+from convscope._models.hooks import function_name
+from convscope._models.structure import replace_first
 
 
 def _load(module: nn.Module, *shape: int) -> Any:

@@ -39,15 +39,14 @@ from convscope._models.hooks import (
     ModuleTree,
     Report,
     StopPass,
-    leaves,
     lock_of,
     numbered,
-    replace_first,
 )
 from convscope._models.inputs import Input
 from convscope._models.keras_layers import KerasLayers
 from convscope._models.layer_table import LayerTable
 from convscope._models.recording import Streamer, apply_edit
+from convscope._models.structure import leaves, replace_first
 
 
 @final

@@ -30,7 +30,6 @@ from convscope._models.hooks import (
     ModuleTree,
     Report,
     StopPass,
-    first_tensor,
     observing,
 )
 from convscope._models.inputs import Input, NativeLayout
@@ -47,6 +46,7 @@ from convscope._models.recording import (
     Streamer,
 )
 from convscope._models.recording import editing as editing_results
+from convscope._models.structure import first_tensor
 
 
 class HookedFramework(ChannelOrder, NativeLayout, Protocol):

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from convscope._models.structure import first_tensor
+
 _locks: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()
 _locks_guard = threading.Lock()
 
@@ -237,33 +239,3 @@ def function_name(function: Any) -> str:
 
 def _has_batch(value: Tensor | None) -> bool:
     return value is not None and value.ndim > 1
-
-
-def first_tensor(result: Any) -> Tensor | None:
-    """The first tensor of floats in a result, quantized or not, at any depth."""
-    tensors = (leaf for leaf in leaves(result) if isinstance(leaf, Tensor))
-    return next((t for t in tensors if t.is_floating_point() or t.is_quantized), None)
-
-
-def leaves(result: Any) -> Iterator[Any]:
-    """The result itself, or what its tuples, lists and dicts hold, at any depth."""
-    if isinstance(result, Mapping):
-        result = list(result.values())
-    if isinstance(result, (tuple, list)):
-        for item in result:
-            yield from leaves(item)
-    else:
-        yield result
-
-
-def replace_first(result: Any, old: Any, new: Any) -> Any:
-    """``result`` with the tensor ``old`` replaced by ``new``, in the same structure."""
-    if result is old:
-        return new
-    kind: Any = type(result)
-    if isinstance(result, Mapping):
-        return kind({key: replace_first(value, old, new) for key, value in result.items()})
-    if isinstance(result, (tuple, list)):
-        items = [replace_first(value, old, new) for value in result]
-        return kind(*items) if hasattr(result, "_fields") else kind(items)
-    return result

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from convscope._errors import ModelError, UsageError
 from convscope._models.backend import Consume, Edit, not_called
-from convscope._models.hooks import Report, StopPass, first_tensor, replace_first
+from convscope._models.hooks import Report, StopPass
 from convscope._models.layouts import Layout
+from convscope._models.structure import first_tensor, replace_first
 
 QUANTIZED = (
     "holds integers, and those have no gradient. Give the network as it was before quantization"
