@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convscope._models.backend import ModelInfo, copied_module
+from convscope._models.checkpointing import without_checkpointing
 from convscope._models.hooks import ModuleTree, Report, lock_of
 from convscope._models.inputs import Input
 from convscope._models.replica import Replica
@@ -49,6 +50,7 @@ class TorchModules:
             torch.inference_mode(False),
             torch.set_grad_enabled(grad),
             eager_mode(),
+            without_checkpointing(),
         ):
             if self._passes == 0:
                 self._follow_original()
