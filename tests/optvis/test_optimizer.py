@@ -289,7 +289,7 @@ def test_others_wait_while_a_model_is_at_rest(small: Loader) -> None:
     model = small(network().train())
     order: list[str] = []
     with model.eval_frozen():
-        assert not model.module.training
+        assert model.module.training  # a replica is in evaluation mode, not the user's network
         thread = threading.Thread(target=lambda: (model.logits(PICTURE), order.append("other")))
         thread.start()
         thread.join(0.2)
