@@ -145,12 +145,14 @@ def test_a_batch_too_large_for_memory_is_halved(small: Loader, error: Exception)
 
 def test_one_picture_too_large_for_memory_is_one_line(small: Loader) -> None:
     with pytest.raises(ModelError, match=r"does not fit in memory\. Take"):
-        maximize(small(Small(OUT_OF_MEMORY[1])), "inner.2:1", steps=2, count=3)
+        maximize(small(Small(OUT_OF_MEMORY[1], lambda count: None)), "inner.2:1", steps=2, count=3)
 
 
 def test_other_errors_are_not_taken_for_it(small: Loader) -> None:
     with pytest.raises(ModelError, match="boom"):
-        maximize(small(Small(RuntimeError("boom"))), "inner.2:1", steps=2, count=3)
+        maximize(
+            small(Small(RuntimeError("boom"), lambda count: None)), "inner.2:1", steps=2, count=3
+        )
 
 
 def test_a_grid_is_a_picture_for_each_place(small: Loader) -> None:
