@@ -123,27 +123,14 @@ SPELLINGS = {
     r"is(e|es|ed|ing|er|ers|ation|ations|able)\b": "…ize",
 }
 
-# Rooms and pages that are still being rewritten; nothing may be left in any other.
-UNFINISHED = (
-    "src/convscope/_optvis",
-    "src/convscope/_app",
-    "src/convscope/_cli",
-    "src/convscope/_train",
-    "src/convscope/_images",
-    "src/convscope/_plot",
-    "src/convscope/_feature_maps",
-    "src/convscope/_filters",
-    "src/convscope/_watch",
-    "src/convscope/_models",
-    "src/convscope/_atlas",
-    "src/convscope/_scan",
-    "src/convscope/_similarity",
-    "docs/see/",
-    "docs/how/",
-    "CONTRIBUTING",
-    "docs/reference/python",
-    "convscope ",
-)
+# Names in the files that version 0.1.0 wrote: they are read, and cannot be changed.
+ON_DISK = {
+    ("src/convscope/_atlas/__init__.py", "labelled"),
+    ("src/convscope/_atlas/reader.py", "labelled"),
+    ("src/convscope/_scan/manifest.py", "labelled"),
+    ("src/convscope/_train/training_files.py", "optimiser"),
+    ("src/convscope/_train/training_files.py", "pictures"),
+}
 
 GAP = r"(?:\s|[\"'`]\s*\+?\s*f?[\"'`]|\s//\s|\s\*\s|#\s)+"
 
@@ -294,20 +281,20 @@ def in_outputs(folder: Path) -> Iterator[Hit]:
 
 
 def all_hits() -> list[Hit]:
-    return sorted(
-        {*in_source(), *in_documents(), *in_help()}, key=lambda hit: (hit.file, hit.line, hit.text)
-    )
+    hits = {*in_source(), *in_documents(), *in_help()}
+    mine = [hit for hit in hits if (hit.file, hit.text) not in ON_DISK]
+    return sorted(mine, key=lambda hit: (hit.file, hit.line, hit.text))
 
 
 def test_no_dialect_is_left() -> None:
-    hits = [hit for hit in all_hits() if not hit.file.startswith(UNFINISHED)]
+    hits = all_hits()
     assert not hits, "\n" + "\n".join(map(str, hits))
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_figures_and_pages_hold_none_either(tmp_path: Path) -> None:
     hits = list(in_outputs(tmp_path))
-    assert UNFINISHED or not hits, "\n" + "\n".join(map(str, hits))
+    assert not hits, "\n" + "\n".join(map(str, hits))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from convscope._app import export
 from convscope._errors import MissingDependency
 from convscope._feature_maps import FeatureMaps, record_maps
 from convscope._filters import filters
-from convscope._images import Picture, decode
+from convscope._images import DecodedImage, decode
 from convscope._models import Model, load
 from convscope._optvis import logit, maximize
 from convscope._plot import Sheet
@@ -107,7 +107,7 @@ def run(folder: Path) -> Iterator[str]:
     )
 
 
-def _photographs() -> dict[str, Picture]:
+def _photographs() -> dict[str, DecodedImage]:
     try:
         from skimage import data
     except ModuleNotFoundError:
@@ -124,7 +124,7 @@ def _facts(model: Model) -> list[tuple[str, str]]:
     ]
 
 
-def _predictions(tour: Tour, model: Model, photographs: dict[str, Picture]) -> Iterator[str]:
+def _predictions(tour: Tour, model: Model, photographs: dict[str, DecodedImage]) -> Iterator[str]:
     height, width = model.input.size or (32, 32)
     tour.section(
         "Predictions",
@@ -203,7 +203,9 @@ def _contact_sheet(tour: Tour, name: str, model: Model, units: list[Any]) -> str
     return tour.figure(name, images.sheet(columns=8), images.sheet(columns=8, theme="dark"))
 
 
-def _dataset_examples(tour: Tour, model: Model, photographs: dict[str, Picture]) -> Iterator[str]:
+def _dataset_examples(
+    tour: Tour, model: Model, photographs: dict[str, DecodedImage]
+) -> Iterator[str]:
     count = _cut(photographs, tour.folder / "patches")
     tour.section(
         "Dataset examples",
@@ -223,7 +225,7 @@ def _dataset_examples(tour: Tour, model: Model, photographs: dict[str, Picture])
     yield from (f"  {sentence}" for sentence in health.sentences())
 
 
-def _microscope(tour: Tour, model: Model, photographs: dict[str, Picture]) -> Iterator[str]:
+def _microscope(tour: Tour, model: Model, photographs: dict[str, DecodedImage]) -> Iterator[str]:
     """The app with its data as one file."""
     file = tour.folder / "microscope.html"
     yield "\nThe microscope, to explore all of it in the browser:"
@@ -247,7 +249,7 @@ def _next(tour: Tour) -> None:
     )
 
 
-def _cut(photographs: dict[str, Picture], folder: Path) -> int:
+def _cut(photographs: dict[str, DecodedImage], folder: Path) -> int:
     """Cut overlapping squares of several sizes into small files, a folder for each photograph."""
     count = 0
     for name, photograph in photographs.items():

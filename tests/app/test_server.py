@@ -275,14 +275,14 @@ def test_a_job_climbs_to_the_picture_that_maximize_makes(client: TestClient) -> 
     assert (again.status_code, again.json()["id"]) == (200, asked.json()["id"])
 
 
-def test_a_job_is_cancelled_with_its_preview_kept(client: TestClient) -> None:
+def test_a_job_is_canceled_with_its_preview_kept(client: TestClient) -> None:
     job = ask(client, layer=3, channel=2, steps=2048, size=64).json()["id"]
     while not client.get(f"/api/jobs/{job}").json()["previews"]:
         time.sleep(0.02)
     id = shown(client)  # meanwhile the microscope works
     assert client.get(f"/api/inputs/{id}/maps/0?max_side=56").status_code == 200
     assert client.delete(f"/api/jobs/{job}").status_code == 200
-    assert events(client, job)[-1]["state"] == "cancelled"
+    assert events(client, job)[-1]["state"] == "canceled"
     assert client.get(f"/api/jobs/{job}/image").content.startswith(b"\x89PNG")
 
 
@@ -295,7 +295,7 @@ def test_only_so_many_jobs_wait(client: TestClient) -> None:
         if one.status_code == 201:
             client.delete(f"/api/jobs/{one.json()['id']}")
     states = {job["state"] for job in client.get("/api/jobs").json()["jobs"][-9:]}
-    assert states <= {"cancelled", "running", "done"}
+    assert states <= {"canceled", "running", "done"}
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def test_an_explanation_ends_where_that_is_asked(
     two.delete(f"/api/jobs/{job}")
     go_on.set()
     last = finished(two, job)
-    assert (last["state"], last["message"]) == ("cancelled", "")
+    assert (last["state"], last["message"]) == ("canceled", "")
     monkeypatch.setattr(tasks, "count_passes", real)
     again = two.post("/api/jobs", json=wish).json()["id"]
     assert again != job
@@ -205,7 +205,7 @@ def test_measuring_ends_where_that_is_asked(two: TestClient) -> None:
         while client.get(f"/api/jobs/{job}").json()["state"] == "waiting":
             time.sleep(0.005)
         client.delete(f"/api/jobs/{job}")
-        assert finished(client, job)["state"] in ("cancelled", "done")
+        assert finished(client, job)["state"] in ("canceled", "done")
         id = shown(client)
         assert client.get(f"/api/inputs/{id}/maps/0?max_side=56").status_code == 200
     assert "activations" not in vars(model)
@@ -263,7 +263,7 @@ def test_a_scan_that_was_stopped_goes_on(
         assert reached.wait(30)
         client.delete(f"/api/jobs/{job}")
         go_on.set()
-        assert finished(client, job)["state"] == "cancelled"
+        assert finished(client, job)["state"] == "canceled"
         assert client.get("/api/model").json()["atlas"] is None
         parts = list((tmp_path / "kept").glob("part-*"))
         assert len(parts) == 1  # what was finished is kept

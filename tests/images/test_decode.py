@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from convscope._errors import ImageError
-from convscope._images import IMAGE_SUFFIXES, MAX_PIXELS, Picture, decode, is_picture
+from convscope._images import IMAGE_SUFFIXES, MAX_PIXELS, DecodedImage, decode, is_image
 
 
 def told(raised: pytest.ExceptionInfo[ImageError]) -> str:
@@ -476,8 +476,8 @@ def test_is_picture() -> None:
         TensorFlowLike(),
         np.zeros((2, 2), np.uint8),
         torch.zeros(2, 2, dtype=torch.uint8),
-        Picture(Image.new("L", (1, 1)), "a"),
+        DecodedImage(Image.new("L", (1, 1)), "a"),
     ]
     no = [None, 3, [np.zeros((2, 2), np.uint8)], np.zeros((2, 2)), torch.zeros(2, 2), ("a.png",)]
-    assert all(map(is_picture, yes))
-    assert not any(map(is_picture, no))
+    assert all(map(is_image, yes))
+    assert not any(map(is_image, no))

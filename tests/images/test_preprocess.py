@@ -13,9 +13,9 @@ from convscope._errors import ConvscopeError, ImageError, UsageError
 from convscope._images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    Picture,
+    DecodedImage,
     Preprocess,
-    View,
+    PreprocessedImage,
     parse_preprocess,
 )
 
@@ -45,7 +45,7 @@ def test_equals_torchvision(
     picture = photograph.resize(size) if size else photograph
     theirs = presets.ImageClassification(crop_size=crop, resize_size=resize)(picture).numpy()
     ours = Preprocess((crop, crop), resize, IMAGENET_MEAN, IMAGENET_STD)
-    assert np.abs(ours.normalize(ours.view(picture).seen) - theirs).max() <= 1e-6
+    assert np.abs(ours.normalize(ours.view(picture).pixels) - theirs).max() <= 1e-6
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "nearest", "bilinear"])
@@ -56,7 +56,7 @@ def test_equals_torchvision_in_other_interpolations(
     mode = presets.InterpolationMode(interpolation)
     theirs = presets.ImageClassification(crop_size=64, resize_size=80, interpolation=mode)
     ours = Preprocess((64, 64), 80, IMAGENET_MEAN, IMAGENET_STD, interpolation=interpolation)
-    values = ours.normalize(ours.view(photograph).seen)
+    values = ours.normalize(ours.view(photograph).pixels)
     assert np.abs(values - theirs(photograph).numpy()).max() <= 1e-6
 
 
@@ -69,7 +69,7 @@ def test_equals_keras(photograph: Image.Image, mode: str) -> None:
         pixels.astype(np.float32)[None], data_format="channels_last", mode=mode
     )[0]
     ours = parse_preprocess(mode)
-    values = ours.normalize(ours.view(photograph).seen)
+    values = ours.normalize(ours.view(photograph).pixels)
     assert np.abs(values - np.moveaxis(theirs, 2, 0)).max() <= 1e-6 * (1 + np.abs(theirs).max())
     assert np.array_equal(ours.restore(values), pixels)
 
@@ -106,8 +106,8 @@ def test_one_channel() -> None:
     pixels = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
     preprocess = Preprocess(mean=0.1307, std=0.3081)
     view = preprocess.view(pixels, channels=1)
-    values = preprocess.normalize(view.seen)
-    assert view.seen.mode == "L"
+    values = preprocess.normalize(view.pixels)
+    assert view.pixels.mode == "L"
     assert np.allclose(values, (pixels[None] / 255 - 0.1307) / 0.3081, atol=1e-6)
     assert np.array_equal(preprocess.restore(values), pixels)
 
@@ -115,9 +115,9 @@ def test_one_channel() -> None:
 def test_color_for_a_one_channel_model_and_gray_for_a_three_channel_one() -> None:
     red = np.zeros((4, 4, 3), np.uint8)
     red[..., 0] = 255
-    assert np.asarray(Preprocess().view(red, channels=1).seen).tolist() == [[76] * 4] * 4  # luma
+    assert np.asarray(Preprocess().view(red, channels=1).pixels).tolist() == [[76] * 4] * 4  # luma
     gray = Preprocess().view(np.full((2, 2), 7, np.uint8), channels=3)
-    assert np.asarray(gray.seen).tolist() == [[[7] * 3] * 2] * 2
+    assert np.asarray(gray.pixels).tolist() == [[[7] * 3] * 2] * 2
 
 
 def test_what_no_picture_holds_is_clipped_without_a_warning() -> None:
@@ -179,8 +179,8 @@ def test_a_box_finds_its_way_back(preprocess: Preprocess, size: tuple[int, int])
     pixels[box[0] : box[2], box[1] : box[3]] = (255, 0, 0)
     view = preprocess.view(pixels)
     if preprocess.size:
-        assert (view.seen.height, view.seen.width) == preprocess.size
-    back = view.to_original(_found(view.seen))
+        assert (view.pixels.height, view.pixels.width) == preprocess.size
+    back = view.to_original(_found(view.pixels))
     error = [abs(a - b) * scale for a, b, scale in zip(back, box, view.scale * 2, strict=True)]
     assert max(error) <= 0.51  # in seen pixels: as near as whole pixels can be found
 
@@ -196,7 +196,7 @@ def test_boxes_are_clipped_at_the_border() -> None:
 
 def test_padding_maps_to_the_border() -> None:
     view = Preprocess((8, 8), 4).view(np.full((4, 4), 255, np.uint8), channels=1)
-    seen = np.asarray(view.seen)
+    seen = np.asarray(view.pixels)
     assert seen[2:6, 2:6].min() == 255
     assert seen.sum() == 16 * 255
     assert view.to_original((0, 0, 8, 8)) == (0, 0, 4, 4)
@@ -204,16 +204,16 @@ def test_padding_maps_to_the_border() -> None:
 
 
 def test_a_view_keeps_the_original_and_its_name() -> None:
-    picture = Picture(Image.new("RGB", (30, 20)), "cat.jpg")
+    picture = DecodedImage(Image.new("RGB", (30, 20)), "cat.jpg")
     view = Preprocess((8, 8)).view(picture)
-    assert isinstance(view, View)
+    assert isinstance(view, PreprocessedImage)
     assert view.original is picture
     assert view.name == "cat.jpg"
 
 
 def test_one_pixel_and_a_strip() -> None:
     model = Preprocess((224, 224), 256)
-    assert model.view(np.full((1, 1, 3), 9, np.uint8)).seen.getpixel((100, 100)) == (9, 9, 9)
+    assert model.view(np.full((1, 1, 3), 9, np.uint8)).pixels.getpixel((100, 100)) == (9, 9, 9)
     with pytest.raises(ImageError) as raised:
         model.view(np.zeros((1, 20_000, 3), np.uint8))
     assert told(raised) == (
@@ -249,8 +249,8 @@ def test_at_another_size(before: Preprocess, size: tuple[int, int], resize: Any)
 def test_at_any_size_nothing_is_padded(height: int, width: int, h: int, w: int) -> None:
     white = np.full((height, width), 255, np.uint8)
     view = Preprocess((40, 40), 46).at((h, w)).view(white, channels=1)
-    assert (view.seen.height, view.seen.width) == (h, w)
-    assert np.asarray(view.seen).min() == 255
+    assert (view.pixels.height, view.pixels.width) == (h, w)
+    assert np.asarray(view.pixels).min() == 255
 
 
 # --- what is said, and what is refused ------------------------------------------------------------

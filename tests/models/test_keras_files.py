@@ -160,7 +160,7 @@ def test_preprocessing_equals_kerass_own(module: str) -> None:
     view = preprocess.view(pixels)
     expected = own(pixels.astype(np.float32).copy())
     np.testing.assert_allclose(
-        preprocess.normalize(view.seen), np.moveaxis(expected, 2, 0), atol=2e-5
+        preprocess.normalize(view.pixels), np.moveaxis(expected, 2, 0), atol=2e-5
     )
     assert preprocess.origin.startswith(f"keras.applications.{module}; ")
 

@@ -58,7 +58,7 @@ def _picture() -> Image.Image:
 def test_preprocessing_equals_torchvisions(name: str) -> None:
     for entry in torchvision.models.get_model_weights(name):
         told = torch_zoos._torchvision_input(entry, {})
-        seen = told.preprocess.normalize(told.preprocess.view(_picture()).seen)
+        seen = told.preprocess.normalize(told.preprocess.view(_picture()).pixels)
         torch.testing.assert_close(
             torch.from_numpy(seen), entry.transforms()(_picture()), atol=1e-5, rtol=0
         )
@@ -157,7 +157,7 @@ def test_preprocessing_equals_timms(name: str) -> None:
     config = timm.data.resolve_model_data_config(module)
     transform = timm.data.create_transform(**config)
     told = torch_zoos._timm_input(timm, module, 3).preprocess
-    seen = told.normalize(told.view(_picture()).seen)
+    seen = told.normalize(told.view(_picture()).pixels)
     torch.testing.assert_close(torch.from_numpy(seen), transform(_picture()), atol=1e-5, rtol=0)
 
 

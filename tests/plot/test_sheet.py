@@ -24,12 +24,12 @@ from convscope._plot import (
     Sheet,
     Theme,
     Tile,
+    image_tile,
     kernel_tiles,
     map_sheet,
     map_tiles,
     overlay_tile,
     palette,
-    picture_tile,
     rgb_filter_tiles,
 )
 from convscope._plot.colors import BACKGROUND, FLAT, NAN, NEG_INF, POS_INF
@@ -168,7 +168,7 @@ def test_mixed_sheets_are_rgb_and_pictures_exact() -> None:
     sheet = Sheet(
         "Seen",
         LINES,
-        (Section("", (picture_tile(picture, "input"), *map_tiles(rng.random((1, 8, 8))))),),
+        (Section("", (image_tile(picture, "input"), *map_tiles(rng.random((1, 8, 8))))),),
     )
     assert sheet.image.mode == "RGB"
     placed = sheet.layout.tiles[0]
@@ -277,7 +277,7 @@ def test_no_overlap_in_a_matrix(outs, ins, side, rows, heads, name) -> None:  # 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 700), st.integers(1, 700), NAMES), min_size=1, max_size=7))
 def test_no_overlap_among_pictures(pictures) -> None:  # type: ignore[no-untyped-def]
-    tiles = [picture_tile(np.zeros((h, w), np.uint8), name, name) for h, w, name in pictures]
+    tiles = [image_tile(np.zeros((h, w), np.uint8), name, name) for h, w, name in pictures]
     sheet = Sheet("Seen", LINES, (Section("a", tuple(tiles)), Section("", tuple(tiles), 2)))
     _check_layout(sheet.layout)
 
@@ -440,9 +440,9 @@ def _tile():  # type: ignore[no-untyped-def]
         (lambda: Section("conv1", ()), "Section 'conv1' has no tiles. Give at least one."),
         (lambda: Section("", (_tile(),), 0), "A grid needs 1 column or more, not 0. Nearest: 1."),
         (
-            lambda: picture_tile(np.zeros((3, 3, 3))),
+            lambda: image_tile(np.zeros((3, 3, 3))),
             "A tile needs (height, width) or (height, width, 3) uint8, not (3, 3, 3) float64. "
-            "Use map_tiles for values, picture_tile for images.",
+            "Use map_tiles for values, image_tile for images.",
         ),
         (
             lambda: rgb_filter_tiles(np.zeros((4, 8, 3, 3))),

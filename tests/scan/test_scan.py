@@ -121,7 +121,7 @@ def test_crops_are_the_receptive_fields_of_the_positions(
         assert view is not None
         top, left, bottom, right = (round(side) for side in one.input_box or ())
         assert (bottom - top, right - left) == (3, 3)
-        values = model.input.preprocess.normalize(view[0].seen)[:, top:bottom, left:right]
+        values = model.input.preprocess.normalize(view[0].pixels)[:, top:bottom, left:right]
         kernel = model.weights("0")[3]
         bias = float(model.module[0].bias[3].detach())
         assert (values * kernel).sum() + bias == pytest.approx(one.score, rel=1e-4)

@@ -3,7 +3,7 @@
 session        one network, one atlas, the input images, what was computed of them
 inputs         images as given and as a network takes them; demo images
 model_api, input_api, analysis_api, atlas_api
-               what the app is told: payloads of a session, without HTTP
+               answers of the API: payloads of a session, without HTTP
 wire           payloads: JSON, images, files, binary blocks of arrays
 jobs, tasks    long tasks in the background; their kinds
 routes, asgi   addresses → payloads; the ASGI app, uploads, events, errors

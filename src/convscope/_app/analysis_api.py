@@ -1,4 +1,4 @@
-"""What the app is told of predictions and units: attribution and sensitivity."""
+"""Answers of the API on predictions and units: attribution and sensitivity."""
 
 from __future__ import annotations
 

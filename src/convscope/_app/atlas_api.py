@@ -1,4 +1,4 @@
-"""What the app is told of an atlas: statistics, dataset examples as sprites, channel health."""
+"""Answers of the API on an atlas: statistics, dataset examples as sprites, channel health."""
 
 from __future__ import annotations
 

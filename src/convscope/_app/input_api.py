@@ -1,4 +1,4 @@
-"""What the app is told of input images: predictions, feature maps, values, receptive fields."""
+"""Answers of the API on input images: predictions, feature maps, values, receptive fields."""
 
 from __future__ import annotations
 

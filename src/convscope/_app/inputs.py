@@ -17,7 +17,7 @@ from PIL import Image
 from convscope._app import wire
 from convscope._data import open_dataset
 from convscope._errors import UsageError
-from convscope._images import ImageLike, ImagesLike, Picture, decode, is_picture
+from convscope._images import DecodedImage, ImageLike, ImagesLike, decode, is_image
 from convscope._images.arrays import ARRAY_SUFFIX, read_array
 from convscope._models import Batch, Model, summarize_input
 
@@ -37,7 +37,7 @@ class ArrayInput:
     name: str = "array"
 
 
-InputSource = Picture | ArrayInput
+InputSource = DecodedImage | ArrayInput
 
 
 def list_images(images: ImagesLike) -> list[ImageLike]:
@@ -51,7 +51,7 @@ def read_input(source: ImageLike) -> InputSource:
     if isinstance(source, (str, Path)) and Path(source).suffix.lower() == ARRAY_SUFFIX:
         values, name = read_array(source), Path(source).name
         return decode(values, name=name) if values.dtype == np.uint8 else ArrayInput(values, name)
-    return decode(source) if is_picture(source) else ArrayInput(source)
+    return decode(source) if is_image(source) else ArrayInput(source)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ def _prepare_array(model: Model, array: ArrayInput) -> InputImage:
     )
 
 
-def _checksum(source: Picture, size: Size) -> str:
+def _checksum(source: DecodedImage, size: Size) -> str:
     digest = hashlib.sha256(f"{source.image.mode} {source.image.size} {size}".encode())
     digest.update(source.image.tobytes())
     return digest.hexdigest()[:16]
@@ -188,22 +188,22 @@ def _itself(source: InputSource) -> InputSource:
     return source
 
 
-def _photographs() -> dict[str, Callable[[], Picture]]:
+def _photographs() -> dict[str, Callable[[], DecodedImage]]:
     try:
         data = import_module("skimage.data")
     except ModuleNotFoundError:
         return {}
 
-    def photograph(name: str) -> Picture:
+    def photograph(name: str) -> DecodedImage:
         return decode(getattr(data, name)(), name=name)
 
     return {name: partial(photograph, name) for name in _PHOTOGRAPHS}
 
 
-def _shapes() -> dict[str, Callable[[], Picture]]:
+def _shapes() -> dict[str, Callable[[], DecodedImage]]:
     dataset = open_dataset("shapes")
 
-    def shape(name: str, index: int) -> Picture:
+    def shape(name: str, index: int) -> DecodedImage:
         return decode(dataset.image(index), name=name)
 
     names = [f"shape {k + 1}" for k in range(_SHAPES)]

@@ -16,15 +16,15 @@ from convscope._models import Model
 
 MAX_WAITING, MAX_JOBS = 8, 64
 _PREVIEW_INTERVAL, _PATIENCE = 0.5, 10.0  # seconds
-_ENDED = frozenset({"done", "failed", "cancelled"})
+_ENDED = frozenset({"done", "failed", "canceled"})
 
 
 class TooManyJobs(ConvscopeError):
     """As many jobs are waiting as may."""
 
 
-class _Cancelled(BaseException):
-    """A ``BaseException``, so that no task takes it for a failure of its own."""
+class _Canceled(BaseException):
+    """A ``BaseException``, so that no task catches it as a failure of its own."""
 
 
 @dataclass(eq=False)
@@ -47,12 +47,12 @@ class Job:
     image: bytes = b""
     result: dict[str, Any] | None = None
     revision: int = 0
-    cancelling: threading.Event = field(default_factory=threading.Event)
+    canceling: threading.Event = field(default_factory=threading.Event)
     next_preview: float = 0.0
 
     @property
     def ended(self) -> bool:
-        """Whether it is done, failed or cancelled."""
+        """Whether it is done, failed or canceled."""
         return self.state in _ENDED
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,9 +72,9 @@ class Job:
 
     def cancel(self) -> None:
         """End it at its next report; a job that has ended stays as it is."""
-        self.cancelling.set()
+        self.canceling.set()
         if self.state == "waiting":
-            self.end("cancelled")
+            self.end("canceled")
 
     def end(self, state: str, message: str = "") -> None:
         """Set the final state."""
@@ -84,9 +84,9 @@ class Job:
     # As ``Progress``
 
     def report(self, done: int, total: int, message: str = "") -> None:
-        """Say how far it is; ends the task where the job was cancelled."""
-        if self.cancelling.is_set():
-            raise _Cancelled
+        """Say how far it is; ends the task where the job was canceled."""
+        if self.canceling.is_set():
+            raise _Canceled
         self.done, self.total, self.message = done, total, message
         self.revision += 1
 
@@ -136,7 +136,7 @@ class Jobs:
         title = task.title(self._session)
         with self._lock:
             for job in self._jobs.values():
-                valid = job.state not in ("failed", "cancelled") and not job.cancelling.is_set()
+                valid = job.state not in ("failed", "canceled") and not job.canceling.is_set()
                 if job.task == task and valid:
                     return job, False
             if sum(job.state == "waiting" for job in self._jobs.values()) >= MAX_WAITING:
@@ -174,8 +174,8 @@ class Jobs:
             try:
                 job.result = job.task.run(self._session, self._model(), job)
                 job.end("done")
-            except _Cancelled:
-                job.end("cancelled")
+            except _Canceled:
+                job.end("canceled")
             except BaseException as error:  # the code of a model may raise anything
                 self._model_copy = None  # its state is unknown
                 known = isinstance(error, ConvscopeError)

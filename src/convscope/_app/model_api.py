@@ -1,4 +1,4 @@
-"""What the app is told of a network: its facts, its layers, its filters."""
+"""Answers of the API on a network: its facts, its layers, its filters."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from convscope._errors import ImageError
-from convscope._images import Picture, decode, pixels_of
+from convscope._images import DecodedImage, decode, pixels_of
 
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 MAX_BYTES = 32 << 20
@@ -151,7 +151,7 @@ def _too_large(max_bytes: int) -> str:
     return f"The request is larger than {size}, which is the limit. Reduce the image first"
 
 
-def decode_upload(data: bytes, name: str) -> Picture:
+def decode_upload(data: bytes, name: str) -> DecodedImage:
     """Decode an uploaded image, its size checked first. Raises ``ImageError``."""
     name = display_name(name)
     size = pixels_of(data)

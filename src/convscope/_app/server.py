@@ -170,7 +170,7 @@ class BoundServer:
         return f"http://127.0.0.1:{self.socket.getsockname()[1]}/"
 
     def run(self) -> None:
-        """Answer requests until the server is told to end."""
+        """Answer requests until the server is to end."""
         self.server.run(sockets=[self.socket])
 
 

@@ -1,7 +1,7 @@
 """The kinds of long tasks that the app can ask for, each with the limits of what may be asked.
 
 A task is frozen: equal tasks are one job. It has a title, checks itself, and runs on a copy of the
-network. It reports to a ``Progress``, which ends it where its job was cancelled.
+network. It reports to a ``Progress``, which ends it where its job was canceled.
 """
 
 from __future__ import annotations

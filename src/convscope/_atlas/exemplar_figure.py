@@ -13,7 +13,7 @@ from convscope._atlas.exemplars import Exemplar, Exemplars
 from convscope._atlas.reader import LayerAtlas
 from convscope._atlas.thumbnails import Box, whole_pixels
 from convscope._errors import AtlasError, untrained_note
-from convscope._plot import Frame, Section, Sheet, Theme, Tile, overlay_tile, picture_tile
+from convscope._plot import Frame, Section, Sheet, Theme, Tile, image_tile, overlay_tile
 from convscope._plot.text import number
 
 
@@ -82,7 +82,7 @@ def crop_tile(one: Exemplar) -> Tile | None:
     crop = one.crop()
     if crop is None:
         return None
-    return picture_tile(np.asarray(crop), _short_id(one), number(one.score))
+    return image_tile(np.asarray(crop), _short_id(one), number(one.score))
 
 
 def _short_id(one: Exemplar) -> str:
@@ -141,7 +141,7 @@ def _whole_tile(one: Exemplar) -> Tile | None:
     if thumbnail is None or original is None:
         return None
     pixels = np.asarray(thumbnail)
-    tile = picture_tile(pixels, _short_id(one), f"image {one.image}")
+    tile = image_tile(pixels, _short_id(one), f"image {one.image}")
     box = one.crop_box
     if box is None:
         return tile

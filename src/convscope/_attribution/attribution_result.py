@@ -16,7 +16,7 @@ from convscope._attribution.checks import DELETED_SHARE, DeletionCheck, Paramete
 from convscope._attribution.methods import METHODS
 from convscope._io import atomic_file
 from convscope._models import InputSummary
-from convscope._plot import Section, Sheet, Theme, Tile, overlay_tile, picture_tile
+from convscope._plot import Section, Sheet, Theme, Tile, image_tile, overlay_tile
 from convscope._plot.text import number
 
 _BLOCKS_PER_SIDE = 32  # maps are drawn no finer: pixels of a photograph cannot be distinguished
@@ -142,7 +142,7 @@ class AttributionResult:
         Returns:
             The figure.
         """
-        tiles = [picture_tile(self.input.preprocessed, "preprocessed input")]
+        tiles = [image_tile(self.input.preprocessed, "preprocessed input")]
         tiles += [self._tile(one.output, one.title, self._deletion_note(one)) for one in self.maps]
         sections = [Section("", tuple(tiles), min(len(tiles), 3))]
         if self.channels:

@@ -167,7 +167,7 @@ def make_baseline(model: Model, batch: Batch, kind: str) -> tuple[Tensor, str]:
             raise UsageError("A blurred baseline needs an image, not numbers. Take baseline=gray")
         value = 0.0 if kind == "zero" else float(batch.values.mean())
         return torch.full_like(batch.values, value), "zero" if kind == "zero" else f"{value:.3g}"
-    pixels = _baseline_image(batch.views[0].seen, kind)
+    pixels = _baseline_image(batch.views[0].pixels, kind)
     names = {"zero": "zero (black)", "gray": "gray", "blurred": "blurred image"}
     return torch.from_numpy(batch.preprocess.normalize(pixels))[None], names[kind]
 

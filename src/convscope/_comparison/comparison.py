@@ -19,11 +19,11 @@ from convscope._comparison.responses import (
 )
 from convscope._data import Dataset, DatasetLike
 from convscope._errors import UsageError
-from convscope._images import IMAGE_SUFFIXES, ImageLike, decode, is_picture
+from convscope._images import IMAGE_SUFFIXES, ImageLike, decode, is_image
 from convscope._layers import Layer
 from convscope._loading import ImageLoader, Progress, open_images
 from convscope._models import Model, ModelLike, load
-from convscope._plot import Section, Sheet, Theme, Tile, map_tiles, picture_tile
+from convscope._plot import Section, Sheet, Theme, Tile, image_tile, map_tiles
 from convscope._plot.curves import cell_tiles
 from convscope._plot.text import number
 
@@ -174,7 +174,7 @@ class Comparison:
         preprocessed = self.a.model.preprocessed(
             self.a.model.prepare(image, size=self.loader.size)
         )[0]
-        sections = [Section("input", (picture_tile(preprocessed, "preprocessed for A"),))]
+        sections = [Section("input", (image_tile(preprocessed, "preprocessed for A"),))]
         for pair in self.pairs:
             if pair.a.is_map and pair.b.is_map:
                 one = self._activations(self.a, pair.a, image)
@@ -367,7 +367,7 @@ def _as_dataset(images: Any) -> Any:
     if isinstance(images, Dataset):
         return images
     is_file = isinstance(images, (str, Path)) and str(images).lower().endswith(IMAGE_SUFFIXES)
-    if is_file or (not isinstance(images, (str, Path)) and is_picture(images)):
+    if is_file or (not isinstance(images, (str, Path)) and is_image(images)):
         return [decode(images).image]
     return images
 

@@ -20,7 +20,7 @@ from convscope._errors import (
     closest,
     one_line,
 )
-from convscope._images import decode, is_picture
+from convscope._images import decode, is_image
 
 _LABEL_COLUMNS = ("label", "labels", "target", "class", "fine_label")
 _LABEL_ATTRIBUTES = ("targets", "labels", "_labels")
@@ -312,5 +312,5 @@ def _name(rows: Any) -> str:
 def _is_image(value: Any) -> bool:
     shape = np.shape(value) if hasattr(value, "dtype") else None
     return not isinstance(value, (str, Path)) and (
-        is_picture(value) or (shape is not None and len(shape) >= 3)
+        is_image(value) or (shape is not None and len(shape) >= 3)
     )

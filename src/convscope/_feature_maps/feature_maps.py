@@ -15,7 +15,7 @@ from convscope._feature_maps.layer_maps import LayerMaps
 from convscope._images import ImageLike
 from convscope._layers import Layer, figure_name
 from convscope._models import Batch, InputSummary, Model, ModelLike, load, summarize_input
-from convscope._plot import Range, Section, Sheet, Theme, map_tiles, picture_tile
+from convscope._plot import Range, Section, Sheet, Theme, image_tile, map_tiles
 
 
 class FeatureMaps(Mapping[str, LayerMaps]):
@@ -63,9 +63,7 @@ class FeatureMaps(Mapping[str, LayerMaps]):
             range: Colors span each ``"channel"``, the whole ``"layer"``, or ``(low, high)``.
             theme: ``"light"`` or ``"dark"``.
         """
-        sections = [
-            Section("input", (picture_tile(self.input.preprocessed, "preprocessed input"),))
-        ]
+        sections = [Section("input", (image_tile(self.input.preprocessed, "preprocessed input"),))]
         for maps in self.values():
             channels = maps.strongest(strongest)
             tiles = map_tiles(maps.values, channels=channels, range=range, signed=cmap == "signed")
@@ -84,10 +82,10 @@ class FeatureMaps(Mapping[str, LayerMaps]):
             theme: ``"light"`` or ``"dark"``.
         """
         height, width = self.size
-        tiles = [picture_tile(self.input.preprocessed, "preprocessed input", f"{height}×{width}")]
+        tiles = [image_tile(self.input.preprocessed, "preprocessed input", f"{height}×{width}")]
         if self.input.original is not None:
             height, width = self.input.original.shape[:2]
-            tiles.insert(0, picture_tile(self.input.original, "original", f"{height}×{width}"))
+            tiles.insert(0, image_tile(self.input.original, "original", f"{height}×{width}"))
         section = Section("", tuple(tiles), len(tiles))
         title = f"{self.input.name} · preprocessed for {self.input.model}"
         return Sheet(title, self.input.lines, (section,), theme=theme)
@@ -176,7 +174,7 @@ class FeatureMapsBatch(Sequence[FeatureMaps]):
         values = maps[layer].values
         chosen = maps[layer].select_channels(None if channels is not None else first, channels)
         tiles = map_tiles(values, channels=chosen, range=range, signed=signed)
-        image = picture_tile(maps.input.preprocessed, "input")
+        image = image_tile(maps.input.preprocessed, "input")
         return Section(self._headings()[number], (image, *tiles), len(tiles) + 1)
 
     def save(self, folder: str | Path, *, suffix: str = ".png") -> list[Path]:

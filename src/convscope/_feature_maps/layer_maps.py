@@ -21,10 +21,10 @@ from convscope._plot import (
     Sheet,
     Theme,
     Tile,
+    image_tile,
     map_sheet,
     map_tiles,
     overlay_tile,
-    picture_tile,
 )
 
 if TYPE_CHECKING:
@@ -245,12 +245,12 @@ def _input_with_field(
     """The input with a receptive field outlined, and its crop."""
     top, left, bottom, right = local = field.box(y, x)
     if bottom <= top or right <= left:  # a position in the padding
-        return [picture_tile(pixels, "preprocessed input", "the receptive field is all padding")]
+        return [image_tile(pixels, "preprocessed input", "the receptive field is all padding")]
     exact = field.box(y, x, local=False)
     gates = (Frame(*exact, dashed=True),) if exact != local else ()
     where = f"rows {top}–{bottom - 1}, columns {left}–{right - 1}"
-    whole = picture_tile(pixels, "preprocessed input", where)
-    cut = picture_tile(pixels[top:bottom, left:right], "receptive field")
+    whole = image_tile(pixels, "preprocessed input", where)
+    cut = image_tile(pixels[top:bottom, left:right], "receptive field")
     return [replace(whole, frames=(*gates, Frame(*local))), cut]
 
 

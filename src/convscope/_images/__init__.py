@@ -3,15 +3,15 @@
 from convscope._images.decode import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
+    DecodedImage,
     ImageLike,
     ImagesLike,
-    Picture,
     SupportsArray,
     decode,
-    is_picture,
+    is_image,
     pixels_of,
 )
-from convscope._images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, View
+from convscope._images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, PreprocessedImage
 from convscope._images.preprocess_spec import parse_preprocess
 
 __all__ = [
@@ -19,14 +19,14 @@ __all__ = [
     "IMAGENET_STD",
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
+    "DecodedImage",
     "ImageLike",
     "ImagesLike",
-    "Picture",
     "Preprocess",
+    "PreprocessedImage",
     "SupportsArray",
-    "View",
     "decode",
-    "is_picture",
+    "is_image",
     "parse_preprocess",
     "pixels_of",
 ]

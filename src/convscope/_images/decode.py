@@ -56,7 +56,7 @@ _filters = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedImage:
     """A decoded image.
 
     Attributes:
@@ -76,21 +76,21 @@ class SupportsArray(Protocol):
     def __array__(self) -> Any: ...
 
 
-ImageLike: TypeAlias = str | Path | BinaryIO | Image.Image | Picture | SupportsArray
+ImageLike: TypeAlias = str | Path | BinaryIO | Image.Image | DecodedImage | SupportsArray
 """One image: a path, an open file, a PIL image, a uint8 array, or a model-ready float array."""
 
 ImagesLike: TypeAlias = ImageLike | Sequence[ImageLike]
 """One image, several as a list, or an array with a batch axis."""
 
 
-def is_picture(source: Any) -> bool:
+def is_image(source: Any) -> bool:
     """Whether ``source`` is a path, an open file, a PIL image or anything uint8."""
-    if isinstance(source, (str, Path, Image.Image, Picture)) or hasattr(source, "read"):
+    if isinstance(source, (str, Path, Image.Image, DecodedImage)) or hasattr(source, "read"):
         return True
     return _type_name(source) == "uint8"
 
 
-def decode(source: Any, *, name: str | None = None) -> Picture:
+def decode(source: Any, *, name: str | None = None) -> DecodedImage:
     """Decode an image.
 
     Rotated images (EXIF) are set upright, the first frame of an animation is taken, transparency is
@@ -108,7 +108,7 @@ def decode(source: Any, *, name: str | None = None) -> Picture:
         ImageError: Where it is no image, damaged, missing, or so large that it may be meant to
             exhaust the memory.
     """
-    if isinstance(source, Picture):
+    if isinstance(source, DecodedImage):
         return source
     if isinstance(source, (str, Path)):
         return _from_path(source, name)
@@ -140,7 +140,7 @@ def _last_part(path: Any) -> str:
     return Path(path).name if path and isinstance(path, (str, Path)) else "image"
 
 
-def _from_path(source: str | Path, name: str | None) -> Picture:
+def _from_path(source: str | Path, name: str | None) -> DecodedImage:
     try:
         path = Path(source).expanduser()
         if not path.is_file():
@@ -174,7 +174,7 @@ def _seekable(source: Any, name: str) -> BinaryIO:
     return io.BytesIO(content)
 
 
-def _guarded(source: BinaryIO | Image.Image, name: str) -> Picture:
+def _guarded(source: BinaryIO | Image.Image, name: str) -> DecodedImage:
     """``_read``, whatever Pillow raises told in one line."""
     try:
         return _read(source, name)
@@ -191,7 +191,7 @@ def _guarded(source: BinaryIO | Image.Image, name: str) -> Picture:
         ) from None
 
 
-def _read(source: BinaryIO | Image.Image, name: str) -> Picture:
+def _read(source: BinaryIO | Image.Image, name: str) -> DecodedImage:
     if isinstance(source, Image.Image):
         image = source
     else:
@@ -262,7 +262,7 @@ def _from_array(source: Any) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(values))
 
 
-def _normalize(image: Image.Image, name: str, notes: list[str]) -> Picture:
+def _normalize(image: Image.Image, name: str, notes: list[str]) -> DecodedImage:
     if 0 in image.size:
         raise ImageError(f"{name!r} is {image.width}×{image.height} pixels: there is nothing in it")
     with _no_warnings():
@@ -279,7 +279,7 @@ def _normalize(image: Image.Image, name: str, notes: list[str]) -> Picture:
         image = _on_white(image, notes)
     if image.mode == "CMYK":
         notes.append("converted from CMYK")
-    return Picture(image.convert("L" if gray else "RGB"), name, tuple(notes))
+    return DecodedImage(image.convert("L" if gray else "RGB"), name, tuple(notes))
 
 
 def _frames(image: Image.Image) -> int:

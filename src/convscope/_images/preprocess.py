@@ -1,6 +1,6 @@
 """Preprocessing: from an image to the numbers a model takes, and back to the original's pixels.
 
-``Preprocess`` resizes, crops and normalizes; the ``View`` it makes of an image maps positions back
+``Preprocess`` resizes, crops and normalizes; the ``PreprocessedImage`` it makes maps positions back
 to the original.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convscope._errors import ImageError, UsageError, closest
-from convscope._images.decode import MAX_PIXELS, Picture, decode
+from convscope._images.decode import MAX_PIXELS, DecodedImage, decode
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -25,19 +25,19 @@ _OR_MORE = {"mean": ", or one per channel", "std": ", or one per channel", "scal
 
 
 @dataclass(frozen=True)
-class View:
+class PreprocessedImage:
     """A preprocessed image, and the way back to the original.
 
     Attributes:
         original: The image, upright.
-        seen: The image after resize and crop, before normalization.
+        pixels: The image after resize and crop, before normalization.
         scale: Preprocessed pixels per original pixel, ``(y, x)``.
         offset: Position of the crop's corner in the resized image, ``(y, x)``; negative where the
             image was padded.
     """
 
-    original: Picture
-    seen: Image.Image
+    original: DecodedImage
+    pixels: Image.Image
     scale: tuple[float, float]
     offset: tuple[float, float]
 
@@ -126,7 +126,7 @@ class Preprocess:
             resize = max(1, round(self.resize * size[0] / self.size[0]))
         return replace(self, size=size, resize=resize)
 
-    def view(self, source: Any, channels: int = 3) -> View:
+    def view(self, source: Any, channels: int = 3) -> PreprocessedImage:
         """Resize and crop an image.
 
         Args:
@@ -147,19 +147,19 @@ class Preprocess:
         decoded = decode(source)
         image = decoded.image.convert("L" if channels == 1 else "RGB")
         resized, scale = self._resize(image)
-        seen, offset = _center_crop(resized, self.size)
-        return View(decoded, seen, scale, offset)
+        pixels, offset = _center_crop(resized, self.size)
+        return PreprocessedImage(decoded, pixels, scale, offset)
 
-    def normalize(self, seen: Image.Image | NDArray[np.uint8]) -> NDArray[np.float32]:
+    def normalize(self, image: Image.Image | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Normalize a preprocessed image.
 
         Args:
-            seen: A PIL image, or uint8 ``(H, W[, C])``.
+            image: A PIL image, or uint8 ``(H, W[, C])``.
 
         Returns:
             float32 ``(C, H, W)``, the model's input.
         """
-        values = np.asarray(seen, np.float32)
+        values = np.asarray(image, np.float32)
         values = values[None] if values.ndim == 2 else np.moveaxis(values, 2, 0)
         values = values[:: -1 if self.order == "BGR" else 1]
         mean, std = (self._per_channel(key, len(values)) for key in ("mean", "std"))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convscope._errors import ImageError, UsageError
-from convscope._images import Preprocess, View, is_picture
+from convscope._images import Preprocess, PreprocessedImage, is_image
 from convscope._images.arrays import ARRAY_SUFFIX, read_array
 
 # Scans are resumed where this text is equal, so version 0.1.0 fixes its words.
@@ -62,15 +62,14 @@ class Batch:
 
     Attributes:
         values: float32 ``(N, C, H, W)``; volumes ``(N, C, D·H, W)``, slices one below the other.
-        views: One ``View`` per image: original, preprocessed, and the way back; ``None`` where
-            the caller gave arrays of floats.
+        views: One ``PreprocessedImage`` per image; ``None`` where the caller gave arrays of floats.
         names: The images' names.
         single: Whether one image was given rather than a list or an array with a batch axis.
         preprocess: What made ``values`` of the images; ``None`` like ``views``.
     """
 
     values: Tensor
-    views: tuple[View, ...] | None
+    views: tuple[PreprocessedImage, ...] | None
     names: tuple[str, ...]
     single: bool
     preprocess: Preprocess | None = None
@@ -120,7 +119,7 @@ class Preparation:
             return join_batches([self.batch(image, sides) for image in images])
         if isinstance(images, (str, Path)) and Path(images).suffix.lower() == ARRAY_SUFFIX:
             return self._from_file(Path(images), sides)
-        if is_picture(images):
+        if is_image(images):
             return self._from_image(images, sides)
         return self._from_floats(images, sides)
 
@@ -136,7 +135,7 @@ class Preparation:
             )
         preprocess = self.input.preprocess.at(sides) if sides else self.input.preprocess
         view = preprocess.view(source, self.input.channels)
-        values = torch.from_numpy(preprocess.normalize(view.seen))[None]
+        values = torch.from_numpy(preprocess.normalize(view.pixels))[None]
         return Batch(values, (view,), (view.name,), single=True, preprocess=preprocess)
 
     def _from_floats(self, images: Any, sides: tuple[int, int] | None) -> Batch:
@@ -188,7 +187,7 @@ class Preparation:
     def image(self, batch: Batch, index: int) -> tuple[NDArray[np.uint8], str]:
         """Image ``index`` of a batch as ``(H, W, 3)`` uint8, and a note on how it was drawn."""
         if batch.views is not None:
-            return np.asarray(batch.views[index].seen.convert("RGB")), ""
+            return np.asarray(batch.views[index].pixels.convert("RGB")), ""
         values = batch.values[index].detach().cpu().numpy()
         if self._is_invertible(len(values)):
             pixels = self.input.preprocess.restore(values)
@@ -219,7 +218,7 @@ class Preparation:
 
 
 def _is_image_stack(images: Any) -> bool:
-    return getattr(images, "ndim", 0) == 4 and is_picture(images)
+    return getattr(images, "ndim", 0) == 4 and is_image(images)
 
 
 def as_floats(images: Any) -> Tensor | None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convscope._optvis.optimizer import OptimizationStep
-from convscope._plot import Section, Sheet, Tile, map_tiles, picture_tile
+from convscope._plot import Section, Sheet, Tile, image_tile, map_tiles
 
 MAX_FRAMES, MAX_SIDE = 40, 512  # of one image; the longest side they are kept at
 _MEMORY = 256 << 20  # bytes for the frames of all images together
@@ -91,7 +91,7 @@ def image_tiles(pixels: NDArray[np.uint8], label: str, note: str = "") -> list[T
     """Tiles of an image ``(C, H, W)``: one, or one per channel where it has neither 1 nor 3."""
     if len(pixels) in (1, 3):
         drawn = np.ascontiguousarray(pixels.transpose(1, 2, 0)) if len(pixels) == 3 else pixels[0]
-        return [picture_tile(drawn, label, note)]
+        return [image_tile(drawn, label, note)]
     names = [f"{label}, channel {k}" for k in range(len(pixels))]
     return map_tiles(pixels.astype(np.float32) / 255, range=(0.0, 1.0), labels=names)
 

@@ -16,7 +16,7 @@ from PIL import Image
 from convscope._io import temporary_path, write_bytes, write_text
 from convscope._layers import file_name
 from convscope._optvis.animation import AnimationFrame, animation, image_tiles
-from convscope._plot import Section, Sheet, Theme, Tile, map_tiles, picture_tile
+from convscope._plot import Section, Sheet, Theme, Tile, image_tile, map_tiles
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class OptimizedImage:
     def tiles(self, label: str | None = None) -> list[Tile]:
         """Tiles of the image: one, or one per channel where it has neither 1 nor 3."""
         if len(self.values) in (1, 3):
-            return [picture_tile(self.image, label or self.label, self.short())]
+            return [image_tile(self.image, label or self.label, self.short())]
         names = [f"input channel {k}" for k in range(len(self.values))]
         return map_tiles(self.values, range=(0.0, 1.0), labels=names)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from convscope._errors import UsageError
-from convscope._io import write_bytes
 from convscope._plot.colors import THEMES
 from convscope._plot.draw import draw
 from convscope._plot.layout import Layout
@@ -109,8 +107,3 @@ def ending_of(path: Path) -> str:
     raise UsageError(
         f"Cannot write {ending!r} figures. Try '{path.with_suffix('.png')}'. Known: {known}"
     )
-
-
-def write(path: Path, content: Callable[[], bytes]) -> Path:
-    """Write a file as a whole or not at all."""
-    return write_bytes(path, content())

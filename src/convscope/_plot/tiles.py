@@ -65,7 +65,7 @@ class Tile:
         if kind != np.uint8 or not fits or self.pixels.size == 0:
             raise UsageError(
                 f"A tile needs (height, width) or (height, width, 3) uint8, not {shape} {kind}. "
-                "Use map_tiles for values, picture_tile for images."
+                "Use map_tiles for values, image_tile for images."
             )
 
     @property
@@ -155,7 +155,7 @@ def _tiles(done: Quantized, labels: Sequence[str]) -> list[Tile]:
     return [Tile(pixels, label, "", *rest) for pixels, label, *rest in rows]
 
 
-def picture_tile(image: ArrayLike, label: str = "", note: str = "") -> Tile:
+def image_tile(image: ArrayLike, label: str = "", note: str = "") -> Tile:
     """Make a tile of an image ``(H, W, 3)`` or ``(H, W)`` uint8, as it is (``(H, W)`` is gray)."""
     pixels = np.asarray(image)
     if pixels.ndim == 2:

@@ -27,7 +27,7 @@ from convscope._atlas import Atlas
 from convscope._atlas.files import THUMBNAILS, disk_errors
 from convscope._atlas.thumbnails import SCHEMA, ResizeCrop, whole_pixels
 from convscope._errors import AtlasError, ImageError
-from convscope._images import Picture, View
+from convscope._images import DecodedImage, PreprocessedImage
 from convscope._loading import default_workers, prefetch
 from convscope._models import Batch, Model, stack_slices
 from convscope._scan.plan import ScanJob
@@ -192,10 +192,10 @@ class _ThumbnailWriter:
         return rows
 
 
-def _drawn(model: Model, batch: Batch) -> View:
+def _drawn(model: Model, batch: Batch) -> PreprocessedImage:
     """An array drawn as an image, at its own size."""
     image = Image.fromarray(model.preprocessed(batch)[0])
-    return View(Picture(image, "array"), image, (1.0, 1.0), (0.0, 0.0))
+    return PreprocessedImage(DecodedImage(image, "array"), image, (1.0, 1.0), (0.0, 0.0))
 
 
 def _encoded(image: Image.Image, side: int) -> bytes:

@@ -209,7 +209,7 @@ def _images(batch: Batch, preprocess: Preprocess) -> Tensor:
     if batch.views is None:
         arrays = [_with_channels(preprocess.restore(one)) for one in batch.values.cpu().numpy()]
     else:
-        arrays = [_with_channels(np.array(view.seen)) for view in batch.views]
+        arrays = [_with_channels(np.array(view.pixels)) for view in batch.views]
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
 
 

@@ -113,7 +113,7 @@ def _read_split(split: Dataset, channels: int, size: tuple[int, int]) -> Trainin
     readable = np.ones(len(split), bool)
     for index in range(len(split)):
         try:
-            image = np.asarray(preprocess.view(split.image(index), channels).seen)
+            image = np.asarray(preprocess.view(split.image(index), channels).pixels)
         except ConvscopeError:
             readable[index] = False
             continue

@@ -1,9 +1,9 @@
-/** Jobs of the server: submitted, followed, cancelled. */
+/** Jobs of the server: submitted, followed, canceled. */
 
 import { h } from "convscope/dom";
 import { send, source } from "convscope/source";
 
-const ENDED = ["done", "failed", "cancelled"];
+const ENDED = ["done", "failed", "canceled"];
 
 /** @param {any} job */
 export const ended = (job) => ENDED.includes(job.state);
@@ -63,7 +63,7 @@ export function progress(job, unit = "Step") {
     ];
   }
   if (job.state === "failed") return [h("p.warn", null, job.message || "It failed.")];
-  if (job.state === "cancelled")
+  if (job.state === "canceled")
     return [
       h(
         "p",

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convscope._errors import ImageError, UsageError
-from convscope._images import is_picture
+from convscope._images import is_image
 from convscope._optvis.params import Size
 from convscope._optvis.transforms import Normalizer
 
@@ -40,16 +40,18 @@ def load_source_image(
     Without ``size`` its longer side is at most ``max_side``. A model-ready float array is brought
     back to 0…1 by undoing the model's normalization.
     """
-    if not is_picture(source):
+    if not is_image(source):
         return _from_array(normalizer, source, size)
     preprocess = replace(normalizer.model.input.preprocess, size=None, resize=None)
     view = preprocess.view(source, normalizer.model.input.channels)
-    own = (view.seen.height, view.seen.width)
+    own = (view.pixels.height, view.pixels.width)
     if size is None and max_side and max(own) > max_side:
         size = max_side
     target = own if size is None else _target(own, size)
-    seen = view.seen.resize(target[::-1], Image.Resampling.LANCZOS) if target != own else view.seen
-    values = np.asarray(seen, np.float32).reshape(*target, -1) / 255
+    pixels = view.pixels
+    if target != own:
+        pixels = pixels.resize(target[::-1], Image.Resampling.LANCZOS)
+    values = np.asarray(pixels, np.float32).reshape(*target, -1) / 255
     note = "" if target == own else f"resized from {own[1]}×{own[0]}"
     return SourceImage(
         torch.from_numpy(values).permute(2, 0, 1)[None].contiguous(), view.name, note
