@@ -80,7 +80,7 @@ def test_a_peer_that_raises_is_noted_and_ours_goes_on(benchmark: Any) -> None:
         raise ValueError("three\nchannels wanted")
 
     runs: list[int] = []
-    found = timing.references(
+    found = timing.beside(
         "w", "p", timing.Setting(3), {"ours": lambda: runs.append(1)}, lambda: broken
     )
     assert found.error == "ValueError: three channels wanted"

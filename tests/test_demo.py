@@ -54,8 +54,8 @@ def test_it_writes_what_it_says_and_its_page_shows_it(demo: tuple[Path, list[str
     assert printed == {name for name in written if "/" not in name}
     page = Links((folder / "index.html").read_text(encoding="utf-8"))
     shown = {file for file in page.files if not file.startswith(("data:", "#"))}
-    assert shown == {*written, "findings.html", "microscope.html"}
-    assert (folder / "findings.html").exists()
+    assert shown == {*written, "health.html", "microscope.html"}
+    assert (folder / "health.html").exists()
     assert (folder / "microscope.html").stat().st_size < 15_000_000
     assert page.images_without_text == 0
     for name in written:

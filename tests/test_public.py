@@ -134,9 +134,13 @@ def _named(word: str, module: str) -> Any:
     return found
 
 
+# What a public class returns for other rooms, not for users.
+INNER = {"BoundObjective", "Layout", "Page", "Session", "StoredMap", "Tile"}
+
+
 @cache
 def _public() -> dict[str, Any]:
-    """The exported names, and the classes of what their functions return, all the way down."""
+    """The exported names, and the classes of what their functions return, but for inner ones."""
     found = {name: getattr(convscope, name) for name in convscope.__all__}
     waiting = list(found.values())
     while waiting:
@@ -147,7 +151,7 @@ def _public() -> dict[str, Any]:
             for word in re.findall(r"[A-Z]\w+", returned):
                 kind = _named(word, function.__module__)
                 ours = inspect.isclass(kind) and kind.__module__.startswith("convscope.")
-                if ours and kind.__name__ not in found:
+                if ours and kind.__name__ not in {*found, *INNER}:
                     found[kind.__name__] = kind
                     waiting.append(kind)
     return dict(sorted(found.items()))
@@ -222,7 +226,13 @@ def _without_gaps() -> float:
     return sum(not list(lacking("", value)) for value in exported) / len(exported)
 
 
-LEAST = 0.0  # while docstrings are being written; 0.95 is agreed
+def test_every_class_that_users_get_is_in_the_reference() -> None:
+    page = Path(__file__).parents[1] / "docs" / "reference" / "python.md"
+    listed = re.findall(r"^::: \S+\.(\w+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert not {name for name, value in _public().items() if inspect.isclass(value)} - {*listed}
+
+
+LEAST = 0.9  # of the exported names; 0.95 is agreed
 
 
 def test_docstrings_explain_arguments_results_and_shapes() -> None:

@@ -218,7 +218,7 @@ def _dataset_examples(
     chosen = next((f for f in reversed(health.findings) if f.kind == "selective"), None)
     unit = atlas.unit(chosen.units[0] if chosen else "stage2/add:0")
     yield tour.figure("unit", unit.sheet(), unit.sheet(theme="dark"))
-    path = health.save(tour.folder / "findings.html")
+    path = health.save(tour.folder / "health.html")
     link = tag("a", "The channel health report", href=path.name)
     tour.add(tag("p", link, " covers every channel."))
     yield f"  {path}  {health.page.title}"
