@@ -166,7 +166,6 @@ def api() -> str:
 PINNED = Path(__file__).with_name("public_api.txt")
 
 
-@pytest.mark.skipif(not PINNED.exists(), reason="names are still being changed")
 def test_the_public_api_is_what_was_agreed() -> None:
     """By name and by signature; a change that is meant: ``python tests/test_public.py --write``."""
     assert api().splitlines() == PINNED.read_text(encoding="utf-8").splitlines()
@@ -189,7 +188,7 @@ def test_every_exported_name_is_there_and_says_what_it_is(name: str) -> None:
     assert name == "__version__" or value.__doc__
 
 
-SHAPE = re.compile(r"\((?:[A-Z]\w*|\d+|\w+)(?:,? [×]? ?\w+|,)+\)|\bshape\b|\bscalar\b")
+SHAPE = re.compile(r"\((?:\*?[A-Z]\w*|\d+|\w+)(?:,? [×]? ?[*…]?\w*|,)+\)|\bshape\b|\bscalar\b")
 ARRAY = re.compile(r"NDArray|Tensor|ndarray")
 
 
@@ -220,10 +219,9 @@ def lacking(name: str, value: Any) -> Iterator[str]:
                 yield f"{name}.{inner}: no shapes of its arrays"
 
 
-def _without_gaps() -> float:
-    """The share of exported names whose docstring says all that it should."""
-    exported = [getattr(convscope, name) for name in convscope.__all__ if name != "__version__"]
-    return sum(not list(lacking("", value)) for value in exported) / len(exported)
+def _gaps() -> list[str]:
+    """What all docstrings lack."""
+    return [line for name, value in _public().items() for line in lacking(name, value)]
 
 
 def test_every_class_that_users_get_is_in_the_reference() -> None:
@@ -232,11 +230,8 @@ def test_every_class_that_users_get_is_in_the_reference() -> None:
     assert not {name for name, value in _public().items() if inspect.isclass(value)} - {*listed}
 
 
-LEAST = 0.9  # of the exported names; 0.95 is agreed
-
-
 def test_docstrings_explain_arguments_results_and_shapes() -> None:
-    assert _without_gaps() >= LEAST
+    assert not _gaps()
 
 
 def _returns_any(name: str, value: Any) -> Iterator[str]:
@@ -247,15 +242,13 @@ def _returns_any(name: str, value: Any) -> Iterator[str]:
                 yield f"{name} -> {returned}"
     elif inspect.isclass(value):
         for inner, _, function in _members(value):
-            yield from _returns_any(f"{name}.{inner}", function)
-
-
-ANY = 100  # how many may return Any, while types are being written
+            if (name, inner) != ("Model", "module"):  # a keras.Model cannot be named without Keras
+                yield from _returns_any(f"{name}.{inner}", function)
 
 
 def test_no_public_function_returns_any() -> None:
     found = [text for name, value in _public().items() for text in _returns_any(name, value)]
-    assert len(found) <= ANY, found
+    assert not found
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
@@ -328,10 +321,7 @@ def _main() -> None:
     if "--write" in sys.argv:
         PINNED.write_text(api(), encoding="utf-8")
         return
-    for name, value in _public().items():
-        for line in (*lacking(name, value), *_returns_any(name, value)):
-            print(line)
-    print(f"{_without_gaps():.0%} of the exported names explain all they should")
+    print(*_gaps(), sep="\n")
 
 
 if __name__ == "__main__":

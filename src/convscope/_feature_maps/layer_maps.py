@@ -224,6 +224,7 @@ class LayerMaps:
     def select_channels(
         self, first: int | None, channels: Sequence[int] | None
     ) -> list[int] | None:
+        """Channels to draw: the first few, or those given; ``None`` for all."""
         if first is not None and channels is not None:
             raise UsageError("Give either first= or channels=, not both")
         if first is not None:
