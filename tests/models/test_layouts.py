@@ -375,3 +375,60 @@ def test_recurrent_layers_over_rows() -> None:
     change = model.activations(images, "along")["along"]
     change = change - model.activations(images * 0, "along")["along"]
     assert [y for y, _ in brightest(change)] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "pad",
+    [nn.ZeroPad2d(1), nn.ZeroPad2d((0, 1, 2, 3)), nn.ConstantPad2d((2, -1, -1, 4), 5.0)],
+    ids=str,
+)
+def test_padding_is_part_of_a_map(pad: nn.Module) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), pad, nn.ReLU(inplace=True), nn.Conv2d(4, 5, 3))
+    images = torch.rand(2, 3, 12, 10)
+    model = cs.load(network, input=(3, 12, 10))
+    expected = network[:2](images).detach()
+    assert model.layers["1"].shape == tuple(expected.shape[1:])
+    assert model.layers["1"].apart == 0
+    torch.testing.assert_close(model.activations(images, ["1"])["1"], expected, rtol=0, atol=0)
+
+
+def test_padding_of_channels_leaves_a_map() -> None:
+    """The shortcut of a CIFAR ResNet without parameters: strided, zeros joined to the channels."""
+
+    class Shortcut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 8, 3, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.first(x)
+            shortcut = nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2))
+            return self.second(x) + shortcut
+
+    network, images = Shortcut(), torch.rand(2, 3, 12, 8)
+    model = cs.load(network, input=(3, 12, 8))
+    strided = network.first(images)[:, :, ::2, ::2].detach()
+    padded = torch.cat([torch.zeros(2, 2, 6, 4), strided, torch.zeros(2, 2, 6, 4)], 1)
+    maps = model.activations(images, ["/pad", "/add"])
+    assert model.layers["/pad"].shape == (8, 6, 4)
+    torch.testing.assert_close(maps["/pad"], padded, rtol=0, atol=0)
+    torch.testing.assert_close(maps["/add"], network(images).detach(), rtol=0, atol=0)
+
+
+def test_padding_of_channels_that_come_last() -> None:
+    """Padded before windows are made of it, as in Swin: rows and columns, not channels."""
+
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 6, 2, 2), nn.LayerNorm(6)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.norm(self.conv(x).permute(0, 2, 3, 1))
+            return nn.functional.pad(x, (0, 0, 0, 2, 0, 1))
+
+    network, images = Last(), torch.rand(2, 3, 12, 8)
+    model = cs.load(network, input=(3, 12, 8))
+    expected = network(images).detach().permute(0, 3, 1, 2)
+    assert model.layers["/pad"].shape == (6, 7, 6)
+    torch.testing.assert_close(model.activations(images, ["/pad"])["/pad"], expected)

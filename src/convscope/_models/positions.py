@@ -9,12 +9,13 @@ last are all recognized, and attention makes no difference.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -134,18 +135,18 @@ class Positions(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _moved(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
         """The same operation on the codes; what has none stands nowhere."""
-        if name == "constant_pad_nd":
-            args = args[:2]  # padding stands nowhere, whatever its value
+        if name == "constant_pad_nd" and (code := self.of(args[0])) is not None:
+            return _padded(code, args[1])
 
-        def code(value: Any) -> Any:
+        def coded(value: Any) -> Any:
             if isinstance(value, (list, tuple)):
-                return [code(item) for item in value]
+                return [coded(item) for item in value]
             if isinstance(value, Tensor) and value.is_floating_point():
                 known = self._codes.get(value)
                 return torch.zeros(()).expand(value.shape) if known is None else known
             return value
 
-        return func(*map(code, args), **{key: code(value) for key, value in kwargs.items()})
+        return func(*map(coded, args), **{key: coded(value) for key, value in kwargs.items()})
 
     def _computed(
         self, name: str, func: Any, args: Any, tracked: list[Tensor], out: Tensor
@@ -216,6 +217,40 @@ def varies(code: Tensor, dim: int) -> bool:
     """Whether positions change along a dimension."""
     code = core(code)
     return code.shape[dim] > 1 and bool((code != code.select(dim, 0).unsqueeze(dim)).any())
+
+
+def _padded(code: Tensor, pad: Sequence[int]) -> Tensor:
+    """Padding continues the grid, and is part of the map.
+
+    Beside tokens, and beside rows that were rolled, it stands nowhere. ``pad`` is as in
+    ``constant_pad_nd``: before and after the last dimension first.
+    """
+    dims = range(code.ndim - 1, -1, -1)
+    sides = [(dim, *pad[k : k + 2]) for dim, k in zip(dims, range(0, len(pad), 2), strict=False)]
+    along = [dim for dim in range(code.ndim) if varies(code, dim)]
+    even = all(not varies(code.diff(dim=dim), dim) for dim in along)
+    if len(along) != 2 or not even or bool((core(code) == 0).any()):
+        return F.pad(code, list(pad))
+    for dim, before, after in sides:
+        code = code.narrow(dim, max(0, -before), code.shape[dim] + min(0, before) + min(0, after))
+        code = _continued(code, dim, max(0, before), max(0, after))
+    return code
+
+
+def _continued(code: Tensor, dim: int, before: int, after: int) -> Tensor:
+    """Steps of the same length beyond both ends, moved so that none is negative."""
+    steps = code.diff(dim=dim)
+    first, last = code.narrow(dim, 0, 1), code.narrow(dim, -1, 1)
+    if steps.shape[dim]:
+        left, right = steps.narrow(dim, 0, 1), steps.narrow(dim, -1, 1)
+    else:
+        left = right = torch.zeros_like(first)
+    parts = [
+        *(first - k * left for k in range(before, 0, -1)),
+        code,
+        *(last + k * right for k in range(1, after + 1)),
+    ]
+    return torch.cat(parts, dim) + before * left
 
 
 def _product(left: Tensor | None, right: Tensor | None, out: Tensor) -> Tensor | None:
