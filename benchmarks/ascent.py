@@ -1,4 +1,4 @@
-"""What one ascent step costs beside the bare forward to the layer and backward to the image.
+"""Cost of an optimization step, relative to the bare forward and backward pass of its layer.
 
 python benchmarks/ascent.py [--model torchvision:squeezenet1_1] [--layer features.10] [--size 224]
 """
@@ -28,15 +28,15 @@ from convscope._optvis.transforms import Normalizer, Transforms
 
 PEERS = ("lucent", "horama")
 NETWORK, LAYER, SIZE = "torchvision:squeezenet1_1,weights=none", "features.10", 224
-STEPS = 8  # of a peer at once: it takes no fewer than a whole call
+STEPS = 8  # in one call: peers cannot run a single step
 
 
 class _Reached(Exception):
-    """The bare pass has come to its layer."""
+    """The bare pass has reached its layer."""
 
 
 def bare(model: Model, layer: str, channels: list[int], size: int) -> Run:
-    """A hand-written loop's least: a picture for each channel of ``layer``, weights frozen."""
+    """The least that a hand-written loop does: an image per channel, frozen weights."""
     module = model.module.eval().requires_grad_(False)
     part = dict(module.named_modules())[layer]
     device = next(module.parameters()).device
@@ -63,25 +63,25 @@ def bare(model: Model, layer: str, channels: list[int], size: int) -> Run:
 
 
 def ours(model: Model, layer: str, channels: list[int], size: int) -> Run:
-    """Two steps of ours, everything in them; every other one is blurred."""
-    wanted = [channel(layer, k) for k in channels]
-    units = [RenderTarget(one, one.bind(model), 0, 1) for one in wanted]
+    """Two complete steps of convscope; every other one blurs the gradient."""
+    objectives = [channel(layer, k) for k in channels]
+    units = [RenderTarget(one, one.bind(model), 0, 1) for one in objectives]
     plan = OptimizationPlan((size, size), 10_000, Fourier(), Transforms())
     device = next(model.module.parameters()).device
-    climb = Optimization(Normalizer(model), units, plan, device)
-    adam, step = Adam(climb._state.detach(), plan.rate), iter(range(48, 10_000))
-    return lambda: (climb._step(next(step), adam), climb._step(next(step), adam))
+    optimization = Optimization(Normalizer(model), units, plan, device)
+    adam, step = Adam(optimization._state.detach(), plan.learning_rate), iter(range(48, 10_000))
+    return lambda: [optimization._step(next(step), adam) for _ in range(2)]
 
 
 def live(model: Model, layer: str, size: int) -> list[int]:
-    """The channels that noise switches on: the others are helped at first, which costs more."""
+    """The channels that are active on noise; others need a different gradient at first."""
     noise = torch.rand(1, model.input.channels, size, size)
     maps = model.activations(noise, [layer])[layer]
     return [int(k) for k in maps[0].flatten(1).amax(1).sort(descending=True).indices]
 
 
 def lucents(module: Any, side: int = SIZE) -> Run:
-    """``STEPS`` steps with its own moves; what it hooks stays hooked, so each call has a copy."""
+    """``STEPS`` steps with its own transforms, on a copy, because it leaves its hooks behind."""
     reach("lucent")
     from lucent.optvis import param, render
 
@@ -99,7 +99,7 @@ def lucents(module: Any, side: int = SIZE) -> Run:
 
 
 def horamas(module: Any, device: str) -> Run:
-    """``STEPS`` steps at our size, with the six crops of its default."""
+    """``STEPS`` steps at the same size, with its default of six crops."""
     horama = reach("horama")
     found: list[Tensor] = []
     dict(module.named_modules())[LAYER].register_forward_hook(lambda _m, _i, o: found.append(o))
@@ -126,16 +126,16 @@ def loaded(device: str, spec: str = NETWORK) -> Model:
 
 
 def pairs(peer: str, setting: Setting) -> list[Pair]:
-    """A step of one picture; seconds for ``STEPS`` of them."""
+    """Seconds of ``STEPS`` optimization steps of one image."""
     warnings.simplefilter("ignore")
     model = loaded(setting.device)
     two = ours(model, LAYER, live(model, LAYER, SIZE)[:1], SIZE)
     module = copy.deepcopy(model.module)
     make, remark = {
-        "lucent": (partial(lucents, module), "its own moves; does not stop at the layer"),
-        "horama": (partial(horamas, module, setting.device), "six crops a step, its default"),
+        "lucent": (partial(lucents, module), "its own transforms; does not stop at the layer"),
+        "horama": (partial(horamas, module, setting.device), "six crops per step, its default"),
     }[peer]
-    work = f"{STEPS} steps of ascent, SqueezeNet {LAYER}, {SIZE}²"
+    work = f"{STEPS} optimization steps, SqueezeNet {LAYER}, {SIZE}²"
 
     def steps() -> None:
         with model.eval_frozen():
@@ -166,12 +166,12 @@ def budgets(setting: Setting) -> Iterator[Budget]:
     model = loaded(setting.device)
     for count in (1, 4):
         bare, _, step = medians(model, LAYER, count, SIZE, setting).values()
-        pictures = "one picture" if count == 1 else f"{count} at once"
-        work = f"a step of ascent to SqueezeNet's {LAYER}, {SIZE}², {pictures}"
+        images = "one image" if count == 1 else f"{count} images"
+        work = f"an optimization step, SqueezeNet's {LAYER}, {SIZE}², {images}"
         yield Budget(work, step / bare, 1.15, "× bare")
     vgg = loaded(setting.device, "torchvision:vgg16,weights=none")
     bare, _, step = medians(vgg, "features.21", 1, 112, setting).values()
-    yield Budget("… to VGG16's features.21, 112², one picture", step / bare, 1.15, "× bare")
+    yield Budget("… VGG16's features.21, 112², one image", step / bare, 1.15, "× bare")
 
 
 def main() -> None:

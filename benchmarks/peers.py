@@ -50,10 +50,10 @@ PEERS = (
 )
 # Of the same trade, not run, and why; pip is asked whether they fit beside this torch.
 OTHERS = {
-    "thingsvision": "captures as TorchLens does",
+    "thingsvision": "records activations, as TorchLens",
     "xplique": "Keras on TensorFlow alone",
     "lucid": "TensorFlow 1",
-    "torch-dreams": "ascends as lucent does",
+    "torch-dreams": "activation maximization, as lucent",
     "tf-keras-vis": "Keras on TensorFlow alone",
     "keract": "Keras on TensorFlow alone",
 }

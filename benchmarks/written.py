@@ -212,8 +212,8 @@ MISSED = {
     "count), which is memory-bound (about 14 % on ResNet-50); the rankings add about 8 % after "
     "512 images, and less with more images",
     "scan, every": "the same reductions, and the rankings, which change less with more images",
-    "a step of ascent": "the image itself (Fourier transform, rotation, blur, Adam, each forward "
-    "and backward) costs 5 to 6 ms at 224² for any network, and this network only 25 ms",
+    "an optimization step": "the image itself (Fourier transform, rotation, blur, Adam, each "
+    "forward and backward) costs 5 to 6 ms at 224² for any network, and this network only 25 ms",
 }
 
 

@@ -145,7 +145,7 @@ def test_every_reason_belongs_to_something_that_is_measured(benchmark: Any) -> N
 def test_the_table_holds_all_results(benchmark: Any) -> None:
     written = benchmark("written")
     budget = {
-        "work": "a step of ascent",
+        "work": "an optimization step",
         "measured": 1.38,
         "allowed": 1.15,
         "unit": "× bare",
