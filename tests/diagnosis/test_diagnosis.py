@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from convscope._diagnosis import Diagnosis, Predictions, diagnose_classifier
 from convscope._diagnosis.errors import _welch, differing_channels
 from convscope._diagnosis.predictions import calibrate
 from convscope._errors import DatasetError
+from convscope._reports.diagnosis import DiagnosisReport
 
 CLASSES = ["red", "green", "blue"]
 
@@ -195,6 +197,15 @@ def test_the_page_holds_it_all(mislabeled: Labeled, tmp_path: Path) -> None:
     assert "http" not in text.replace("http://www.w3.org", "").replace("http-equiv", "")
     assert made.to_dict()["groups"][0]["label"] == "green"
     assert len(made.attributions) == 2 or "captum" in made.attribution_note
+
+
+def test_temperature_scaling_is_not_said_to_reduce_an_error_that_it_raises(
+    diagnosis: Diagnosis,
+) -> None:
+    for scaled, verb in ((0.071, "changes"), (0.012, "reduces")):
+        calibration = replace(diagnosis.calibration, error=0.047, scaled_error=scaled)
+        report = DiagnosisReport(replace(diagnosis, calibration=calibration), {}, "")
+        assert f"{verb} it to {scaled:.3f} on these images" in report.page.html()
 
 
 def test_errors_are_one_line(mislabeled: Labeled) -> None:

@@ -250,10 +250,12 @@ def _calibration(diagnosis: Diagnosis) -> PageSection:
     histogram = charts.histogram(
         found.edges, found.counts, "Confidence histogram", x="confidence", y="images"
     )
+    # the temperature maximizes the likelihood: the error over the bins may still rise
+    effect = "reduces" if found.scaled_error < found.error else "changes"
     text = paragraphs(
         f"Expected calibration error {found.error:.3f}, over {len(found.counts)} bins of "
         f"confidence. Temperature scaling (Guo et al., 2017) with T = {found.temperature:.2f} "
-        f"reduces it to {found.scaled_error:.3f} on these images."
+        f"{effect} it to {found.scaled_error:.3f} on these images."
     )
     figures = tag(
         "div",
