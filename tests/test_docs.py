@@ -215,14 +215,23 @@ def test_every_page_is_in_the_navigation() -> None:
 @pytest.mark.parametrize("name", [n for n in pages.all_pages() if n.startswith("see/")])
 def test_every_capability_states_its_limits_and_its_sources(name: str) -> None:
     page = pages.read(name)
-    for heading in ("How to read it", "(cannot|does not|Limit)", "Papers"):
+    for heading in ("How to read it", "(does not show|Limits)", "Papers"):
         assert re.search(rf"^## .*{heading}", page, re.MULTILINE), f"{name}: {heading}"
+
+
+def _anchors(page: str) -> set[str]:
+    """The anchors of a page's headings."""
+    headings = re.findall(r"^#{1,3} (.+)$", page, re.MULTILINE)
+    plain = [re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading in headings]
+    return {re.sub(r"[-\s]+", "-", words) for words in plain}
 
 
 def test_links_between_pages_lead_somewhere() -> None:
     for name in pages.all_pages():
         folder = (pages.DOCS / name).parent
-        for target in re.findall(
-            r"(?<!!)\[[^\]]*\]\(([\w./-]+\.md)(?:#[\w-]+)?\)", pages.read(name)
+        for target, anchor in re.findall(
+            r"(?<!!)\[[^\]]*\]\(([\w./-]+\.md)(?:#([\w-]+))?\)", pages.read(name)
         ):
             assert (folder / target).is_file(), f"{name} → {target}"
+            page = (folder / target).read_text(encoding="utf-8")
+            assert not anchor or anchor in _anchors(page), f"{name} → {target}#{anchor}"
