@@ -52,12 +52,12 @@ def test_cosines_know_scaled_filters_and_empty_ones() -> None:
     assert found[3].tolist() == [0, 0, 0, 0]
 
 
-def test_groups_are_no_chains_and_keep_the_worthiest() -> None:
+def test_groups_are_no_chains_and_keep_the_highest_priority() -> None:
     chain = np.eye(4)
     for a, b in ((0, 1), (1, 2), (2, 3)):
         chain[a, b] = chain[b, a] = 0.99
     assert group(chain, 0.98) == [[0, 1], [2, 3]]
-    assert group(chain, 0.98, worth=[0, 5, 0, 0]) == [[1, 0, 2]]
+    assert group(chain, 0.98, priority=[0, 5, 0, 0]) == [[1, 0, 2]]
     assert group(np.eye(4), 0.98) == []
 
 

@@ -16,10 +16,10 @@ def test_it_is_the_entropy_of_the_singular_values(
 ) -> None:
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(channels, 3)) @ rng.normal(size=(3, n)) + rng.normal(size=(channels, n))
-    middle = rows - rows.mean(1, keepdims=True)
+    centered = rows - rows.mean(1, keepdims=True)
     if standardize:
-        middle /= middle.std(1, keepdims=True)
-    sizes = np.linalg.svd(middle, compute_uv=False)
+        centered /= centered.std(1, keepdims=True)
+    sizes = np.linalg.svd(centered, compute_uv=False)
     sizes = sizes[sizes > 1e-6 * sizes[0]]
     shares = sizes / sizes.sum()
     entropy = np.exp(-(shares * np.log(shares)).sum())

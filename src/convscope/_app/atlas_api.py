@@ -16,7 +16,7 @@ from convscope._atlas.histogram_bins import HIGH, LOW
 from convscope._errors import AtlasError, UnknownLayer, UsageError
 from convscope._health import KINDS, ChannelHealth, check_health
 from convscope._plot import table
-from convscope._similarity.selectivity import effect_sizes
+from convscope._similarity import effect_sizes
 
 CELL, ICON, ICONS_IN_ROW = 112, 48, 32
 LISTS = ("top.mean", "top.peak", "bottom.mean", "bottom.peak", "random")

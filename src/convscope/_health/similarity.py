@@ -62,7 +62,7 @@ def duplicate_groups(layer: LayerStatistics) -> tuple[list[list[int]], NDArray[n
             candidates[i, j] = candidates[j, i] = correlations[i, j]
     still = ~live_channels(layer)
     candidates[still] = candidates[:, still] = 0
-    return group(candidates, DUPLICATE_CORRELATION, worth=layer.std), correlations
+    return group(candidates, DUPLICATE_CORRELATION, priority=layer.std), correlations
 
 
 def _group_row(

@@ -6,9 +6,9 @@ read a block at a time. Sums are float64.
 
 from convscope._similarity.cka import cka, cka_matrix
 from convscope._similarity.correlation import correlate, cosines, group
+from convscope._similarity.effect_size import effect_sizes
 from convscope._similarity.matching import Match, assign, match
 from convscope._similarity.rank import effective_rank, expected_rank, participation_ratio, spectrum
-from convscope._similarity.selectivity import effect_sizes
 
 __all__ = [
     "Match",

@@ -1,4 +1,4 @@
-"""Centered kernel alignment: how alike two layers see the images, however their channels lie.
+"""Centered kernel alignment: similarity of two layers' representations of the same images.
 
 Kornblith et al., "Similarity of Neural Network Representations Revisited", ICML 2019. The plain
 index is biased upwards where channels are not far fewer than images; the debiased one rests on the
@@ -15,17 +15,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope._errors import UsageError
-from convscope._similarity.blocks import BLOCK, Rows, centered, products, same_images
+from convscope._similarity.correlation import BLOCK, Rows, centered, products, same_images
 
 Grams = list[NDArray[np.float64]]
 
 
 def cka(a: Rows, b: Rows, *, debiased: bool = False, block: int = BLOCK) -> float:
-    """Linear CKA of two layers ``(C, images)`` on the same images: 1 alike, 0 unrelated.
+    """Linear CKA of two layers on the same images (Kornblith et al., ICML 2019).
 
-    It does not change when the channels of a layer are turned (any orthogonal map, a permutation
-    say) or all scaled by one factor. NaN where a layer is constant. ``debiased`` values of
-    unrelated layers lie around 0, also below it.
+    Invariant to an orthogonal transform of a layer's channels (a permutation, say) and to scaling
+    them all by one factor.
+
+    Args:
+        a: Activations of one layer, ``(Ca, images)``.
+        b: Activations of the other, ``(Cb, images)``.
+        debiased: Use the unbiased HSIC (Song et al., JMLR 2012).
+        block: Number of images read at a time.
+
+    Returns:
+        1 for equal representations, 0 for unrelated ones; debiased values of unrelated layers lie
+        around 0, also below it. NaN where a layer is constant.
+
+    Raises:
+        UsageError: Where the numbers of images differ, or are below 4 with ``debiased``.
     """
     same_images(a, b)
     n = a.shape[1]
@@ -58,11 +70,21 @@ def _row_norms(rows: Rows, block: int) -> NDArray[np.float64]:
 
 
 def cka_matrix(layers: Sequence[Rows], *, block: int = 512) -> NDArray[np.float64]:
-    """Debiased CKA between all layers, ``(L, L)``, in one pass over blocks of images.
+    """Debiased CKA between all layers, in one pass over blocks (Nguyen et al., ICLR 2021).
 
     Each block gives an unbiased HSIC for every pair; their means make the index, so that memory is
-    ``L`` matrices of ``block × block`` at any number of images. Sampling noise can take a value a
-    little beyond 1 or 0: it is cut to 0 … 1. A constant layer has NaN with every layer.
+    ``L`` matrices of ``block × block`` at any number of images.
+
+    Args:
+        layers: Activations of each layer, ``(C, images)``, on the same images.
+        block: Number of images in a block.
+
+    Returns:
+        float64 ``(L, L)``, clipped to 0…1, which sampling noise can exceed a little; NaN for a
+        constant layer with every layer.
+
+    Raises:
+        UsageError: Where the numbers of images differ, or are below 4.
     """
     n = layers[0].shape[1]
     for layer in layers:
@@ -75,18 +97,18 @@ def cka_matrix(layers: Sequence[Rows], *, block: int = 512) -> NDArray[np.float6
         total += _unbiased([_gram(layer[:, start:stop]) for layer in layers]) * (stop - start)
     own = np.diag(total)
     own = np.where(own > 1e-12 * own.max(initial=0), own, np.nan)
-    found = np.clip(total / np.sqrt(np.outer(own, own)), 0, 1)
-    np.fill_diagonal(found, np.where(np.isnan(own), np.nan, 1.0))
-    return np.asarray(found)
+    similarity = np.clip(total / np.sqrt(np.outer(own, own)), 0, 1)
+    np.fill_diagonal(similarity, np.where(np.isnan(own), np.nan, 1.0))
+    return np.asarray(similarity)
 
 
 def _gram(rows: Rows) -> NDArray[np.float64]:
     """Images × images, its diagonal 0; centered first, for exactness (HSIC does not care)."""
     block = rows.astype(np.float64)
     block -= block.mean(1, keepdims=True)
-    found = block.T @ block
-    np.fill_diagonal(found, 0)
-    return np.asarray(found)
+    gram = block.T @ block
+    np.fill_diagonal(gram, 0)
+    return np.asarray(gram)
 
 
 def _unbiased(grams: Grams) -> NDArray[np.float64]:
@@ -96,5 +118,5 @@ def _unbiased(grams: Grams) -> NDArray[np.float64]:
     sums = np.stack([gram.sum(0) for gram in grams])
     totals = sums.sum(1)
     traces = flat @ flat.T
-    found = traces + np.outer(totals, totals) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (sums @ sums.T)
-    return np.asarray(found / (n * (n - 3)))
+    hsic = traces + np.outer(totals, totals) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (sums @ sums.T)
+    return np.asarray(hsic / (n * (n - 3)))

@@ -1,4 +1,4 @@
-"""Which channel of one network is which of another: assignment by correlation."""
+"""Matching the channels of two networks: one-to-one assignment by correlation."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from convscope._errors import UsageError
-from convscope._similarity.blocks import BLOCK, Rows
-from convscope._similarity.correlation import correlate
+from convscope._similarity.correlation import BLOCK, Rows, correlate
 
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """Pairs of channels, one of each network, that follow each other most closely altogether.
+    """Matched pairs of channels, one of each network; as many as the smaller layer has channels.
 
-    ``left[k]`` of the first goes with ``right[k]`` of the second; ``correlations[k]`` is how well.
-    The fewer channels decide how many pairs there are.
+    Attributes:
+        left: Channels of the first network, ``(pairs,)``.
+        right: The channel of the second network matched to each, ``(pairs,)``.
+        correlations: Pearson's correlation of each pair, ``(pairs,)``.
     """
 
     left: NDArray[np.intp]
@@ -27,22 +28,41 @@ class Match:
 
 
 def match(a: Rows, b: Rows, *, block: int = BLOCK) -> Match:
-    """Pair the channels of ``a`` with those of ``b``, ``(C, images)``, same images, each used once.
+    """Match the channels of ``a`` with those of ``b`` one to one.
 
     The sum of the correlations is the highest possible (the assignment problem), so a permuted
     copy of a layer is recovered exactly, but for channels that are copies of each other.
+
+    Args:
+        a: Activations, ``(Ca, images)``.
+        b: Activations on the same images, ``(Cb, images)``.
+        block: Number of images read at a time.
+
+    Returns:
+        The pairs, ``min(Ca, Cb)`` of them.
+
+    Raises:
+        UsageError: Where the numbers of images differ.
     """
-    alike = correlate(a, b, block=block)
-    left, right = assign(-alike)
-    return Match(left, right, alike[left, right])
+    correlations = correlate(a, b, block=block)
+    left, right = assign(-correlations)
+    return Match(left, right, correlations[left, right])
 
 
 def assign(cost: ArrayLike) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows and columns of the cheapest one-to-one assignment in ``cost`` ``(rows, columns)``.
+    """Solve the assignment problem: one column for each row at the lowest total cost.
 
-    Shortest augmenting paths with dual prices (Jonker & Volgenant, Computing 1987): O(n³), and
-    near O(n²) where most rows have a column of their own, as between two like networks. Rows come
-    in order; of a wide or tall matrix the shorter side is assigned whole.
+    Shortest augmenting paths with dual prices (Jonker and Volgenant, Computing 1987): O(n³), and
+    near O(n²) where most rows have a column of their own, as between two similar networks.
+
+    Args:
+        cost: Finite costs, ``(rows, columns)``.
+
+    Returns:
+        Rows, in order, and the column of each, ``(min(rows, columns),)``.
+
+    Raises:
+        UsageError: Where ``cost`` is no matrix of finite numbers.
     """
     table = np.asarray(cost, np.float64)
     if table.ndim != 2 or not np.isfinite(table).all():
