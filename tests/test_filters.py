@@ -58,7 +58,7 @@ def test_deeper_filters_are_a_mosaic_of_outputs_by_inputs(network: nn.Sequential
     most = float(np.abs(found.values).max())
     assert {(tile.low, tile.high) for tile in section.tiles} == {(-most, most)}
     weights = found.values[[5, 5, 0, 0], [1, 3, 1, 3]]
-    assert [tile.most for tile in section.tiles] == pytest.approx(weights.max((1, 2)).tolist())
+    assert [tile.maximum for tile in section.tiles] == pytest.approx(weights.max((1, 2)).tolist())
 
 
 def test_a_large_mosaic_says_what_it_leaves_out() -> None:

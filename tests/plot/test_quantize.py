@@ -98,7 +98,7 @@ def test_extreme_spreads() -> None:
 def test_the_layers_range_covers_channels_not_shown() -> None:
     values = np.arange(3 * 4, dtype=np.float32).reshape(3, 2, 2)
     (tile,) = map_tiles(values, channels=[1], range="layer")
-    assert (tile.label, tile.low, tile.high, tile.least, tile.most) == ("1", 0, 11, 4, 7)
+    assert (tile.label, tile.low, tile.high, tile.minimum, tile.maximum) == ("1", 0, 11, 4, 7)
 
 
 def test_input_is_left_alone(maps: NDArray[np.float32]) -> None:

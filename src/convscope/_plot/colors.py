@@ -79,7 +79,18 @@ def known(kind: str, name: str, names: Mapping[str, object]) -> str:
 
 
 def table(cmap: str, levels: int = 256) -> NDArray[np.uint8]:
-    """The color map ``cmap`` as ``(levels, 3)`` uint8, resampled where ``levels`` is not 256."""
+    """Look up a color map.
+
+    Args:
+        cmap: ``viridis``, ``magma``, ``gray`` or ``signed``.
+        levels: Number of colors; resampled where it is not 256.
+
+    Returns:
+        uint8 ``(levels, 3)``, RGB.
+
+    Raises:
+        UsageError: Where there is no such color map.
+    """
     colors = TABLES[known("color map", cmap, TABLES)]
     if levels == 256:
         return colors
@@ -89,7 +100,18 @@ def table(cmap: str, levels: int = 256) -> NDArray[np.uint8]:
 
 
 def palette(cmap: str, theme: str) -> NDArray[np.uint8]:
-    """All 256 palette entries, ``(256, 3)`` uint8; the module docstring says which is which."""
+    """Build the palette of a figure; the module's docstring says which entry is which.
+
+    Args:
+        cmap: Name of the color map.
+        theme: ``"light"`` or ``"dark"``.
+
+    Returns:
+        All 256 entries, uint8 ``(256, 3)``, RGB.
+
+    Raises:
+        UsageError: Where there is no such color map or theme.
+    """
     paper, ink = THEMES[known("theme", theme, THEMES)]
     entries = np.zeros((256, 3), np.uint8)
     entries[:LEVELS] = table(cmap, LEVELS)

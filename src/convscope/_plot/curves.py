@@ -27,10 +27,16 @@ def curve_tile(
     label: str = "",
     note: str = "",
 ) -> Tile:
-    """A curve through ``values`` at equal steps, the area between it and ``zero`` shaded.
+    """Draw a curve at equal steps, the area between it and ``zero`` shaded.
 
-    ``low`` and ``high`` are the values at the lower and the upper edge; what lies outside is cut.
-    Where no value is finite the tile is marked constant. ``size`` is ``(height, width)``.
+    Args:
+        values: The curve; where none is finite the tile is marked constant.
+        low: Value at the lower edge; what lies outside is cut.
+        high: Value at the upper edge.
+        zero: Where the shaded area ends; ``None`` for the upper edge.
+        size: ``(height, width)`` in pixels.
+        label: What it is.
+        note: Small print beside the label.
     """
     numbers = np.asarray(values, float)
     if not np.isfinite(numbers).any():
@@ -54,10 +60,17 @@ def cell_tiles(
     signed: bool = False,
     wide: int = 4,
 ) -> list[Tile]:
-    """Numbers ``(rows, columns)`` as cells of one color each, row by row, on one range.
+    """Draw a table of numbers as cells of one color each, on one range.
 
-    A cell is ``wide`` times as wide as high, so that there is room for the names of columns. What
-    is no number is marked constant: there is nothing to be said.
+    Args:
+        values: ``(rows, columns)``; NaN is marked constant.
+        low: Value at the lower end of the color map.
+        high: Value at the upper end.
+        signed: For the color map ``signed``: the range is centered on zero.
+        wide: Width of a cell per height, which leaves room for the names of columns.
+
+    Returns:
+        One tile per cell, row by row.
     """
     flat = np.asarray(values, np.float32).reshape(-1, 1, 1)
     cells = np.repeat(np.nan_to_num(flat), wide, axis=2)
@@ -79,7 +92,17 @@ def bar_tile(
     label: str = "",
     note: str = "",
 ) -> Tile:
-    """Bars in colors of their own ``(n, 3)`` uint8, on mid-gray; the height spans the range."""
+    """Draw bars on mid-gray.
+
+    Args:
+        values: Heights of the bars; one that is not finite is left out.
+        colors: Their colors, uint8 ``(n, 3)``, RGB.
+        low: Value at the lower edge.
+        high: Value at the upper edge.
+        size: ``(height, width)`` in pixels.
+        label: What it is.
+        note: Small print beside the label.
+    """
     height, width = size
     pixels = np.full((height, width, 3), 128, np.uint8)
     step = width / len(values)

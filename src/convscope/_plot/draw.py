@@ -116,7 +116,7 @@ def _outline(canvas: NDArray[np.uint8], placed: PlacedTile, colors: NDArray[np.u
 
 
 def _ink(fill: NDArray[np.uint8], colors: NDArray[np.uint8]) -> int:
-    """The gentlest ink that is still seen on ``fill``."""
+    """The gentlest ink that is still visible on ``fill``."""
     steps = (BACKGROUND + 4, BACKGROUND + 6, BACKGROUND + 8, BACKGROUND, TEXT)
     strength = {step: contrast(colors[step].tolist(), fill.tolist()) for step in steps}
     clear = [step for step in steps if strength[step] >= 2]

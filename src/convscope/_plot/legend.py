@@ -44,8 +44,8 @@ def _flat_on_its_own(tile: Tile) -> bool:
 
 
 def _own(tile: Tile) -> bool:
-    symmetric = max(abs(tile.least), abs(tile.most))
-    return (tile.low, tile.high) in ((tile.least, tile.most), (-symmetric, symmetric))
+    symmetric = max(abs(tile.minimum), abs(tile.maximum))
+    return (tile.low, tile.high) in ((tile.minimum, tile.maximum), (-symmetric, symmetric))
 
 
 def _spans(tiles: Sequence[Tile]) -> set[tuple[float, float]]:
@@ -65,7 +65,7 @@ def tile_note(tile: Tile, reach: Scope) -> str:
     if tile.state == "zero":
         return "zero"
     if tile.state == "constant":
-        return f"= {number(tile.least)}"
+        return f"= {number(tile.minimum)}"
     if tile.marks:
         return {NAN: "NaN", POS_INF: "∞", NEG_INF: "−∞"}[tile.marks[0]]
     return span(tile.low, tile.high) if reach == "tile" and tile.colored else ""
@@ -78,7 +78,7 @@ def legend(sections: Sequence[Section], cmap: str, noun: str, group: str) -> lis
     entries = [_bar(tiles, reach, cmap, noun, group)] if reach != "none" else []
     single = next((tile for tile in tiles if tile.colored and tile.state == "live"), None)
     if reach == "none" and single:
-        entries.append(Entry("none", f"every value is {number(single.least)}"))
+        entries.append(Entry("none", f"every value is {number(single.minimum)}"))
     named = len(sections) == 1 and not sections[0].matrix
     for kind, text, test in _MARKS:
         marked = [tile for tile in tiles if test(tile)]

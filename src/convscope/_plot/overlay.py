@@ -1,4 +1,4 @@
-"""A map laid over the image it belongs to."""
+"""Overlay of a map on the image it belongs to."""
 
 from __future__ import annotations
 
@@ -26,18 +26,29 @@ def overlay(
     box: tuple[int, int, int, int] | None = None,
     fade: bool = False,
 ) -> NDArray[np.uint8]:
-    """Lay the map ``values``, ``(h, w)``, over an image, ``(H, W, 3)`` uint8; same shape back.
+    """Lay a map over an image.
 
-    - ``low``, ``high``: the values at the ends of the color map; the map's own extremes by default
-    - ``opacity``: 0 (only the image) … 1 (only the map)
-    - ``box``: left, top, right, bottom of the map in the image's pixels (right and bottom
-      excluded); the whole image by default. Outside it the image stays as it is.
-    - ``fade``: the nearer a value is to 0 (the middle of ``signed``, else the low end), the more of
-      the image shows through
-
-    The image turns gray under the map, so that every hue seen is the map's. The map is enlarged
-    by nearest neighbor: its positions stay countable. NaN and ±inf are opaque in their reserved
+    The image turns gray under the map, so that every hue is the map's. The map is enlarged by
+    nearest neighbor: its positions stay countable. NaN and ±inf are opaque in their reserved
     colors.
+
+    Args:
+        image: uint8 ``(H, W, 3)``.
+        values: The map, ``(h, w)``.
+        cmap: ``viridis``, ``magma``, ``gray`` or ``signed`` (centered on zero).
+        low: Value at the lower end of the color map; the map's own minimum by default.
+        high: Value at the upper end; the map's own maximum by default.
+        opacity: 0 (only the image) … 1 (only the map).
+        box: Left, top, right and bottom of the map in the image's pixels (right and bottom
+            excluded); the whole image by default. Outside it the image stays as it is.
+        fade: Show more of the image where a value is near 0 (the middle of ``signed``, else the low
+            end).
+
+    Returns:
+        uint8 ``(H, W, 3)``.
+
+    Raises:
+        UsageError: Where a shape, the box or the opacity does not suit.
     """
     _check(image, values, opacity)
     height, width = image.shape[:2]
@@ -60,7 +71,7 @@ def overlay(
 
 
 def _prominence(indices: NDArray[np.uint8], cmap: str) -> NDArray[np.float32]:
-    """How far colors stand out from that of 0, 0 … 1; the root lets half a value be seen."""
+    """How far colors stand out from that of 0, 0 … 1; the root keeps half a value visible."""
     levels = indices.astype(np.float32)
     if cmap == "signed":
         return np.sqrt(np.minimum(np.abs(levels - MIDDLE) / MIDDLE, 1))

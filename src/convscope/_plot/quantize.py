@@ -29,17 +29,20 @@ _BLOCK = 1 << 16  # values normalized at once: 256 kB of float32 stay in the cac
 class Quantized:
     """Maps as palette indices, and what each one's colors span.
 
-    - ``indices``: ``(C, H, W)`` uint8
-    - ``low``, ``high``: ``(C,)`` float64, the values at the two ends of the color map
-    - ``least``, ``most``: ``(C,)`` float64, the map's own finite extremes; NaN where there are none
-    - ``states``: what each map is
+    Attributes:
+        indices: uint8 ``(C, H, W)``.
+        low: Value at the lower end of the color map, float64 ``(C,)``.
+        high: Value at the upper end.
+        minimum: The map's own lowest finite value, float64 ``(C,)``; NaN where there is none.
+        maximum: Its highest.
+        states: Whether each map varies, is zero or constant, or holds NaN or ±inf.
     """
 
     indices: NDArray[np.uint8]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
-    least: NDArray[np.float64]
-    most: NDArray[np.float64]
+    minimum: NDArray[np.float64]
+    maximum: NDArray[np.float64]
     states: tuple[State, ...]
 
 
@@ -50,31 +53,40 @@ def quantize(
     channels: Sequence[int] | None = None,
     signed: bool = False,
 ) -> Quantized:
-    """Turn ``values``, ``(C, H, W)``, into palette indices 0 … 240 (and reserved ones).
+    """Convert maps to palette indices 0 … 240, and the reserved ones for NaN and ±inf.
 
-    - ``range``: each map's own minimum and maximum, the whole layer's, or ``(low, high)``
-    - ``channels``: which maps to turn; the layer's range is taken over all of them all the same
-    - ``signed``: spans are symmetric, so that zero is the middle index
+    Args:
+        values: ``(C, H, W)``.
+        range: Colors span each ``"channel"``, the whole ``"layer"``, or ``(low, high)``. A map of
+            one position has no range of its own: ``"channel"`` then means ``"layer"``.
+        channels: Maps to convert, in this order; all by default. The layer's range is that of all
+            maps nevertheless.
+        signed: Make spans symmetric, so that zero is the middle index.
 
-    A map of one position has no range of its own: ``"channel"`` then means ``"layer"``.
+    Returns:
+        The indices, ``(len(channels), H, W)``, and their spans.
+
+    Raises:
+        UsageError: Where the shape, the range or a channel does not suit.
     """
     block = as_maps(values)
     chosen = _chosen(channels, len(block))
-    least, most, finite = _extremes(block)
-    low, high = _spans(least, most, range, signed, single=block[0].size == 1)
+    minimum, maximum, finite = _extremes(block)
+    low, high = _spans(minimum, maximum, range, signed, single=block[0].size == 1)
     picked = block if channels is None else block[chosen]
-    low, high, least, most = (ends[chosen] for ends in (low, high, least, most))
+    low, high, minimum, maximum = (ends[chosen] for ends in (low, high, minimum, maximum))
     finite = finite[chosen]
-    flat = _flat(least, most) & (block[0].size > 1)
+    flat = _flat(minimum, maximum) & (block[0].size > 1)
     indices = _indices(picked, low, high)
     # no color stands for a value where a map has no range to be colored by
     indices[(flat & (range == "channel")) | ~(high > low)] = FLAT
     for channel in np.flatnonzero(~finite):
         _reserve(indices[channel], picked[channel])
     states = tuple(
-        _state(picked[c], bool(finite[c]), bool(flat[c]), least[c]) for c in np.arange(len(picked))
+        _state(picked[c], bool(finite[c]), bool(flat[c]), minimum[c])
+        for c in np.arange(len(picked))
     )
-    return Quantized(indices, low, high, least, most, states)
+    return Quantized(indices, low, high, minimum, maximum, states)
 
 
 def as_maps(values: ArrayLike) -> NDArray[np.float32]:
@@ -106,20 +118,20 @@ def _chosen(channels: Sequence[int] | None, count: int) -> NDArray[np.intp]:
 def _extremes(
     block: NDArray[np.float32],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Least and greatest finite value of each map (NaN: none), and whether all are finite."""
-    least = block.min(axis=(1, 2)).astype(np.float64)
-    most = block.max(axis=(1, 2)).astype(np.float64)
-    finite = np.isfinite(least) & np.isfinite(most)
+    """Finite extremes of each map (NaN: none), and whether all values are finite."""
+    minimum = block.min(axis=(1, 2)).astype(np.float64)
+    maximum = block.max(axis=(1, 2)).astype(np.float64)
+    finite = np.isfinite(minimum) & np.isfinite(maximum)
     for channel in np.flatnonzero(~finite):
         good = block[channel][np.isfinite(block[channel])]
         ends = (good.min(), good.max()) if good.size else (np.nan, np.nan)
-        least[channel], most[channel] = ends
-    return least + 0.0, most + 0.0, finite  # no minus before a zero
+        minimum[channel], maximum[channel] = ends
+    return minimum + 0.0, maximum + 0.0, finite  # no minus before a zero
 
 
 def _spans(
-    least: NDArray[np.float64],
-    most: NDArray[np.float64],
+    minimum: NDArray[np.float64],
+    maximum: NDArray[np.float64],
     range: Range,
     signed: bool,
     *,
@@ -131,17 +143,17 @@ def _spans(
             near = closest(range, ("channel", "layer"))
             raise UsageError(f"No range {range!r}.{near} Known: channel, layer, (low, high)")
         if range == "layer" or single:
-            known = np.isfinite(least)
-            bottom = least[known].min() if known.any() else np.nan
-            top = most[known].max() if known.any() else np.nan
-            least, most = np.full_like(least, bottom), np.full_like(most, top)
+            known = np.isfinite(minimum)
+            bottom = minimum[known].min() if known.any() else np.nan
+            top = maximum[known].max() if known.any() else np.nan
+            minimum, maximum = np.full_like(minimum, bottom), np.full_like(maximum, top)
     else:
         low, high = _fixed(range, signed)
-        least, most = np.full_like(least, low), np.full_like(most, high)
+        minimum, maximum = np.full_like(minimum, low), np.full_like(maximum, high)
     if signed:
-        most = np.maximum(np.abs(least), np.abs(most))
-        least = -most
-    return least, most
+        maximum = np.maximum(np.abs(minimum), np.abs(maximum))
+        minimum = -maximum
+    return minimum, maximum
 
 
 def _fixed(range: tuple[float, float], signed: bool) -> tuple[float, float]:
@@ -149,18 +161,18 @@ def _fixed(range: tuple[float, float], signed: bool) -> tuple[float, float]:
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
         raise UsageError(f"A range needs low < high, both finite, not ({low:g}, {high:g}).")
     if signed and low != -high:
-        most = max(abs(low), abs(high))
+        maximum = max(abs(low), abs(high))
         raise UsageError(
             f"Signed colors need a range centered on zero, not ({low:g}, {high:g}). "
-            f"Nearest: ({-most:g}, {most:g})."
+            f"Nearest: ({-maximum:g}, {maximum:g})."
         )
     return low, high
 
 
-def _flat(least: NDArray[np.float64], most: NDArray[np.float64]) -> NDArray[np.bool_]:
-    magnitude = np.maximum(np.abs(least), np.abs(most))
+def _flat(minimum: NDArray[np.float64], maximum: NDArray[np.float64]) -> NDArray[np.bool_]:
+    magnitude = np.maximum(np.abs(minimum), np.abs(maximum))
     with np.errstate(invalid="ignore"):
-        return np.asarray(most - least <= NOISE * magnitude, dtype=np.bool_)
+        return np.asarray(maximum - minimum <= NOISE * magnitude, dtype=np.bool_)
 
 
 def _indices(
@@ -192,9 +204,9 @@ def _reserve(indices: NDArray[np.uint8], values: NDArray[np.float32]) -> None:
     indices[np.isneginf(values)] = NEG_INF
 
 
-def _state(values: NDArray[np.float32], finite: bool, flat: bool, least: float) -> State:
+def _state(values: NDArray[np.float32], finite: bool, flat: bool, minimum: float) -> State:
     if not finite:
         return "nan" if np.isnan(values).any() else "inf"
     if flat:
-        return "zero" if least == 0 else "constant"
+        return "zero" if minimum == 0 else "constant"
     return "live"

@@ -149,7 +149,22 @@ def map_sheet(
     theme: Theme = "light",
     labels: Sequence[str] | None = None,
 ) -> Sheet:
-    """Draw the feature maps ``(C, H, W)`` of one layer as a grid; arguments as in ``map_tiles``."""
+    """Draw the feature maps of one layer as a grid.
+
+    Args:
+        values: ``(C, H, W)``.
+        title: What is shown.
+        lines: Model, input, and notes, one statement each.
+        channels: Channels to show, in this order; all by default.
+        columns: Maps per row; by default what fills a screen.
+        range: Colors span each ``"channel"``, the whole ``"layer"``, or ``(low, high)``.
+        cmap: ``viridis``, ``magma``, ``gray`` or ``signed`` (centered on zero).
+        theme: ``"light"`` or ``"dark"``.
+        labels: One label per map instead of the channel numbers.
+
+    Raises:
+        UsageError: Where the shape, the range, a channel or a name does not suit.
+    """
     known("color map", cmap, TABLES)
     tiles = map_tiles(
         values, channels=channels, range=range, signed=cmap == "signed", labels=labels

@@ -33,13 +33,17 @@ class Frame(NamedTuple):
 class Tile:
     """One map, kernel or image.
 
-    - ``pixels``: ``(H, W)`` uint8 palette indices (see ``colors``), or ``(H, W, 3)`` uint8 RGB
-    - ``label``: what it is (the channel number); ``note``: small print beside it
-    - ``low``, ``high``: the values at the two ends of the color map; NaN in a plain image
-    - ``least``, ``most``: the finite extremes of the values shown
-    - ``state``: ``"live"``, ``"zero"`` (every value exactly 0), ``"constant"``, ``"nan"`` or
-      ``"inf"`` (some values are not finite), ``"image"`` (RGB; no values)
-    - ``frames``: rectangles drawn on it, at the scale it is shown at
+    Attributes:
+        pixels: uint8 palette indices ``(H, W)`` (see ``colors``), or RGB ``(H, W, 3)``.
+        label: What it is, such as the channel number.
+        note: Small print beside the label.
+        low: Value at the lower end of the color map; NaN in a plain image.
+        high: Value at the upper end.
+        minimum: Lowest finite value shown.
+        maximum: Highest finite value shown.
+        state: ``"live"``, ``"zero"`` (every value exactly 0), ``"constant"``, ``"nan"`` or
+            ``"inf"`` (some values are not finite), ``"image"`` (RGB; no values).
+        frames: Rectangles drawn on it, at the scale at which it is shown.
     """
 
     pixels: NDArray[np.uint8]
@@ -47,8 +51,8 @@ class Tile:
     note: str = ""
     low: float = NAN_SPAN
     high: float = NAN_SPAN
-    least: float = NAN_SPAN
-    most: float = NAN_SPAN
+    minimum: float = NAN_SPAN
+    maximum: float = NAN_SPAN
     state: State | Literal["image"] = "image"
     frames: tuple[Frame, ...] = ()
 
@@ -85,22 +89,26 @@ class Tile:
             return ()
         if self.pixels.ndim == 2:
             return tuple(i for i in RESERVED if (self.pixels == i).any())
-        found = [i for i, rgb in RESERVED.items() if (self.pixels == rgb).all(axis=2).any()]
-        return tuple(found) or (NAN if self.state == "nan" else POS_INF,)
+        marks = [i for i, rgb in RESERVED.items() if (self.pixels == rgb).all(axis=2).any()]
+        return tuple(marks) or (NAN if self.state == "nan" else POS_INF,)
 
     @property
     def clipped(self) -> bool:
         """Whether some values lie outside the span of the colors."""
-        return self.least < self.low or self.most > self.high
+        return self.minimum < self.low or self.maximum > self.high
 
 
 @dataclass(frozen=True)
 class Section:
     """A titled block of tiles.
 
-    - ``columns``: tiles in a row; by default what makes a well-proportioned sheet
-    - ``rows``, ``heads``: names of rows and columns; where given, the block is a dense matrix and
-      its tiles carry no text of their own
+    Attributes:
+        heading: The title.
+        tiles: The tiles, row by row.
+        columns: Tiles in a row; by default what makes a well-proportioned sheet.
+        rows: Names of the rows; with ``rows`` or ``heads`` the block is a dense matrix, and its
+            tiles carry no text of their own.
+        heads: Names of the columns.
     """
 
     heading: str
@@ -129,34 +137,53 @@ def map_tiles(
     signed: bool = False,
     labels: Sequence[str] | None = None,
 ) -> list[Tile]:
-    """Feature maps ``(C, H, W)`` as tiles, one per channel.
+    """Make a tile of each feature map.
 
-    - ``channels``: which ones, in which order; all by default
-    - ``range``: colors span each ``"channel"``'s own minimum to maximum, the ``"layer"``'s (over
-      all of ``values``, not only the chosen ones), or ``(low, high)``
-    - ``signed``: the span is symmetric about zero, for the color map ``signed``
-    - ``labels``: instead of the channel numbers
+    Args:
+        values: ``(C, H, W)``.
+        channels: Channels to show, in this order; all by default.
+        range: Colors span each ``"channel"``, the whole ``"layer"`` (all of ``values``, not only
+            the chosen channels), or ``(low, high)``.
+        signed: Make spans symmetric about zero, for the color map ``signed``.
+        labels: One label per tile instead of the channel numbers.
+
+    Returns:
+        One tile per channel.
+
+    Raises:
+        UsageError: Where the shape, the range, a channel or the number of labels does not suit.
 
     >>> [tile.state for tile in map_tiles(np.stack([np.zeros((4, 4)), np.eye(4)]))]
     ['zero', 'live']
     """
-    done = quantize(values, range, channels=channels, signed=signed)
+    quantized = quantize(values, range, channels=channels, signed=signed)
     if labels is None:
         numbers = np.arange(len(values)) if channels is None else channels
         labels = [str(int(number)) for number in numbers]
-    if len(labels) != len(done.indices):
-        raise UsageError(f"{len(labels)} labels for {len(done.indices)} maps. Give one for each.")
-    return _tiles(done, labels)
+    if len(labels) != len(quantized.indices):
+        raise UsageError(
+            f"{len(labels)} labels for {len(quantized.indices)} maps. Give one for each."
+        )
+    return _tiles(quantized, labels)
 
 
-def _tiles(done: Quantized, labels: Sequence[str]) -> list[Tile]:
-    ends = (span.tolist() for span in (done.low, done.high, done.least, done.most))
-    rows = zip(done.indices, labels, *ends, done.states, strict=True)
+def _tiles(quantized: Quantized, labels: Sequence[str]) -> list[Tile]:
+    ends = (
+        span.tolist()
+        for span in (quantized.low, quantized.high, quantized.minimum, quantized.maximum)
+    )
+    rows = zip(quantized.indices, labels, *ends, quantized.states, strict=True)
     return [Tile(pixels, label, "", *rest) for pixels, label, *rest in rows]
 
 
 def image_tile(image: ArrayLike, label: str = "", note: str = "") -> Tile:
-    """Make a tile of an image ``(H, W, 3)`` or ``(H, W)`` uint8, as it is (``(H, W)`` is gray)."""
+    """Make a tile of an image as it is.
+
+    Args:
+        image: uint8 ``(H, W, 3)``, or gray ``(H, W)``.
+        label: What it is.
+        note: Small print beside the label.
+    """
     pixels = np.asarray(image)
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
@@ -175,18 +202,41 @@ def overlay_tile(
     box: tuple[int, int, int, int] | None = None,
     fade: bool = False,
 ) -> Tile:
-    """Lay a map ``(h, w)`` over an image ``(H, W, 3)`` uint8; see ``overlay``."""
-    done = quantize(np.asarray(values)[None], range, signed=cmap == "signed")
-    low, high = float(done.low[0]), float(done.high[0])
+    """Make a tile of a map laid over an image; see ``overlay``.
+
+    Args:
+        image: uint8 ``(H, W, 3)``.
+        values: The map, ``(h, w)``.
+        label: What it is.
+        note: Small print beside the label.
+        cmap: Name of the color map.
+        range: Colors span the map's own extremes, or ``(low, high)``.
+        opacity: 0 (only the image) … 1 (only the map).
+        box: Left, top, right and bottom of the map in the image's pixels; by default all of it.
+        fade: Show more of the image where a value is near 0.
+
+    Raises:
+        UsageError: Where a shape, the range, the box or the opacity does not suit.
+    """
+    quantized = quantize(np.asarray(values)[None], range, signed=cmap == "signed")
+    low, high = float(quantized.low[0]), float(quantized.high[0])
     pixels = overlay(
         image, values, cmap=cmap, low=low, high=high, opacity=opacity, box=box, fade=fade
     )
-    least, most = float(done.least[0]), float(done.most[0])
-    return Tile(pixels, label, note, low, high, least, most, done.states[0])
+    minimum, maximum = float(quantized.minimum[0]), float(quantized.maximum[0])
+    return Tile(pixels, label, note, low, high, minimum, maximum, quantized.states[0])
 
 
 def rgb_filter_tiles(weights: NDArray[Any], *, channels: Sequence[int] | None = None) -> list[Tile]:
-    """Draw first-layer filters ``(O, 3, kh, kw)`` in color: mid-gray is 0, see ``RGB_FILTERS``."""
+    """Make a tile of each first-layer filter, in color: mid-gray is 0, see ``RGB_FILTERS``.
+
+    Args:
+        weights: ``(O, 3, kh, kw)``.
+        channels: Output channels to show, in this order; all by default.
+
+    Raises:
+        UsageError: Where the filters do not have 3 input channels.
+    """
     block = _weights(weights)
     if block.shape[1] != 3:
         raise UsageError(
@@ -197,20 +247,20 @@ def rgb_filter_tiles(weights: NDArray[Any], *, channels: Sequence[int] | None = 
 
 
 def _rgb_filter(weights: NDArray[np.float32], label: str) -> Tile:
-    good = np.isfinite(weights)
-    known = np.where(good, weights, 0)
-    most = float(np.abs(known).max())
-    levels = np.rint(127.5 + 127.5 * known / (most or 1.0)).astype(np.uint8)
+    finite = np.isfinite(weights)
+    known = np.where(finite, weights, 0)
+    magnitude = float(np.abs(known).max())
+    levels = np.rint(127.5 + 127.5 * known / (magnitude or 1.0)).astype(np.uint8)
     pixels = np.ascontiguousarray(levels.transpose(1, 2, 0))
     state: State | Literal["image"] = "image"
-    if not good.all():
+    if not finite.all():
         state = "nan" if np.isnan(weights).any() else "inf"
-        pixels[~good.all(axis=0)] = RESERVED[NAN if state == "nan" else POS_INF]
-    elif np.ptp(known) <= NOISE * most:
-        state = "constant" if most else "zero"
-    note = f"±{number(most)}" if state == "image" else ""
+        pixels[~finite.all(axis=0)] = RESERVED[NAN if state == "nan" else POS_INF]
+    elif np.ptp(known) <= NOISE * magnitude:
+        state = "constant" if magnitude else "zero"
+    note = f"±{number(magnitude)}" if state == "image" else ""
     ends = (float(known.min()), float(known.max()))
-    return Tile(pixels, label, note, least=ends[0], most=ends[1], state=state)
+    return Tile(pixels, label, note, minimum=ends[0], maximum=ends[1], state=state)
 
 
 RGB_FILTERS = "weights as red, green, blue: mid-gray = 0, each filter ± its own largest weight"
@@ -223,9 +273,19 @@ def kernel_tiles(
     inputs: Sequence[int] | None = None,
     range: Range = "layer",
 ) -> list[Tile]:
-    """Deeper filters ``(O, I, kh, kw)`` as one tile per kernel, output by output, signed.
+    """Make a signed tile of each kernel, for a section with ``rows`` and ``heads``.
 
-    For a section with ``columns=len(inputs)``, ``rows`` and ``heads``.
+    Args:
+        weights: ``(O, I, kh, kw)``.
+        outputs: Output channels to show, in this order; all by default.
+        inputs: Input channels to show, in this order; all by default.
+        range: Colors span each kernel (``"channel"``), the whole ``"layer"``, or ``(low, high)``.
+
+    Returns:
+        One tile per kernel, output by output.
+
+    Raises:
+        UsageError: Where ``weights`` does not have four axes.
     """
     block = _weights(weights)
     rows = np.arange(block.shape[0]) if outputs is None else np.asarray(list(outputs), np.intp)

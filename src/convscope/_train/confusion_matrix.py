@@ -189,7 +189,7 @@ def _cell(color: int, value: float, highest: float, across: int) -> Tile:
         area = pixels[y : y + ink.shape[0], x : x + ink.shape[1]]
         bright = LEVELS - 1 if color < 0.6 * LEVELS else 0
         area[:] = np.rint(color + (bright - color) * ink)
-    return Tile(pixels, low=0.0, high=highest, least=value, most=value, state="live")
+    return Tile(pixels, low=0.0, high=highest, minimum=value, maximum=value, state="live")
 
 
 def count_predictions(
