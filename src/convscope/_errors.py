@@ -69,7 +69,20 @@ class AtlasError(ConvscopeError):
 
 
 def import_optional(module: str, package: str, what: str, extra: str | None = None) -> Any:
-    """Import ``module``; raises ``MissingDependency`` where ``package`` is not installed."""
+    """Import a module of an optional package.
+
+    Args:
+        module: The module, such as ``matplotlib.figure``.
+        package: The package to install it from.
+        what: What needs it, as the start of the message.
+        extra: The extra of convscope that holds the package, if any.
+
+    Returns:
+        The module.
+
+    Raises:
+        MissingDependency: Where ``package`` is not installed.
+    """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -84,9 +97,16 @@ def untrained_note(evidence: str, subject: str = "this network") -> str:
 
 
 def closest(word: str, known: Iterable[str], *, limit: int = 3) -> str:
-    """Find the known names nearest to ``word``, as part of a message: ``" Close: 'a', 'b'."``.
+    """Find the known names nearest to a word, as part of a message.
 
-    Nearest first; equally near ones in the order of ``known``; empty where nothing is near.
+    Args:
+        word: What was given.
+        known: The names that exist.
+        limit: Largest number of names.
+
+    Returns:
+        ``" Close: 'a', 'b'."``, nearest first, equally near ones in the order of ``known``; empty
+        where nothing is near.
 
     >>> closest("virids", ["viridis", "magma"])
     " Close: 'viridis'."
@@ -103,7 +123,15 @@ def closest(word: str, known: Iterable[str], *, limit: int = 3) -> str:
 
 
 def check_name(kind: str, name: str, names: Iterable[str]) -> str:
-    """Return ``name`` where it is one of ``names``.
+    """Check that a name is one of those known.
+
+    Args:
+        kind: What it names, for the message.
+        name: The name.
+        names: The names that exist.
+
+    Returns:
+        ``name``.
 
     Raises:
         UsageError: Where it is not; the message lists the nearest of more than two, then all.
@@ -138,26 +166,26 @@ _NO_MEMORY = (
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an exception of any framework's, or one that it was made of, says so.
+    """Whether an exception of any framework, or one that caused it, means that memory ran out.
 
     >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
     True
     """
-    seen: set[int] = set()  # an error that is raised again may be part of its own history
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        said = str(error).lower() if isinstance(error, Exception) else ""
-        if isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY):
+    visited: set[int] = set()  # an error that is raised again may be part of its own history
+    while error is not None and id(error) not in visited:
+        visited.add(id(error))
+        text = str(error).lower() if isinstance(error, Exception) else ""
+        if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
             return True
         error = error.__cause__ or error.__context__
     return False
 
 
-def one_line(error: BaseException, most: int = 200) -> str:
-    """What an exception of somebody else's says, as part of one of our lines.
+def one_line(error: BaseException, limit: int = 200) -> str:
+    """The text of a foreign exception on one line, as part of a message.
 
     >>> one_line(OSError(2, "No such\\nfile"))
     'No such file'
     """
     text = " ".join(str(getattr(error, "strerror", None) or error).split())
-    return text[:most].rstrip(".:") or type(error).__name__
+    return text[:limit].rstrip(".:") or type(error).__name__

@@ -108,10 +108,6 @@ COLUMNS = (
 """The columns of every table of layers, in order."""
 
 
-def _thousands(count: int) -> str:
-    return f"{count:,}" if count else ""
-
-
 @dataclass(frozen=True)
 class Address:
     """A layer, a unit (one channel of it), or one position of a unit."""
@@ -288,12 +284,12 @@ class Layers(Sequence[Layer]):
             return [self._by_path[item]]
         if item.lower().startswith("kind="):
             kind = item[5:].lower()
-            found = [la for la in self._layers if kind in (la.kind.lower(), *la.families)]
+            selected = [la for la in self._layers if kind in (la.kind.lower(), *la.families)]
         else:
-            found = [la for la in self._layers if fnmatchcase(la.path, item)]
-        if not found:
+            selected = [la for la in self._layers if fnmatchcase(la.path, item)]
+        if not selected:
             raise self._unknown(item)
-        return found
+        return selected
 
     def _unknown(self, item: str) -> UnknownLayer:
         if item.lower().startswith("kind="):

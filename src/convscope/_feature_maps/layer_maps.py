@@ -90,7 +90,19 @@ class LayerMaps:
         range: Range = "channel",
         theme: Theme = "light",
     ) -> Sheet:
-        """Draw the maps over the preprocessed input; arguments as for ``grid``."""
+        """Draw the maps over the preprocessed input.
+
+        Args:
+            first: Number of channels to show, from channel 0. All by default.
+            channels: Channels to show, in this order, instead of ``first``.
+            columns: Maps per row; by default what fills a screen.
+            cmap: ``viridis``, ``magma``, ``gray`` or ``signed`` (centered on zero).
+            range: Colors span each ``"channel"``, the whole ``"layer"``, or ``(low, high)``.
+            theme: ``"light"`` or ``"dark"``.
+
+        Raises:
+            UnknownLayer: Where there is no such channel.
+        """
         chosen = self.select_channels(first, channels)
         chosen = list(np.arange(len(self.values))) if chosen is None else chosen
         if range == "layer":
@@ -177,7 +189,11 @@ class LayerMaps:
         return [int(channel) for channel in np.argsort(-peaks, kind="stable")[:count]]
 
     def plot(self, **options: Any) -> Figure:
-        """Draw ``grid(**options)`` as a matplotlib ``Figure``."""
+        """Draw the grid as a matplotlib ``Figure``.
+
+        Args:
+            options: Arguments of ``grid``.
+        """
         return self.grid(**options).plot()
 
     def save(self, path: str | Path) -> Path:
@@ -224,7 +240,19 @@ class LayerMaps:
     def select_channels(
         self, first: int | None, channels: Sequence[int] | None
     ) -> list[int] | None:
-        """Channels to draw: the first few, or those given; ``None`` for all."""
+        """Check which channels to draw.
+
+        Args:
+            first: Number of channels, from channel 0.
+            channels: Channels in this order, instead of ``first``.
+
+        Returns:
+            Channel numbers; ``None`` for all.
+
+        Raises:
+            UsageError: Where both are given, or ``first`` is below 1.
+            UnknownLayer: Where there is no such channel.
+        """
         if first is not None and channels is not None:
             raise UsageError("Give either first= or channels=, not both")
         if first is not None:

@@ -11,8 +11,13 @@ from convscope._images.decode import (
     is_image,
     pixels_of,
 )
-from convscope._images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, PreprocessedImage
-from convscope._images.preprocess_spec import parse_preprocess
+from convscope._images.preprocess import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocess,
+    PreprocessedImage,
+    parse_preprocess,
+)
 
 __all__ = [
     "IMAGENET_MEAN",

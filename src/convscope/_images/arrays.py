@@ -15,21 +15,29 @@ ARRAY_SUFFIX = ".npy"
 
 
 def read_array(source: str | Path | bytes, name: str = "") -> NDArray[Any]:
-    """The array in a ``.npy`` file, floats as float32; nothing in it is unpickled.
+    """Read the array of a ``.npy`` file; nothing in it is unpickled.
 
-    Raises ``ImageError`` for what is damaged, and for what holds neither floats nor uint8.
+    Args:
+        source: The file, or its content.
+        name: Its name in messages.
+
+    Returns:
+        The array, uint8 or float32.
+
+    Raises:
+        ImageError: Where it is damaged, or holds neither floats nor uint8.
     """
     name = name or (str(source) if isinstance(source, (str, Path)) else "array")
     try:
         stream = io.BytesIO(source if isinstance(source, bytes) else Path(source).read_bytes())
-        found = np.load(stream, allow_pickle=False)
+        array = np.load(stream, allow_pickle=False)
     except (OSError, ValueError, EOFError, MemoryError) as error:
         raise ImageError(f"{name!r} cannot be read as an array: {one_line(error)}") from None
-    if np.issubdtype(found.dtype, np.floating):
-        return np.asarray(found, np.float32)
-    if found.dtype != np.uint8:
+    if np.issubdtype(array.dtype, np.floating):
+        return np.asarray(array, np.float32)
+    if array.dtype != np.uint8:
         raise ImageError(
-            f"{name!r} holds {found.dtype}. Floats are taken as ready for the model, uint8 as an "
+            f"{name!r} holds {array.dtype}. Floats are taken as ready for the model, uint8 as an "
             "image: array.astype('float32')"
         )
-    return np.asarray(found)
+    return np.asarray(array)

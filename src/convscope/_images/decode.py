@@ -90,7 +90,7 @@ def is_image(source: Any) -> bool:
     return _type_name(source) == "uint8"
 
 
-def decode(source: Any, *, name: str | None = None) -> DecodedImage:
+def decode(source: ImageLike, *, name: str | None = None) -> DecodedImage:
     """Decode an image.
 
     Rotated images (EXIF) are set upright, the first frame of an animation is taken, transparency is
@@ -121,7 +121,17 @@ def decode(source: Any, *, name: str | None = None) -> DecodedImage:
 
 
 def pixels_of(data: bytes) -> tuple[int, int] | None:
-    """Read width and height from a file's header; ``None`` where it is no image."""
+    """Read the size of an image from its header, without decoding it.
+
+    Args:
+        data: A file's content.
+
+    Returns:
+        ``(width, height)`` in pixels; ``None`` where it is no image.
+
+    Raises:
+        ImageError: Where the image is too large to be opened.
+    """
     try:
         return _open(io.BytesIO(data)).size
     except Image.DecompressionBombError:
@@ -175,7 +185,7 @@ def _seekable(source: Any, name: str) -> BinaryIO:
 
 
 def _guarded(source: BinaryIO | Image.Image, name: str) -> DecodedImage:
-    """``_read``, whatever Pillow raises told in one line."""
+    """``_read``, with whatever Pillow raises as an ``ImageError`` of one line."""
     try:
         return _read(source, name)
     except (ConvscopeError, MemoryError):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convscope._errors import ImageError, UsageError, closest
-from convscope._images.decode import MAX_PIXELS, DecodedImage, decode
+from convscope._images.decode import MAX_PIXELS, DecodedImage, ImageLike, decode
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -126,7 +126,7 @@ class Preprocess:
             resize = max(1, round(self.resize * size[0] / self.size[0]))
         return replace(self, size=size, resize=resize)
 
-    def view(self, source: Any, channels: int = 3) -> PreprocessedImage:
+    def view(self, source: ImageLike, channels: int = 3) -> PreprocessedImage:
         """Resize and crop an image.
 
         Args:
@@ -282,3 +282,75 @@ def _sides(sides: int | tuple[int, int]) -> str:
 
 def _numbers(values: float | tuple[float, ...]) -> str:
     return "/".join(f"{value:g}" for value in np.atleast_1d(np.asarray(values)))
+
+
+_NAMED = {
+    "imagenet": Preprocess(mean=IMAGENET_MEAN, std=IMAGENET_STD, origin="--preprocess imagenet"),
+    "raw": Preprocess(scale=255.0, origin="--preprocess raw"),
+    "unit": Preprocess(origin="--preprocess unit"),
+    "tf": Preprocess(mean=0.5, std=0.5, origin="--preprocess tf"),
+    "caffe": Preprocess(
+        mean=(103.939, 116.779, 123.68), scale=255.0, order="BGR", origin="--preprocess caffe"
+    ),
+}
+_KEYS = ("resize", "crop", "mean", "std", "scale", "order", "interpolation")
+
+
+def parse_preprocess(text: str) -> Preprocess:
+    """Parse a preprocessing as it is given to ``--preprocess``.
+
+    Args:
+        text: ``imagenet``, ``raw`` (0…255), ``unit`` (0…1), ``tf`` or ``caffe``, pairs such as
+            ``crop=224``, or a name followed by pairs, separated by commas.
+
+    Returns:
+        The preprocessing; its ``origin`` is ``text``.
+
+    Raises:
+        UsageError: Where a name, a key or a value is unknown.
+
+    >>> parse_preprocess("resize=256,crop=224,mean=imagenet,std=imagenet").size
+    (224, 224)
+    >>> parse_preprocess("imagenet,crop=32x48").size
+    (32, 48)
+    """
+    base, changes = Preprocess(origin=f"--preprocess {text}"), dict[str, Any]()
+    for part in text.lower().replace(" ", "").split(","):
+        key, given, value = part.partition("=")
+        if not given and part in _NAMED:
+            base = replace(_NAMED[part], origin=f"--preprocess {text}")
+        elif given and key in _KEYS:
+            changes["size" if key == "crop" else key] = _parse_value(key, value)
+        elif not given and part.replace(".", "").isdigit():
+            raise UsageError(
+                f"{part!r} stands alone in {text!r}. Numbers of one key are parted by slashes: "
+                "mean=0.5/0.5/0.5"
+            )
+        else:
+            known = (*_NAMED, *(f"{name}=" for name in _KEYS))
+            raise UsageError(
+                f"No preprocessing {part!r}.{closest(part, known)} Known: {', '.join(known)}"
+            )
+    return replace(base, **changes)
+
+
+def _parse_value(key: str, value: str) -> Any:
+    if key in ("order", "interpolation"):
+        return value.upper() if key == "order" else value
+    if key in ("mean", "std") and value == "imagenet":
+        return IMAGENET_MEAN if key == "mean" else IMAGENET_STD
+    try:
+        if key in ("crop", "resize"):
+            sides = tuple(int(side) for side in value.split("x"))
+            if len(sides) > 2 or min(sides) < 1:
+                raise ValueError
+            if key == "resize":
+                return sides[0] if len(sides) == 1 else sides
+            return sides * 2 if len(sides) == 1 else sides
+        numbers = tuple(float(number) for number in value.split("/"))
+        return numbers[0] if len(numbers) == 1 else numbers
+    except ValueError:
+        raise UsageError(
+            f"{key}={value} is not understood. Write crop=224 or crop=224x160, "
+            "mean=0.5 or mean=0.485/0.456/0.406"
+        ) from None

@@ -101,8 +101,8 @@ def grid_layout(
     below, strip = _strip(tiles, notes, cells)
     gap = 8 if max(cells) >= 40 else 5
     pitch = (max(cells) + gap, max(h for h, _ in sizes) + strip + gap)
-    most = max(1, (_ROW + gap) // pitch[0])
-    columns = section.columns or (balanced(len(tiles), *pitch) if alone else most)
+    fitting = max(1, (_ROW + gap) // pitch[0])
+    columns = section.columns or (balanced(len(tiles), *pitch) if alone else fitting)
     columns = min(columns, len(tiles))
     same = len(set(sizes)) == 1
     across = [max(cells if same else cells[column::columns]) for column in range(columns)]
@@ -140,8 +140,8 @@ def balanced(count: int, across: int, down: int) -> int:
 
     fill = min(count, LEAST_WIDTH // across)  # the words take that much width anyway
     ideal = math.sqrt(count * _ASPECT * down / across)
-    least, most = max(1, fill, int(ideal / 2)), min(count, int(ideal * 2) + 1)
-    return min(range(min(least, most), most + 1), key=ugliness)
+    fewest, largest = max(1, fill, int(ideal / 2)), min(count, int(ideal * 2) + 1)
+    return min(range(min(fewest, largest), largest + 1), key=ugliness)
 
 
 def _scale(tile: Tile, aim: int, exact: bool) -> Scale:

@@ -130,7 +130,7 @@ def _place(
 ) -> Layout:
     room = max(LEAST_WIDTH, *(grid.width for grid in grids))
     page = _Page(room)
-    page.paragraph(title, "title", most=2)
+    page.paragraph(title, "title", max_lines=2)
     page.space(2)
     scales = {scale for grid in grids for scale in grid.scales}
     for line in [*lines, *([scale_text(*scales)] if len(scales) == 1 else [])]:
@@ -166,8 +166,8 @@ class _Page:
             self.texts.append(Text(Box(x, y, across, height(style)), text, style))
         return x + across
 
-    def paragraph(self, text: str, style: str, most: int = 4, indent: int = 0) -> None:
-        for line in wrap(text, style, self.room - indent, most):
+    def paragraph(self, text: str, style: str, max_lines: int = 4, indent: int = 0) -> None:
+        for line in wrap(text, style, self.room - indent, max_lines):
             self.write(line, style, MARGIN + indent, self.y)
             self.y += height(style) + 2
 

@@ -97,11 +97,11 @@ def fit(text: str, style: str, room: int) -> str:
     """``text`` itself where it fits into ``room`` pixels, else with its middle left out."""
     if width(text, style) <= room:
         return text
-    least, most = 0, len(text)
-    while least < most:  # the most characters that fit
-        kept = (least + most + 1) // 2
-        least, most = (kept, most) if _width_cut(text, kept, style) <= room else (least, kept - 1)
-    return _cut(text, least) if least else (ELLIPSIS if width(ELLIPSIS, style) <= room else "")
+    low, high = 0, len(text)
+    while low < high:  # the largest number of characters that fit
+        count = (low + high + 1) // 2
+        low, high = (count, high) if _width_cut(text, count, style) <= room else (low, count - 1)
+    return _cut(text, low) if low else (ELLIPSIS if width(ELLIPSIS, style) <= room else "")
 
 
 def _cut(text: str, kept: int) -> str:
@@ -114,11 +114,11 @@ def _width_cut(text: str, kept: int, style: str) -> int:
     return width(_cut(text, kept), style)
 
 
-def wrap(text: str, style: str, room: int, most: int = 4) -> list[str]:
-    """``text`` in at most ``most`` lines of ``room`` pixels; what is still too long is fitted."""
+def wrap(text: str, style: str, room: int, max_lines: int = 4) -> list[str]:
+    """``text`` in at most ``max_lines`` lines of ``room`` pixels; what is too long is fitted."""
     lines: list[str] = []
     words = text.split()
-    while words and len(lines) < most - 1:
+    while words and len(lines) < max_lines - 1:
         count = _words_that_fit(words, style, room)
         lines.append(fit(" ".join(words[:count]), style, room))
         words = words[count:]
