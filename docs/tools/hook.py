@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib
 import json
 import re
 import shutil
@@ -70,6 +71,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     name = page.file.src_uri
     for marker, fill in MARKERS.items():
         markdown = re.sub(f"<!-- {marker} -->", fill, markdown)
+    markdown = re.sub(r"^::: convscope\.(\w+)$", _defined, markdown, flags=re.MULTILINE)
     if name not in _outputs:
         return markdown
     home = Path(name).stem
@@ -82,6 +84,12 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         lambda found: f"[{found[1]}]({home}/{found[2]})" if _exists(name, found[2]) else found[0],
         markdown,
     )
+
+
+def _defined(found: re.Match[str]) -> str:
+    """A public name where it is defined: a module may have the name of its function."""
+    value = getattr(importlib.import_module("convscope"), found[1])
+    return f"::: {value.__module__}.{value.__qualname__}"
 
 
 def _run(name: str) -> PageOutput:
