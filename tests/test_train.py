@@ -353,7 +353,7 @@ class Witness:
     def step(self, label: str = "", *, number: int | None = None) -> None:
         assert number == len(self.labels) + 1
         self.labels.append(label)
-        module: torch.nn.Module = vars(self.model)["module"]
+        module: torch.nn.Module = self.model.module
         self.weights.append({k: v.clone() for k, v in module.state_dict().items()})
 
     def close(self) -> None:

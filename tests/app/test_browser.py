@@ -187,7 +187,7 @@ def test_channels_stand_in_the_order_of_their_attribution_and_are_saved(
             assert picture.width > 400
 
 
-def test_a_dead_channel_looks_dead(chromium, address, pair):
+def test_an_inactive_channel_looks_inactive(chromium, address, pair):
     with visit.page(chromium) as page:
         visit.open_view(page, address, visit.of("#/layer/1?find=2", pair))
         page.wait_for_selector("a.cell.flat")
@@ -195,9 +195,9 @@ def test_a_dead_channel_looks_dead(chromium, address, pair):
         assert len(np.unique(cell.reshape(-1, 4), axis=0)) == 1, "no texture"
         inks = {tuple(colors.table(name)[k]) for name in colors.TABLES for k in (0, 128, 255)}
         assert tuple(cell[0, 0, :3]) not in inks, "and no value's color"
-        assert page.locator(".cell .tag").inner_text() == "dead"
+        assert page.locator(".cell .tag").inner_text() == "inactive"
         visit.open_view(page, address, visit.of("#/layer/1/channel/2", pair))
-        assert page.locator("#map .still").inner_text() == "dead: zero everywhere"
+        assert page.locator("#map .constant").inner_text() == "inactive on this image"
         assert len(np.unique(visit.pixels(page, "#map canvas").reshape(-1, 4), axis=0)) == 1
 
 
@@ -249,7 +249,7 @@ def test_an_exported_page_works_from_a_disk_with_no_network(chromium, atlas, pho
         visit.open_view(page, out.as_uri(), "#/layer/1/channel/3/position/4,5")
         assert page.inner_text("#value").startswith("≈")
         assert page.locator("#input-panel img").first.evaluate("image => image.naturalWidth") > 0
-        assert "live model" in page.inner_text("main")
+        assert "running model" in page.inner_text("main")
         asked = [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
         assert asked in ([], ["about:blank"] * len(asked))
 

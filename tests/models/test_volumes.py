@@ -184,7 +184,7 @@ def test_a_keras_network_of_volumes_knows_its_input_shape() -> None:
         (
             lambda model: cs.dream(model, np.zeros(SHAPE, np.float32)),
             ModelError,
-            "Sequential takes volumes, and this paints over pictures",
+            "Sequential takes volumes; DeepDream and style transfer need images",
         ),
         (
             lambda model: cs.load(nn.Sequential(network(), nn.Linear(2, 2)), input=SHAPE).layers,

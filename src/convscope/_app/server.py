@@ -105,13 +105,14 @@ class AppServer:
 
     def __init__(self, bound: BoundServer) -> None:
         self._bound = bound
+        self._address = bound.address  # a closed socket has none
         self._thread = threading.Thread(target=self._run, name="convscope-serve", daemon=True)
         self._thread.start()
 
     @property
     def address(self) -> str:
         """URL of the app."""
-        return self._bound.address
+        return self._address
 
     @property
     def session(self) -> Session:
