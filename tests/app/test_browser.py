@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -278,3 +279,24 @@ def test_the_app_is_small_and_asks_nobody_else():
     for path in [*scripts, STATIC / "style.css"]:
         text = path.read_text().replace("http://www.w3.org/2000/svg", "")
         assert "http" not in text, path.name
+
+
+def test_lines_of_scripts_are_short():
+    long = [
+        f"{path.name}:{number}"
+        for path in sorted(STATIC.glob("*.js"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if len(line) > 110
+    ]
+    assert not long
+
+
+def test_scripts_import_each_other_in_no_circle():
+    imports = {
+        path.stem: set(re.findall(r'from "convscope/(\w+)"', path.read_text(encoding="utf-8")))
+        for path in STATIC.glob("*.js")
+    }
+    while leaves := [name for name, needed in imports.items() if not needed & imports.keys()]:
+        for name in leaves:
+            del imports[name]
+    assert not imports
