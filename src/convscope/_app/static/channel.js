@@ -300,7 +300,7 @@ async function mapOf(parent, layer, c, one) {
           h(
             "dd.soft",
             { style: { "font-weight": 400 } },
-            "Shows the exact value and the receptive field of the position. Click or press Enter to pin it.",
+            "Shows the value and the receptive field of the position. Click or press Enter to pin it.",
           ),
         ),
       );
