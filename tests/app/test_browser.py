@@ -170,9 +170,7 @@ def test_a_views_address_opened_afresh_shows_the_same_view(chromium, address, pa
             np.testing.assert_array_equal(visit.pixels(page, "main canvas"), first[1])
 
 
-def test_channels_stand_in_the_order_of_their_attribution_and_are_saved(
-    chromium, address, pair, tmp_path
-):
+def test_channels_are_sorted_by_attribution_and_saved(chromium, address, pair, tmp_path):
     with visit.page(chromium) as page:
         visit.open_view(page, address, visit.of("#/layer/3?sort=attribution", pair))
         page.wait_for_selector("a.cell")
@@ -213,7 +211,7 @@ def test_maps_are_drawn_with_the_colors_that_figures_have(chromium, address, pai
     assert np.abs(drawn.astype(int) - expected).max() <= 8  # two levels of 255 apart at most
 
 
-def test_a_picture_dropped_or_chosen_is_looked_at(chromium, address, pair, tmp_path):
+def test_an_image_is_dropped_or_chosen(chromium, address, pair, tmp_path):
     Image.new("RGB", (50, 40), (200, 30, 30)).save(tmp_path / "red.png")
     with visit.page(chromium) as page:
         visit.open_view(page, address, visit.of("#/layer/1", pair))

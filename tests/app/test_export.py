@@ -188,7 +188,7 @@ def test_served_from_the_command_line(
     assert len(ran) == 1
 
 
-def test_numbers_are_looked_at_like_pictures(tmp_path: Path) -> None:
+def test_arrays_are_shown_like_images(tmp_path: Path) -> None:
     """Many bands, given as an array or as a file, drawn as what they are."""
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Conv2d(6, 4, 3), torch.nn.ReLU())

@@ -76,7 +76,7 @@ def test_the_logging_of_others_is_left_alone() -> None:
         logging.getLogger().removeHandler(handler)
 
 
-def test_a_server_beside_a_page_shows_the_same_pictures(photos: Path) -> None:
+def test_a_server_beside_a_page_has_the_same_images(photos: Path) -> None:
     made = cs.show(loaded(), str(photos / "dark/1.png"), live=True)
     assert isinstance(made, LivePage)
     try:

@@ -146,7 +146,7 @@ def test_receptive_fields_are_those_of_the_model(client: TestClient) -> None:
         assert told["input_size"] == [24, 32]
 
 
-def test_pictures_come_back(client: TestClient) -> None:
+def test_images_come_back(client: TestClient) -> None:
     id = shown(client)
     about = client.get(f"/api/inputs/{id}").json()
     assert (about["original_size"], about["input_size"]) == ([30, 40], [24, 32])
@@ -157,7 +157,7 @@ def test_pictures_come_back(client: TestClient) -> None:
     np.testing.assert_array_equal(np.asarray(original), Image.open(io.BytesIO(png())))
 
 
-def test_the_same_picture_twice_is_one(client: TestClient) -> None:
+def test_the_same_image_twice_is_one(client: TestClient) -> None:
     assert shown(client) == shown(client) != shown(client, seed=1)
 
 
@@ -198,7 +198,7 @@ def test_channel_attribution_is_gradient_times_activation(client: TestClient) ->
     np.testing.assert_allclose(told["channels"], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_the_atlas_is_told_as_it_is(client: TestClient, atlas: cs.Atlas) -> None:
+def test_the_atlas_is_sent_as_it_is(client: TestClient, atlas: cs.Atlas) -> None:
     layer = client.get("/api/atlas/layers/1").json()
     dead = np.flatnonzero(atlas.layer("1").maximum == 0).tolist()
     assert 2 in dead
@@ -237,7 +237,7 @@ def test_less_memory_than_a_pass_takes_gives_the_same_numbers() -> None:
         assert session.activations.bytes <= max(20_000, largest)
 
 
-def test_memory_stays_within_its_bound_over_many_pictures() -> None:
+def test_memory_stays_within_its_limit_over_many_images() -> None:
     session = Session(loaded(), cache_bytes=300_000)
     with client_of(session) as client:
         wait(client)
@@ -261,7 +261,7 @@ def ask(client: TestClient, **wish: Any) -> Any:
     return client.post("/api/jobs", json={"kind": "maximize", **wish})
 
 
-def test_a_job_climbs_to_the_picture_that_maximize_makes(client: TestClient) -> None:
+def test_a_job_computes_the_image_of_maximize(client: TestClient) -> None:
     asked = ask(client, layer=3, channel=1, steps=12, seed=3)
     assert asked.status_code == 201
     told = events(client, asked.json()["id"])
@@ -329,7 +329,7 @@ def test_only_so_many_jobs_wait(client: TestClient) -> None:
         (b"\xff\xfe\x00", "not JSON"),
     ],
 )
-def test_what_is_no_job_is_said_to_be_none(client: TestClient, body: bytes, said: str) -> None:
+def test_an_invalid_job_is_a_problem(client: TestClient, body: bytes, said: str) -> None:
     answer = client.post("/api/jobs", content=body)
     assert answer.status_code in (400, 404)
     assert answer.headers["content-type"] == "application/problem+json"

@@ -230,7 +230,7 @@ def _index(text: str, name: str) -> bool:
         ("method=" + "a" * 4000, 400, "No method"),
     ],
 )
-def test_what_cannot_be_explained_is_a_problem(
+def test_an_invalid_attribution_is_a_problem(
     client: TestClient, query: str, status: int, said: str
 ) -> None:
     pytest.importorskip("captum")

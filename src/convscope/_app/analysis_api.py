@@ -28,19 +28,21 @@ def attribution(
 ) -> Payload:
     """The attribution map of a class, or of a unit, on an input image."""
     result = compute_attribution(session, session.model, id, method, target, unit)
-    found = result.maps[0]
-    height, width = found.values.shape
-    values = base64.b64encode(np.ascontiguousarray(found.values, "<f4").tobytes()).decode()
+    attribution_map = result.maps[0]
+    height, width = attribution_map.values.shape
+    values = base64.b64encode(
+        np.ascontiguousarray(attribution_map.values, "<f4").tobytes()
+    ).decode()
     return json_payload(
         {
-            "method": found.method,
-            "title": found.title,
+            "method": attribution_map.method,
+            "title": attribution_map.title,
             "target": result.target,
             "score": result.score,
             "probability": result.probability,
             "layer": result.layer,
             "baseline": result.baseline,
-            "sentence": found.sentence(result.score),
+            "sentence": attribution_map.sentence(result.score),
             "height": height,
             "width": width,
             "values": values,

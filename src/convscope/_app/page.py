@@ -43,15 +43,15 @@ _LINKED = re.compile(r'(<link[^>]*href=")static/([\w.-]+)(")')
 @cache
 def static_files() -> Mapping[str, Payload]:
     """The files of the app by name, read once; scripts without JSDoc, a seventh of their size."""
-    found = {}
+    loaded = {}
     for file in files("convscope._app").joinpath("static").iterdir():
         suffix = "." + file.name.rpartition(".")[2]
         if file.is_file() and suffix in _TYPES:
             body = file.read_bytes()
             if suffix == ".js":  # lines keep their numbers
                 body = _JSDOC.sub(lambda m: b"\n" * m[0].count(b"\n"), body)
-            found[file.name] = Payload(body, _TYPES[suffix])
-    return found
+            loaded[file.name] = Payload(body, _TYPES[suffix])
+    return loaded
 
 
 @cache

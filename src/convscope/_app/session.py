@@ -406,7 +406,7 @@ class Session:
         index_of = {self.layers[index].path: index for index in group}
         layers = self.model.layers.select(list(index_of))
         captured = record_maps(self.model, image.batch, layers)
-        maps = {index_of[path]: found.values for path, found in captured.items()}
+        maps = {index_of[path]: result.values for path, result in captured.items()}
         for index, values in maps.items():
             self.activations.put((image.id, index), values)
         return maps

@@ -66,13 +66,14 @@ async function draw() {
     "div.segments",
     { role: "group", "aria-label": "Stage of preprocessing" },
     [
-      ["preprocessed", "Preprocessed"],
-      ["original", "Original"],
-    ].map(([value, name]) =>
+      ["preprocessed", "Input", "Preprocessed input"],
+      ["original", "Original", "Original image"],
+    ].map(([value, name, title]) =>
       h(
         "button",
         {
           type: "button",
+          title,
           "aria-pressed": String(view.stage === value),
           onclick: () => go({ stage: value }, true),
         },

@@ -91,7 +91,7 @@ def test_two_networks_are_compared(chromium, address, pair, photos):
         visit.until(page, "!location.hash.includes('compare=')")
 
 
-def test_why_is_a_map_over_the_picture_for_a_chosen_class(chromium, address, pair, photos):
+def test_attribution_is_a_map_over_the_image_for_a_chosen_class(chromium, address, pair, photos):
     pytest.importorskip("captum")
     found = cs.attribute(loaded(), str(photos / FIRST), "dog", method="gradcam").maps[0].values
     with visit.page(chromium) as page:
@@ -150,9 +150,7 @@ def test_a_unit_is_explained_and_measured_beside_its_map(chromium, address, pair
         assert "32 drawn shapes" in text
 
 
-def test_what_is_shown_is_saved_as_picture_drawing_and_numbers(
-    chromium, address, pair, photos, tmp_path
-):
+def test_a_view_is_saved_as_png_svg_and_npz(chromium, address, pair, photos, tmp_path):
     values = maps_of(photos, "1")
     with visit.page(chromium) as page:
         visit.open_view(page, address, visit.of("#/layer/1", pair))
@@ -189,7 +187,7 @@ def test_what_is_shown_is_saved_as_picture_drawing_and_numbers(
             np.testing.assert_array_equal(found["difference"], maps_of(photos, "0") - values)
 
 
-def test_channels_stand_in_the_order_of_their_likeness_to_one(chromium, address, pair, photos):
+def test_channels_are_sorted_by_similarity_to_one(chromium, address, pair, photos):
     values = maps_of(photos, "0")
     with visit.page(chromium) as page:
         visit.open_view(page, address, visit.of("#/layer/0/channel/4", pair))

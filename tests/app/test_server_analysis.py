@@ -111,7 +111,7 @@ def test_a_second_network_that_fails_leaves_the_first_alone() -> None:
 # Why
 
 
-def test_what_drives_a_unit_is_that_of_attribute(two: TestClient) -> None:
+def test_attribution_of_a_unit_is_that_of_attribute(two: TestClient) -> None:
     pytest.importorskip("captum")
     id = shown(two)
     told = two.get(f"/api/inputs/{id}/attribution?method=gradient_x_input&layer=3&channel=5").json()
@@ -122,7 +122,7 @@ def test_what_drives_a_unit_is_that_of_attribute(two: TestClient) -> None:
     assert told["probability"] is None
 
 
-def test_a_slow_explanation_is_a_job_and_computed_once(
+def test_a_slow_attribution_is_a_job_and_computed_once(
     two: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("captum")
@@ -164,9 +164,7 @@ def test_sensitivity_is_measured_on_demand(two: TestClient) -> None:
     assert not two.get("/api/sensitivity/0/channels/0").json()["measured"]
 
 
-def test_an_explanation_ends_where_that_is_asked(
-    two: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_attribution_is_cancelled(two: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("captum")
     from convscope._app import tasks
 
@@ -197,7 +195,7 @@ def test_an_explanation_ends_where_that_is_asked(
     assert finished(two, again)["state"] == "done"
 
 
-def test_measuring_ends_where_that_is_asked(two: TestClient) -> None:
+def test_a_sensitivity_job_is_cancelled(two: TestClient) -> None:
     model = loaded()
     with client_of(Session(model)) as client:
         wait(client)
@@ -323,7 +321,7 @@ def test_files_hold_what_feature_maps_computes(two: TestClient) -> None:
     np.testing.assert_array_equal(weights, loaded().weights("3"))
 
 
-def test_pictures_stay_in_the_order_in_which_they_came(two: TestClient) -> None:
+def test_images_stay_in_the_order_in_which_they_came(two: TestClient) -> None:
     ids = [shown(two, seed) for seed in (20, 21, 22)]
     two.get(f"/api/inputs/{ids[0]}/layers")
     listed = [one["id"] for one in two.get("/api/inputs").json()["inputs"]]
