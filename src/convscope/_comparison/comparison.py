@@ -196,7 +196,7 @@ class Comparison:
         if not drawn:
             return [
                 "the networks share no layer, and there are too few images to match channels: "
-                "give three or more"
+                "give four or more"
             ]
         lines = []
         if any(pair.change is not None for pair in self.pairs):
