@@ -199,3 +199,8 @@ def test_no_readable_image_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         cs.compare(load(network(1)), load(network(2)), tmp_path, ["0"])
     assert "\n" not in str(caught.value)
+
+
+def test_a_figure_without_maps_says_why() -> None:
+    vectors = cs.compare(load(network(1)), load(network(2)), pictures(1)[0], ["6"])
+    assert "no layer compared has maps in both networks" in vectors.maps().description

@@ -193,10 +193,12 @@ class Comparison:
         return np.asarray(side.model.activations(batch, [layer.path])[layer.path][0].cpu().numpy())
 
     def _explain_maps(self, count: int, drawn: bool) -> list[str]:
+        if not drawn and self.pairs:
+            return ["no layer compared has maps in both networks"]
         if not drawn:
             return [
-                "the networks share no layer, and there are too few images to match channels: "
-                "give four or more"
+                "too few layers have the same name in both networks, and there are too few images "
+                "to pair layers by similarity: give four or more"
             ]
         lines = []
         if any(pair.change is not None for pair in self.pairs):

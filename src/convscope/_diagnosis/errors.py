@@ -129,7 +129,7 @@ def _welch(
 
 
 def failure_groups(predictions: Predictions, seed: int = 0) -> list[FailureGroup]:
-    """Cluster the errors; the largest groups first, none where there are too few errors."""
+    """Cluster the errors, by size × error rate; none where there are too few errors."""
     wrong = np.flatnonzero(predictions.wrong)
     if len(wrong) < 2 * _MIN_ERRORS:
         return []
