@@ -14,10 +14,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
+from convscope._data import open_dataset
 from convscope._errors import ImageError
 from convscope._images import IMAGE_SUFFIXES, MAX_PIXELS, DecodedImage, decode, is_image
+from convscope._images.decode import reads_avif
 
 
 def told(raised: pytest.ExceptionInfo[ImageError]) -> str:
@@ -195,9 +197,49 @@ def test_a_wrong_extension_does_not_matter(pixels: np.ndarray, tmp_path: Path) -
 
 def test_every_listed_suffix_can_be_written_and_read(tmp_path: Path) -> None:
     for suffix in IMAGE_SUFFIXES:
+        if suffix == ".avif" and not reads_avif():
+            continue
         mode = "L" if suffix == ".pgm" else "RGB"
         Image.new(mode, (4, 3), 200 if mode == "L" else (200, 10, 10)).save(tmp_path / f"a{suffix}")
         assert decode(tmp_path / f"a{suffix}").image.size == (4, 3)
+
+
+# The beginning of an AVIF file: a box of 32 bytes that names the format.
+AVIF_HEAD = b"\0\0\0 ftypavif\0\0\0\0avifmif1miafMA1A"
+
+
+@pytest.mark.skipif(not reads_avif(), reason="this Pillow was built without AVIF")
+def test_avif_files_are_read_upright_alone_and_in_folders(tmp_path: Path) -> None:
+    flat = np.full((48, 32, 3), 40, np.uint8)
+    flat[:24] = 220
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    Image.fromarray(flat).save(tmp_path / "a.avif", quality=100, exif=exif)
+    picture = decode(tmp_path / "a.avif")
+    expected = np.rot90(flat, -1)
+    assert picture.image.size == (48, 32)
+    assert np.abs(np.asarray(picture.image).astype(int) - expected).mean() < 4
+    assert decode(io.BytesIO((tmp_path / "a.avif").read_bytes())).image.size == (48, 32)
+    assert len(open_dataset(tmp_path)) == 1
+    (tmp_path / "broken.avif").write_bytes(AVIF_HEAD)
+    assert "broken.avif" in refused(tmp_path / "broken.avif")
+
+
+def test_avif_where_pillow_lacks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(decode.__globals__, "reads_avif", lambda: False)
+    (tmp_path / "a.avif").write_bytes(AVIF_HEAD)
+    assert refused(tmp_path / "a.avif") == (
+        "'a.avif' is AVIF, which this Pillow does not read: pip install -U 'pillow>=11.3'"
+    )
+    (tmp_path / "b.avif").write_bytes(b"something else")
+    assert "AVIF" not in refused(tmp_path / "b.avif")
+
+
+def test_avif_is_known_of_pillow_without_asking_for_what_it_does_not_know(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(features.modules, "avif", raising=False)
+    assert reads_avif.__wrapped__() is False
 
 
 @pytest.mark.parametrize("big_endian", [False, True])

@@ -14,11 +14,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from convscope._errors import ConvscopeError, ImageError, closest, one_line
 
@@ -27,6 +28,7 @@ IMAGE_SUFFIXES = (
     ".jpeg",
     ".png",
     ".webp",
+    ".avif",
     ".bmp",
     ".gif",
     ".tif",
@@ -37,6 +39,7 @@ IMAGE_SUFFIXES = (
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses, by default
 # Only these are tried, whatever the file is called: some of Pillow's readers start programs (EPS).
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+_AVIF_HEADS = (b"ftypavif", b"ftypavis")
 _ORIENTATION = 0x0112
 _UPRIGHT = dict(
     enumerate(
@@ -140,6 +143,12 @@ def pixels_of(data: bytes) -> tuple[int, int] | None:
         return None
 
 
+@cache
+def reads_avif() -> bool:
+    """Whether this Pillow was built with AVIF; before 11.3 none of the published ones was."""
+    return "avif" in features.modules and bool(features.check_module("avif"))
+
+
 def _type_name(source: Any) -> str:
     """``"uint8"`` for the arrays of every framework; empty for what is no array."""
     dtype = getattr(source, "dtype", "")
@@ -218,7 +227,7 @@ def _read(source: BinaryIO | Image.Image, name: str) -> DecodedImage:
 
 def _open(stream: BinaryIO) -> Image.Image:
     with _no_warnings():
-        image = Image.open(stream, formats=_FORMATS)
+        image = Image.open(stream, formats=(*_FORMATS, *(["AVIF"] if reads_avif() else [])))
         if image.format == "TIFF":
             image.getexif()  # else its complaints come while the pixels are read
     return image
@@ -242,13 +251,17 @@ def _too_large(name: str) -> str:
 
 def _what_else(source: BinaryIO | Image.Image) -> str:
     """What a file that is no image looks like."""
-    known = "Give JPEG, PNG, WebP, GIF, BMP, TIFF or PPM"
+    avif = ", AVIF" if reads_avif() else ""
+    known = f"Give JPEG, PNG, WebP{avif}, GIF, BMP, TIFF or PPM"
     if isinstance(source, Image.Image):
         return f"is not an image. {known}"
     source.seek(0)
-    head = source.read(8)
+    head = source.read(12)
     if not head:
         return f"is empty: it has no bytes. {known}"
+    if head[4:] in _AVIF_HEADS and not reads_avif():
+        return "is AVIF, which this Pillow does not read: pip install -U 'pillow>=11.3'"
+    head = head[:8]
     return f"is not an image that is read here: it begins with {head!r}. {known}"
 
 
