@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from itertools import chain
 from typing import Any, final
 
 import numpy as np
@@ -35,6 +35,7 @@ class TorchModules:
         self._replica: Replica | None = None
         self._tree = ModuleTree({})
         self._passes = 0  # that are under way, one inside another
+        self._entry_types: dict[tuple[torch.dtype, ...], torch.dtype] = {}  # of several
 
     def tree(self, info: ModelInfo) -> ModuleTree:
         if self._passes == 0:
@@ -79,9 +80,34 @@ class TorchModules:
         return values
 
     def enter(self, values: Tensor) -> Tensor:
-        held = chain(self.module.parameters(), self.module.buffers())
-        like = next((t for t in held if t.is_floating_point()), None)
-        return values if like is None else values.to(like.device, like.dtype)
+        held = [*self.module.parameters(), *self.module.buffers()]
+        weights = [tensor for tensor in held if tensor.is_floating_point()]
+        if not weights:
+            return values
+        values = values.to(weights[0].device)
+        types = _in_order_of_trial(weights)
+        return values.to(types[0] if len(types) == 1 else self._entry_type(values, types))
+
+    def _entry_type(self, values: Tensor, types: tuple[torch.dtype, ...]) -> torch.dtype:
+        """The first of the types with which the network runs, tried once."""
+        if types not in self._entry_types:
+            found = next((kind for kind in types if self._runs(values.to(kind))), None)
+            if found is None:  # for another reason: the pass that follows says which
+                return types[0]
+            self._entry_types[types] = found
+        return self._entry_types[types]
+
+    def _runs(self, native: Tensor) -> bool:
+        try:
+            with torch.no_grad():
+                self.call(native.detach().clone())
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # whatever a network raises
+            return False
+        finally:
+            self._current.restore()  # of what this pass has written, the next sees nothing
+        return True
 
     def to_standard(self, result: Tensor, volumes: bool) -> Tensor:
         return (result.dequantize() if result.is_quantized else result).float()
@@ -168,6 +194,13 @@ def families(kind: type, is_convolution: bool) -> tuple[str, ...]:
     names = " ".join(base.__name__.lower() for base in kind.__mro__)
     wider = (word for word in _FAMILY_WORDS if word in names)
     return ("conv", *wider) if is_convolution else tuple(wider)
+
+
+def _in_order_of_trial(weights: Sequence[Tensor]) -> tuple[torch.dtype, ...]:
+    """The types of a network's weights: first that of its first kernel, then the most common."""
+    kernels = [tensor.dtype for tensor in weights if tensor.ndim > 1]
+    every = Counter(tensor.dtype for tensor in weights)
+    return tuple(dict.fromkeys([*kernels[:1], *(kind for kind, _ in every.most_common())]))
 
 
 @contextmanager
