@@ -214,3 +214,35 @@ def test_a_transformer_without_weights_takes_the_size_it_is_built_for() -> None:
     model = cs.load("torchvision:vit_b_32,weights=none,image_size=64")
     assert model.input.size == (64, 64)
     assert model.layers["encoder.layers.encoder_layer_0.mlp"].shape == (768, 2, 2)
+
+
+# Weights as they are saved in training
+
+
+@pytest.mark.parametrize("held", ["net", "state_dict"])
+def test_checkpoints_of_training_go_through_the_same_door(tmp_path: Path, held: str) -> None:
+    network = _random("squeezenet1_1")
+    state = {f"module.{name}": value for name, value in network.state_dict().items()}
+    torch.save({held: state, "epoch": 3}, tmp_path / "w.pth")
+    model = cs.load("torchvision:squeezenet1_1", weights=tmp_path / "w.pth")
+    images = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(model.logits(images), network(images).detach())
+    assert model.title == "torchvision:squeezenet1_1 · weights w.pth"
+    network = timm.create_model("test_resnet").eval()
+    state = {f"model.{name}": value for name, value in network.state_dict().items()}
+    torch.save(
+        {held: network.state_dict() | {"x": torch.ones(1)}, "ema": state}, tmp_path / "w.pth"
+    )
+    model = cs.load("timm:test_resnet", weights=tmp_path / "w.pth")
+    torch.testing.assert_close(model.logits(images), network(images).detach())
+
+
+def test_nested_weights_get_what_goes_with_published_ones(tmp_path: Path) -> None:
+    network = _random("googlenet", aux_logits=True, init_weights=False, transform_input=True)
+    state = {f"model.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": state | {"loss.weight": torch.ones(3)}}, tmp_path / "w.ckpt")
+    model = cs.load("torchvision:googlenet", weights=tmp_path / "w.ckpt")
+    assert model.module.transform_input
+    assert model.weights_file == "w.ckpt (state_dict.model)"
+    images = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(model.logits(images), network(images).detach())

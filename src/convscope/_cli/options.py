@@ -25,7 +25,7 @@ ModelName = Annotated[
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Weights to load: .safetensors, .pth or .weights.h5."),
+    typer.Option(metavar="FILE", help="Weights to load: .safetensors, .pth, .ckpt or .weights.h5."),
 ]
 Preprocessing = Annotated[
     str | None,

@@ -62,8 +62,8 @@ def load(
             commas: ``torchvision:vgg16,weights=none``), a ``.keras`` or ``.h5`` file, a
             ``.safetensors`` file written by ``convscope train``, ``FILE.py:factory`` or
             ``package.module:factory``, an ``nn.Module``, a ``keras.Model``, or a ``Model``.
-        weights: A ``.safetensors`` or ``.pth`` file of weights (``.weights.h5`` for Keras); goes
-            with a name.
+        weights: A ``.safetensors`` or ``.pth`` file of weights, which may nest them or give them
+            a prefix, or the index of its shards (``.weights.h5`` for Keras); goes with a name.
         preprocess: From an image to the network's input, where the model does not bring its own,
             or not the right one: a ``Preprocess`` or a text such as ``imagenet``.
         classes: The names of the outputs, in order.
@@ -171,7 +171,10 @@ def _from_text(text: str, weights: str | Path | None) -> Model:
     else:
         model = _from_file(Path(spec.name).expanduser(), spec)
     model.name = text
-    model.weights_file = Path(weights).name if weights else ""
+    if weights is None:
+        model.weights_file = ""
+    elif not model.weights_file:
+        model.weights_file = Path(weights).name
     model.random_weights = weights is None and ",weights=none" in text.lower()
     return model
 

@@ -50,7 +50,8 @@ class Model:
     Attributes:
         name: What the user typed, or the class name; commands accept it.
         input: What the network takes: channels, size, preprocessing, class names.
-        weights_file: Name of the file of weights that was given, else empty.
+        weights_file: Name of the file of weights that was given, with the part that was taken of
+            it where it holds more: ``net.pth (model_ema)``; else empty.
         random_weights: Whether random weights were requested (``weights=none``).
         backend: Runs the network in its framework.
         edits: What replaces the results of some layers, by address; see ``edited``.

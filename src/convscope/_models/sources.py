@@ -10,6 +10,8 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +25,7 @@ from convscope._models import keras_files
 from convscope._models.architectures import build
 from convscope._models.hook_backend import HookBackend
 from convscope._models.inputs import Input
+from convscope._models.lazy_layers import channels_of, is_lazy
 from convscope._models.model import Model
 from convscope._models.torch_modules import TorchModules
 from convscope._models.weights import error_text, fit_weights, near_files, read_weights
@@ -39,11 +42,11 @@ def from_module(module: nn.Module, name: str, input: Input | None = None) -> Mod
             f"{name} is a TorchScript program, whose layers cannot be inspected. Give the "
             "nn.Module it was made from"
         )
-    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
+    if any(map(is_lazy, chain(module.parameters(), module.buffers()))):
         raise ModelError(f"{name} has lazy layers without weights. Call it once on a batch first")
     if input is None:
         first = next((m for m in module.modules() if isinstance(m, nn.modules.conv._ConvNd)), None)
-        input = Input(channels=first.in_channels if first else 3)
+        input = Input(channels=channels_of(first) if first else 3)
     return torch_model(module, name, input)
 
 
@@ -71,7 +74,7 @@ def from_metadata(path: Path, name: str) -> Model:
             f"{metadata_path} is not metadata that convscope wrote ({type(error).__name__}: "
             f"{error_text(error, 80)}). Give the network: {network}"
         ) from None
-    fit_weights(module, read_weights(path), path.name, kind["name"])
+    fit_weights(module, replace(read_weights(path), source=path.name), kind["name"])
     preprocess = Preprocess(
         size=size, mean=tuple(shape["mean"]), std=tuple(shape["std"]), origin=metadata_path.name
     )
@@ -110,9 +113,10 @@ def _from_result(network: Any, spec: str, weights: str | Path | None) -> Model:
         raise ModelError(
             f"{spec} returned a {type(network).__name__}, not an nn.Module or keras.Model"
         )
-    if weights is not None:
-        fit_weights(network, read_weights(weights), str(weights), spec)
-    return from_module(network, spec)
+    taken = "" if weights is None else fit_weights(network, read_weights(weights), spec)
+    model = from_module(network, spec)
+    model.weights_file = taken
+    return model
 
 
 def refuse_options(spec: str, options: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from convscope._errors import ModelError, UsageError, WeightsError, closest, import_optional
 from convscope._images import Preprocess
@@ -19,6 +19,7 @@ from convscope._models.inputs import Input, imagenet_classes
 from convscope._models.model import Model
 from convscope._models.sources import call_factory, torch_model
 from convscope._models.weights import (
+    Weights,
     cached_download,
     check_reachable,
     fit_weights,
@@ -40,14 +41,17 @@ def from_torchvision(name: str, options: dict[str, Any], weights: str | Path | N
         )
     published = models.get_model_weights(name)
     entry, load_it = _entry(published, name, options, weights)
+    taken = ""
     if weights is not None:
-        module = _filled(models, name, options, entry, str(weights), read_weights(weights))
+        module, taken = _filled(models, name, options, entry, read_weights(weights))
     elif load_it:
-        path = cached_download(entry.url, label)
-        module = _filled(models, name, options, entry, str(path), read_weights(path))
+        held = read_weights(cached_download(entry.url, label))
+        module, _ = _filled(models, name, options, entry, held)
     else:
         module = call_factory(lambda: _plain(models, name, options), label)
-    return torch_model(module, name, _built_for(module, _torchvision_input(entry, options)))
+    model = torch_model(module, name, _built_for(module, _torchvision_input(entry, options)))
+    model.weights_file = taken
+    return model
 
 
 def _entry(
@@ -84,25 +88,32 @@ def _filled(
     name: str,
     options: Mapping[str, Any],
     entry: Any,
-    source: str,
-    tensors: Mapping[str, Tensor],
-) -> nn.Module:
-    """The network with ``tensors``, built as torchvision builds it for published weights.
+    weights: Weights,
+) -> tuple[nn.Module, str]:
+    """The network with ``weights``, built as torchvision builds it for published weights.
 
     That way it also gets what goes with them: other inner sizes, renamed keys, Inception's own
     normalization. torchvision would unpickle the file itself, so the tensors are handed to it.
+
+    Returns:
+        The network, and what ``fit_weights`` says was taken of the file.
     """
-    with _handing_over(entry, tensors), suppress(RuntimeError, ValueError):
-        network: nn.Module = models.get_model(name, weights=entry, **options)
-        return network
-    # It does not fit, or another number of classes was given.
+
+    def published(tensors: Any) -> nn.Module | None:
+        with _handing_over(entry, tensors), suppress(RuntimeError, ValueError):
+            network: nn.Module = models.get_model(name, weights=entry, **options)
+            return network
+        return None  # it does not fit, or another number of classes was given
+
+    if (tensors := weights.plain) and (network := published(tensors)) is not None:
+        return network, ""
     plain: nn.Module = call_factory(lambda: _plain(models, name, options), f"torchvision:{name}")
-    fit_weights(plain, tensors, source, name)
-    return plain
+    taken = fit_weights(plain, weights, name)
+    return published(plain.state_dict()) or plain, taken
 
 
 @contextmanager
-def _handing_over(entry: Any, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+def _handing_over(entry: Any, tensors: Mapping[str, Any]) -> Iterator[None]:
     """Let published weights be ``tensors`` for a while; the entry is shared by the process."""
     with _published_lock:
         entry.get_state_dict = lambda *_, **__: dict(tensors)
@@ -151,9 +162,10 @@ def from_timm(name: str, options: dict[str, Any], weights: str | Path | None) ->
     module = call_factory(
         lambda: timm.create_model(name, pretrained=pretrained, **source, **options), label
     )
-    if weights is not None:
-        fit_weights(module, read_weights(weights), str(weights), name)
-    return torch_model(module, name, _timm_input(timm, module, options.get("in_chans", 3)))
+    taken = "" if weights is None else fit_weights(module, read_weights(weights), name)
+    model = torch_model(module, name, _timm_input(timm, module, options.get("in_chans", 3)))
+    model.weights_file = taken
+    return model
 
 
 def _timm_source(timm: Any, name: str) -> dict[str, Any]:

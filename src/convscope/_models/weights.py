@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import glob
+import json
 import pickle
 import re
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -18,35 +21,101 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from convscope._errors import UnsafeFile, WeightsError, closest
+from convscope._models.fitting import Reading, canonical, flattened, readings, same_shape
+from convscope._models.lazy_layers import is_lazy, materialize
+from convscope._models.pickles import is_data, read_pickle, wanted
 
 FRESH_NORMS = "its batch normalizations have never seen a batch"
 _SAMPLE = 4096  # numbers of a kernel that are looked at
-_PREFIXES = ("module.", "_orig_mod.")  # put there by DataParallel and torch.compile
+_STATE = "torch.save(model.state_dict(), ...)"
+_SHARD = re.compile(r"-\d+-of-(\d+)$")
 
 
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors in a ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file, by name.
+@dataclass(frozen=True)
+class Weights:
+    """What a file of weights holds.
 
-    A pickle is opened with ``weights_only=True``; one that wants to run code is refused
-    (``UnsafeFile``). Checkpoints that keep the weights under ``state_dict`` or ``model`` are
-    understood, and the ``module.`` that DataParallel puts before each name is dropped.
+    Attributes:
+        source: The file, for messages.
+        held: Tensors by name, or mappings that hold such ones.
+        objects: Classes of objects that stand beside them in the file and were not made.
+    """
+
+    source: str
+    held: Any
+    objects: tuple[str, ...] = ()
+
+    @property
+    def plain(self) -> dict[str, Tensor]:
+        """The tensors of a file that holds nothing else; else empty."""
+        held = dict(self.held) if isinstance(self.held, Mapping) else {}
+        return held if all(isinstance(value, Tensor) for value in held.values()) else {}
+
+
+def read_weights(path: str | Path) -> Weights:
+    """The tensors in a ``.safetensors``, ``.pth``, ``.pt``, ``.ckpt`` or ``.bin`` file.
+
+    A pickle is opened with ``weights_only=True``, and none of the objects in it is made; one that
+    wants to run code is refused (``UnsafeFile``). Of a file in several shards, the index or any
+    shard stands for all.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise WeightsError(f"No weights {str(path)!r}.{near_files(path)}")
-    loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-    tensors = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise WeightsError(
-            f"{path} holds no tensors by name. Save them: torch.save(model.state_dict(), ...)"
+    files, parts, objects = _shards(path), list[Any](), list[str]()
+    for file in files:
+        part, made = _read_safetensors(file) if _is_safe(file) else _read_pickle(file)
+        parts.append(part)
+        objects += made
+    held = parts[0] if len(files) == 1 else _joined(parts)
+    if not flattened(held):
+        raise _without_tensors(path, held, objects)
+    return Weights(str(path), held, tuple(objects))
+
+
+def _joined(shards: list[Any]) -> dict[str, Any]:
+    mappings = [shard for shard in shards if isinstance(shard, Mapping)]
+    return {name: value for shard in mappings for name, value in shard.items()}
+
+
+def _without_tensors(path: Path, held: Any, objects: list[str]) -> WeightsError | UnsafeFile:
+    if objects:
+        return _unsafe(path, objects[0])
+    if not isinstance(held, Mapping):
+        return WeightsError(
+            f"{path} holds a {type(held).__name__}, not a state_dict. Save one: {_STATE}"
         )
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    return tensors
+    return WeightsError(f"{path} holds no tensors by name. Save them: {_STATE}")
+
+
+def _shards(path: Path) -> list[Path]:
+    """All files that hold the weights of which ``path`` is one shard, or the index."""
+    if path.suffix == ".json":
+        return _indexed(path)
+    shard = _SHARD.search(path.stem)
+    if shard is None:
+        return [path]
+    for index in sorted(path.parent.glob("*.index.json")):
+        if path in (files := _indexed(index)):
+            return files
+    name = f"{glob.escape(path.stem[: shard.start()])}-*-of-{shard[1]}{path.suffix}"
+    beside = sorted(path.parent.glob(name))
+    return beside if len(beside) == int(shard[1]) else [path]
+
+
+def _indexed(index: Path) -> list[Path]:
+    try:
+        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        files = [index.parent / Path(name).name for name in dict.fromkeys(names)]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise WeightsError(
+            f"{index} is not an index of weights in shards (it has no 'weight_map'). Give the "
+            "file of weights itself"
+        ) from None
+    absent = next((file.name for file in files if not file.is_file()), None)
+    if absent is not None:
+        raise WeightsError(f"{index} names the shard {absent!r}, which is not beside it")
+    return files
 
 
 def near_files(path: Path) -> str:
@@ -57,40 +126,41 @@ def near_files(path: Path) -> str:
     return closest(path.name, beside) or " There is no such file."
 
 
-def _read_safetensors(path: Path) -> Mapping[str, Any]:
+def _is_safe(path: Path) -> bool:
+    return path.suffix == ".safetensors"
+
+
+def _read_safetensors(path: Path) -> tuple[Any, list[str]]:
     try:
-        return load_file(path)
+        return load_file(path), []
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is not a safetensors file: {error_text(error, 160)}") from None
 
 
-def _read_pickle(path: Path) -> Mapping[str, Any]:
+def _read_pickle(path: Path) -> tuple[Any, list[str]]:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        return read_pickle(path)
     except pickle.UnpicklingError as error:
-        required = re.search(r"GLOBAL (\S+)", str(error))
-        if required is None:
-            raise WeightsError(
-                f"{path} cannot be read as weights: it is damaged, or not a file of torch. "
-                "Supported: .safetensors and .pth"
-            ) from None
-        raise UnsafeFile(
-            f"{path} wants to run code when opened ({required[1].strip('.')}), so it is not. Save "
-            "the weights alone: torch.save(model.state_dict(), ...), and give the network with -m"
+        if name := wanted(error):
+            raise _unsafe(path, name) from None
+        raise WeightsError(
+            f"{path} cannot be read as weights: it is damaged, or not a file of torch. "
+            "Supported: .safetensors and .pth"
         ) from None
     except Exception as error:  # damaged archives raise nearly anything
         if "TorchScript" in str(error):
             raise WeightsError(
-                f"{path} is a TorchScript program, not weights. Save them: "
-                "torch.save(model.state_dict(), ...), and give the network with -m"
+                f"{path} is a TorchScript program, not weights. Save them: {_STATE}, and give the "
+                "network with -m"
             ) from None
         raise WeightsError(f"{path} cannot be read as weights: {error_text(error, 160)}") from None
-    if not isinstance(loaded, Mapping):
-        raise WeightsError(
-            f"{path} holds a {type(loaded).__name__}, not a state_dict. Save one: "
-            "torch.save(model.state_dict(), ...)"
-        )
-    return loaded
+
+
+def _unsafe(path: Path | str, name: str) -> UnsafeFile:
+    return UnsafeFile(
+        f"{path} wants to run code when opened ({name}), so it is not. Save the weights alone: "
+        f"{_STATE}, and give the network with -m"
+    )
 
 
 def error_text(error: object, limit: int = 240) -> str:
@@ -98,27 +168,102 @@ def error_text(error: object, limit: int = 240) -> str:
     return " ".join(str(error).split())[:limit].rstrip(".")
 
 
-def fit_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str, name: str) -> None:
-    """Load ``tensors`` into ``module``; every name and shape must fit.
+def fit_weights(module: nn.Module, weights: Weights, name: str) -> str:
+    """Load ``weights`` into ``module``; every name and shape must fit.
 
-    Raises ``WeightsError`` that names the first keys that do not.
+    Nesting (``state_dict``, ``params_ema``), prefixes (``model.``) and wrappers (``module.``) are
+    looked through. Where averaged weights and others fit, the averaged ones are taken.
+
+    Returns:
+        The name of the file, and in brackets what was taken of it where it holds more.
+
+    Raises:
+        WeightsError: If nothing fits (names the first keys that do not), or several parts do.
+        UnsafeFile: If the file holds a whole model and no weights.
     """
+    found = readings(module, flattened(weights.held))
+    one = _chosen(found, weights.source)
+    if not one.values and weights.objects:
+        raise _unsafe(weights.source, weights.objects[0])
+    materialize(module, one.values)
     own = module.state_dict()
-    # A counter that old checkpoints lack and that evaluation does not read.
-    missing = [k for k in own if k not in tensors and not k.endswith("num_batches_tracked")]
-    unexpected = [k for k in tensors if k not in own]
-    shapes = [k for k in own if k in tensors and own[k].shape != tensors[k].shape]
+    one.shapes = [k for k in one.values if not same_shape(k, own[k], one.values[k])]
+    if one.fits:
+        _load_into(module, one, weights.source)
+    elif not _translated(module, one):
+        shard = _SHARD.search(Path(weights.source).stem)
+        more = f"; it is one of {int(shard[1])} shards: put the others beside it" if shard else ""
+        raise WeightsError(f"{weights.source} does not fit {name}: {_differences(one, own)}{more}")
+    return Path(weights.source).name + _said(found, one)
+
+
+def _said(found: list[Reading], one: Reading) -> str:
+    """What was taken of a file that holds more, and what it lacks, in brackets."""
+    notes = [canonical(one.place)] if len(found) > 1 or one.is_part else []
+    notes += ["without extra state"] if one.lacks_state else []
+    said = ", ".join(filter(None, notes))
+    return f" ({said})" if said else ""
+
+
+def _chosen(found: list[Reading], source: str) -> Reading:
+    """The averaged weights of those that fit; an error where several remain that differ."""
+    left = [one for one in found if one.is_averaged] or found
+    if any(not _equal(left[0].values, other.values) for other in left[1:]):
+        places, first = [one.place for one in left], left[0].place.split(".")[0]
+        raise WeightsError(
+            f"{source} holds several weights that fit: {_first(places)}. Save the one you mean "
+            f"alone: torch.save(torch.load({source!r})[{first!r}], '{first}.pth')"
+        )
+    return left[0]
+
+
+def _equal(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    if a.keys() != b.keys():
+        return False
+    pairs = [(value, b[name]) for name, value in a.items()]
+    return all(
+        torch.equal(x, y) if isinstance(x, Tensor) and isinstance(y, Tensor) else repr(x) == repr(y)
+        for x, y in pairs
+    )
+
+
+def _load_into(module: nn.Module, one: Reading, source: str) -> None:
+    objects = [k for k, value in one.values.items() if not is_data(value)]
+    if objects:
+        raise WeightsError(
+            f"{source} has objects of classes in {objects[0]!r}, which are not made. Save numbers, "
+            "text and tensors there"
+        )
+    try:
+        module.load_state_dict(one.values, strict=False)
+    except Exception as error:  # also what the network's own set_extra_state raises
+        raise WeightsError(
+            f"{source} cannot be loaded: {type(error).__name__}: {error_text(error)}"
+        ) from None
+
+
+def _translated(module: nn.Module, one: Reading) -> bool:
+    """Whether the network's own hooks understand the names, as those of an older version."""
+    own = module.state_dict()
+    before = {k: v.clone() for k, v in own.items() if isinstance(v, Tensor) and not is_lazy(v)}
+    try:
+        nn.Module.load_state_dict(module, one.values | one.unexpected, strict=True)
+    except Exception:  # hooks may raise anything
+        nn.Module.load_state_dict(module, before, strict=False)
+        return False
+    return True
+
+
+def _differences(one: Reading, own: Mapping[str, Any]) -> str:
     parts = []
-    if shapes:
-        have, want = tuple(tensors[shapes[0]].shape), tuple(own[shapes[0]].shape)
-        parts.append(f"{shapes[0]!r} is {have} in the file and {want} in the network")
-    if missing:
-        parts.append(f"the file lacks {_first(missing)}")
-    if unexpected:
-        parts.append(f"the network lacks {_first(unexpected)}")
-    if parts:
-        raise WeightsError(f"{source} does not fit {name}: {'; '.join(parts)}")
-    module.load_state_dict(dict(tensors), strict=False)
+    if one.shapes:
+        have, want = tuple(one.values[one.shapes[0]].shape), tuple(own[one.shapes[0]].shape)
+        parts.append(f"{one.shapes[0]!r} is {have} in the file and {want} in the network")
+    if one.missing:
+        parts.append(f"the file lacks {_first(one.missing)}")
+    if one.unexpected:
+        parts.append(f"the network lacks {_first(list(one.unexpected))}")
+    return "; ".join(parts)
 
 
 def _first(keys: list[str]) -> str:
