@@ -37,6 +37,8 @@ class Layer:
         container: Whether it is made of other layers.
         function: Whether it is the result of a function rather than of a module.
         apart: Number of tokens outside the grid: class tokens, registers.
+        no_map: Whether the output has three dimensions that are no channels on a grid of positions.
+        problem: Why the output cannot be assigned to images; empty where it can.
     """
 
     path: str
@@ -48,6 +50,8 @@ class Layer:
     container: bool = False
     function: bool = False
     apart: int = 0
+    no_map: bool = False
+    problem: str = ""
 
     @property
     def channels(self) -> int:
@@ -57,7 +61,7 @@ class Layer:
     @property
     def is_map(self) -> bool:
         """Whether its output has a height and a width."""
-        return self.shape is not None and len(self.shape) == 3
+        return self.shape is not None and len(self.shape) == 3 and not self.no_map
 
     def to_dict(self) -> dict[str, object]:
         """Its attributes, for JSON."""

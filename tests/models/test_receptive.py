@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from convscope._models import Input, ReceptiveField
 from convscope._models.backend import sample
 from convscope._models.keras_files import from_keras
-from convscope._models.receptive_field import tracing_receptive_fields
 from convscope._models.sources import torch_model
+from convscope._models.tracing import COLUMNS, ROWS, tracing
 
 
 @pytest.mark.parametrize("make", COMPARED + GATED, ids=lambda make: make.__name__)
@@ -156,8 +156,8 @@ def test_a_gate_is_distinguished() -> None:
 
 def traced(forward: Callable[[Tensor], Tensor]) -> ReceptiveField:
     image = sample(2, *SIZE)
-    with torch.no_grad(), tracing_receptive_fields(image) as field_of:
-        return field_of(forward(image))
+    with torch.no_grad(), tracing(image, (ROWS, COLUMNS)) as tracer:
+        return tracer.field_of(forward(image))
 
 
 def told(forward: Callable[[Tensor], Tensor]) -> str:
@@ -210,10 +210,10 @@ def test_nothing_is_changed() -> None:
     network = as_model(COMPARED[0]).module
     image = sample(2, *SIZE).double().requires_grad_()
     plain = network(image)
-    with tracing_receptive_fields(image) as field_of:
+    with tracing(image, (ROWS, COLUMNS)) as tracer:
         followed = network(image)
     assert torch.equal(plain, followed)
-    assert field_of(followed).describe() == "12×12, stride 2"
+    assert tracer.field_of(followed).describe() == "12×12, stride 2"
     (gradient,) = torch.autograd.grad(followed.sum(), image)
     assert gradient.abs().sum() > 0
 

@@ -7,9 +7,10 @@
 - ``backend``: the seam to the frameworks. ``hook_backend`` with ``torch_modules`` or
   ``keras_layers``; ``bridge_backend`` over ``bridge`` for TensorFlow and JAX.
 - ``hooks``, ``recording``, ``layer_table``: observing a pass, and what is done with its results.
-- ``layouts``, ``positions``: from any layout of a result to ``N C H W``.
+- ``layouts``: from any layout of a result to ``N C H W``.
 - ``layer_roles``: which ReLU follows a layer, which kernel makes its channels, which gives logits.
-- ``receptive_field``: what of the image each position depends on, for any graph.
+- ``tracing``: which images, which part of them and which place each result comes from, for any
+  graph.
 """
 
 from convscope._models.backend import Edit
@@ -17,7 +18,7 @@ from convscope._models.input_summary import InputSummary, summarize_input
 from convscope._models.inputs import UNKNOWN_PREPROCESS, Batch, Input, stack_slices
 from convscope._models.load import load
 from convscope._models.model import Model, ModelLike, Prediction, probabilities
-from convscope._models.receptive_field import ReceptiveField
+from convscope._models.tracing import ReceptiveField
 
 __all__ = [
     "UNKNOWN_PREPROCESS",

@@ -22,7 +22,7 @@ from convscope._errors import ConvscopeError, ModelError, UnknownLayer, UsageErr
 from convscope._layers import Layer
 from convscope._models.hooks import lock_of
 from convscope._models.inputs import Input, NativeLayout
-from convscope._models.receptive_field import ReceptiveField
+from convscope._models.tracing import ReceptiveField
 
 Edit = Callable[[Tensor], Tensor]
 """Given a layer's result, returns what the network goes on with; must not write into it."""
@@ -104,10 +104,10 @@ class TracesReceptiveFields(Protocol):
 DEFAULT_BUDGET = 1 << 28  # bytes, in main memory
 
 
-def sample(channels: int, height: int, width: int) -> Tensor:
-    """One batch of fixed noise; no global random state is used."""
+def sample(channels: int, height: int, width: int, count: int = 1) -> Tensor:
+    """A batch of fixed noise images, all different; no global random state is used."""
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(1, channels, height, width, generator=generator)
+    return torch.rand(count, channels, height, width, generator=generator)
 
 
 def requiring_grad(values: Tensor) -> Tensor:

@@ -35,8 +35,6 @@ from convscope._models.hooks import (
 from convscope._models.inputs import Input, NativeLayout
 from convscope._models.layer_table import LayerTable
 from convscope._models.layouts import Layout, LayoutFinder
-from convscope._models.positions import Positions, grid
-from convscope._models.receptive_field import ReceptiveField, tracing_receptive_fields
 from convscope._models.recording import (
     Arrangement,
     ChannelOrder,
@@ -47,6 +45,14 @@ from convscope._models.recording import (
 )
 from convscope._models.recording import editing as editing_results
 from convscope._models.structure import first_tensor
+from convscope._models.tracing import (
+    COLUMNS,
+    IMAGES,
+    PLACE,
+    ROWS,
+    ReceptiveField,
+    tracing,
+)
 
 
 class HookedFramework(ChannelOrder, NativeLayout, Protocol):
@@ -108,6 +114,7 @@ class HookBackend:
         self._framework = framework
         self._fragile: set[str] = set()  # results that later code overwrites: they need a copy
         self._layouts: dict[tuple[int, int], Mapping[str, Layout]] = {}  # by the image's size
+        self._one_by_one = False  # it takes one image at a time, or takes its batch apart
 
     @property
     def module(self) -> Any:
@@ -118,38 +125,77 @@ class HookBackend:
         return self._framework.tree(info)
 
     def trace(self, info: ModelInfo, size: tuple[int, int]) -> list[Layer]:
+        """Two images tell which dimension of each result counts them."""
         try:
-            return self._trace(info, size, Positions())
-        except ModelError:  # some operation may not bear that its positions are followed
-            return self._trace(info, size, None)
+            layers, finder = self._trace(info, size, count=2)
+        except ModelError:  # perhaps it takes only one
+            finder = None
+        if finder is None or finder.taken_apart:
+            self._one_by_one = True
+            layers, finder = self._trace_one(info, size, {} if finder is None else finder.found)
+        self._layouts[size] = finder.found
+        return layers
+
+    def _trace_one(
+        self, info: ModelInfo, size: tuple[int, int], known: Mapping[str, Layout]
+    ) -> tuple[list[Layer], LayoutFinder]:
+        try:
+            return self._trace(info, size, 1, known)
+        except ModelError:  # some operation may not bear that it is followed
+            return self._trace(info, size, 1, None)
 
     def _trace(
-        self, info: ModelInfo, size: tuple[int, int], positions: Positions | None
-    ) -> list[Layer]:
+        self,
+        info: ModelInfo,
+        size: tuple[int, int],
+        count: int,
+        known: Mapping[str, Layout] | None = None,
+    ) -> tuple[list[Layer], LayoutFinder]:
+        """Run ``count`` images; one image is followed only where ``known`` is given."""
         framework, tree = self._framework, self.tree(info)
         table = LayerTable(tree, framework.families, framework.parameters)
-        layouts, written = LayoutFinder(positions), OverwriteWatch()
+        values = sample(info.input.channels, *size, count)
+        followed = count > 1 or known is not None
+        with ExitStack() as stack:
+            stack.enter_context(self.eval_frozen(info, grad=False))
+            tracer = stack.enter_context(tracing(values, (IMAGES, PLACE))) if followed else None
+            stack.enter_context(table.timing())
+            finder, written = LayoutFinder(tracer, known), OverwriteWatch()
+            report = self._listing(info, table, finder, written)
+            self._run(info, values, observing(tree, report, fused=self._fused(tree)))
+        self._fragile |= written.found()
+        return table.layers(), finder
+
+    def _listing(
+        self, info: ModelInfo, table: LayerTable, finder: LayoutFinder, written: OverwriteWatch
+    ) -> Report:
+        """Notes each result that images reach."""
+        volumes = bool(info.input.depth)
 
         def report(address: str, result: Any) -> None:
             with torch._C.DisableTorchFunction():
                 tensor = first_tensor(result)
-                if tensor is not None:
-                    written.watch(address, tensor)
-                layout = None if tensor is None else layouts.find(address, tensor)
                 if tensor is None:
                     table.add(address, None)
-                elif layout is None:
-                    standard = framework.to_standard(tensor, bool(info.input.depth))
-                    table.add(address, tuple(standard.shape[1:]))
-                else:
-                    table.add(address, (layout.channels, *layout.size), layout.apart)
+                elif finder.reached(tensor):
+                    written.watch(address, tensor)
+                    arranged = finder.find(address, tensor)
+                    layout = arranged.layout
+                    shape = (
+                        tuple(self._framework.to_standard(tensor, volumes).shape[1:])
+                        if layout is None
+                        else layout.shape
+                    )
+                    flat = len(shape) == 3 and not arranged.is_map
+                    table.add(
+                        address,
+                        shape,
+                        apart=layout.apart if layout else 0,
+                        problem=arranged.problem,
+                        no_map=flat,
+                    )
 
-        with self.eval_frozen(info, grad=False), table.timing():
-            values = sample(info.input.channels, *size)
-            self._run(info, values, observing(tree, report, fused=self._fused(tree)), positions)
-        self._layouts[size] = layouts.found
-        self._fragile |= written.found()
-        return table.layers()
+        return report
 
     def _fused(self, tree: ModuleTree) -> Any:
         return lambda report: self._framework.fused(tree, report)
@@ -183,13 +229,14 @@ class HookBackend:
         arrangement, tree = Arrangement(self._framework, self._layouts[size]), self.tree(info)
         values = sample(info.input.channels, *size)
         fields: dict[str, ReceptiveField] = {}
-        with self.eval_frozen(info, grad=False), tracing_receptive_fields(values) as field_of:
+        with self.eval_frozen(info, grad=False), tracing(values, (ROWS, COLUMNS)) as tracer:
 
             def report(address: str, result: Any) -> None:
                 with torch._C.DisableTorchFunction():  # what is done here is not the network's
                     tensor = first_tensor(result)
                     if tensor is not None:
-                        fields[address] = field_of(arrangement.to_standard(address, tensor))
+                        standard = arrangement.to_standard(address, tensor)
+                        fields[address] = tracer.field_of(standard)
 
             self._run(info, values, observing(tree, report, fused=self._fused(tree)))
         return fields
@@ -202,18 +249,14 @@ class HookBackend:
         info: ModelInfo,
         values: Tensor,
         within: AbstractContextManager[None] | None = None,
-        positions: Positions | None = None,
     ) -> Any:
         """The forward pass ``within`` a context; what the network raises becomes one line.
 
         The network gets a copy: some write into their input.
         """
         native = self._framework.enter(to_volumes(info, values.clone()))
-        if positions is not None:
-            marks = grid(*values.shape[2:]).expand(values.shape)
-            positions.mark(native, self._framework.lay_out(to_volumes(info, marks)))
         errors = one_line_errors(info, values, self.tree(info).modules.values())
-        with errors, positions or ExitStack(), within or ExitStack():
+        with errors, within or ExitStack():
             return self._framework.call(native)
 
     def run(self, info: ModelInfo, values: Tensor, grad: bool) -> Tensor | None:
@@ -227,6 +270,9 @@ class HookBackend:
     def record(
         self, info: ModelInfo, values: Tensor, paths: Sequence[str], grad: bool, raw: bool = False
     ) -> dict[str, Tensor]:
+        if self._one_by_one and len(values) > 1:
+            each = [self.record(info, one, paths, grad, raw) for one in torch.split(values, 1)]
+            return {path: torch.cat([results[path] for results in each]) for path in paths}
         arrangement = self._arrangement(info, values, paths, raw)
         recorder = Recorder(arrangement, paths, frozenset(self._fragile), grad)
         entered = requiring_grad(values) if grad else values
@@ -252,6 +298,10 @@ class HookBackend:
     def stream(
         self, info: ModelInfo, values: Tensor, paths: Sequence[str], consume: Consume
     ) -> None:
+        if self._one_by_one and len(values) > 1:
+            for path, result in self.record(info, values, paths, grad=False).items():
+                consume(path, result)
+            return
         arrangement = self._arrangement(info, values, paths)
         streamer = Streamer(arrangement.to_standard, paths, consume)
         with self.eval_frozen(info, grad=False), suppress(StopPass):

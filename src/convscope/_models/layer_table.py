@@ -33,7 +33,7 @@ class LayerTable:
         self._parameters = parameters
         self._clock = count()
         self._begun: dict[str, float] = {}
-        self._results: dict[str, tuple[float, Shape | None, int]] = {}
+        self._results: dict[str, tuple[float, Shape | None, dict[str, Any]]] = {}
 
     @contextmanager
     def timing(self) -> Iterator[None]:
@@ -52,19 +52,19 @@ class LayerTable:
         """Note that a layer begins."""
         self._begun[address] = next(self._clock)
 
-    def add(self, address: str, shape: Shape | None, apart: int = 0) -> None:
-        """Note the result of one layer or function, ``apart`` of whose tokens are off the grid."""
+    def add(self, address: str, shape: Shape | None, **known: Any) -> None:
+        """Note the result of one layer or function, with other attributes of ``Layer``."""
         order = self._begun.get(address)
         if order is None and address.partition("#")[0].endswith("/pre"):
             order = self._begun[address.replace("/pre", "")] - 0.5  # right before its layer
-        self._results[address] = (next(self._clock) if order is None else order, shape, apart)
+        self._results[address] = (next(self._clock) if order is None else order, shape, known)
 
     def layers(self) -> list[Layer]:
         """The layers, in the order in which they were begun."""
         by_order = sorted(self._results.items(), key=lambda item: item[1][0])
-        return [self._layer(address, shape, apart) for address, (_, shape, apart) in by_order]
+        return [self._layer(address, shape, known) for address, (_, shape, known) in by_order]
 
-    def _layer(self, address: str, shape: Shape | None, apart: int) -> Layer:
+    def _layer(self, address: str, shape: Shape | None, known: dict[str, Any]) -> Layer:
         path = address.partition("#")[0]
         owner, slash, function = path.rpartition("/")
         if slash and path not in self._tree.modules:
@@ -76,7 +76,7 @@ class LayerTable:
                 depth=self._depth(owner) + inside,
                 function=True,
                 families=("conv",) * bool(_CONVOLUTIONS.fullmatch(function)),
-                apart=apart,
+                **known,
             )
         module = self._tree.modules[path]
         return Layer(
@@ -87,7 +87,7 @@ class LayerTable:
             families=self._families(module),
             depth=self._depth(path),
             container=path in self._tree.parents,
-            apart=apart,
+            **known,
         )
 
     def _depth(self, path: str) -> int:

@@ -2,72 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from convscope._models.positions import RADIX, Positions, core, varies
+from convscope._models.tracing import IMAGES, PLACE, Dependence, Tracer
+from convscope._models.tracing.places import RADIX, changes
+from convscope._models.tracing.spans import EXACT, ORIGIN, Spans
+
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
     """How one result is laid out.
 
-    - ``shape``: of the result for one image, its first dimension included.
-    - ``along``: the dimensions that the positions run along; the rest are channels. Where the first
-      is among them, the windows of an image follow each other in the batch.
+    - ``split``: its shape with the dimension that counts the images cut in three: what stands
+      before the images there, the images (0 in this shape), and what stands after them. Both are 1
+      unless windows, heads or rows are folded into the batch.
+    - ``batch``: which dimension of the result that is; ``None`` where the whole of it belongs to
+      one image.
+    - ``dims``: the dimensions of ``split``, the images first, then channels, then positions.
+    - ``inner``: the shape for one image, in that order.
     - ``order``: where among the positions each one of the grid stands, row by row.
-    - ``size``: height and width of the grid.
+    - ``size``: height and width of the grid; ``None`` for what is no map.
     - ``apart``: how many tokens stand outside the grid (class tokens, registers, padding).
-    - ``batch``: which dimension counts the images; the others are given with it in front.
     """
 
-    shape: tuple[int, ...]
-    along: tuple[int, ...]
-    order: Tensor
-    size: tuple[int, int]
-    apart: int
-    batch: int = 0
+    split: Shape
+    batch: int | None
+    dims: tuple[int, ...]
+    inner: Shape
+    order: Tensor | None = None
+    size: tuple[int, int] | None = None
+    apart: int = 0
 
     @cached_property
-    def channels(self) -> int:
-        rest = [n for dim, n in enumerate(self.shape) if dim and dim not in self.along]
-        return prod(rest)
+    def shape(self) -> Shape:
+        """The standard shape for one image."""
+        return self.inner if self.size is None else (self.inner[0], *self.size)
+
+    def is_grid(self, rows: int, columns: int) -> bool:
+        """Whether there are four dimensions, of which these two are the height and the width."""
+        if len(self.split) != 6 or not self._unfolded or self.size is None:
+            return False
+        sizes = self.split[rows + 2], self.split[columns + 2]
+        others = (
+            self.split[2],
+            *(n for k, n in enumerate(self.split[3:], 1) if k not in (rows, columns)),
+        )
+        return sizes == self.size and self._natural and prod(others) == self.inner[0]
 
     @cached_property
     def plain(self) -> bool:
         """Whether the result is in the standard layout already."""
+        if self.size is None:
+            return self._unfolded and self.inner == self.split[3:] and self._in_order
         return self.is_grid(2, 3)
 
-    def is_grid(self, rows: int, columns: int) -> bool:
-        """Whether there are four dimensions, of which these two are the height and the width."""
-        if (
-            self.batch
-            or len(self.shape) != 4
-            or (self.shape[rows], self.shape[columns]) != self.size
-        ):
-            return False
-        return {rows, columns}.issuperset(self.along) and self._natural
+    @cached_property
+    def _in_order(self) -> bool:
+        order = [dim for dim in self.dims if self.split[dim] != 1]
+        return order == sorted(order)
+
+    @cached_property
+    def _unfolded(self) -> bool:
+        return self.batch == 0 and self.split[0] == self.split[2] == 1
 
     @cached_property
     def _natural(self) -> bool:
-        return not self.apart and bool((self.order.diff() == 1).all())
+        if self.order is None or self.apart:
+            return False
+        return bool((self.order.diff() == 1).all())
 
     def fits(self, result: Tensor) -> bool:
-        """Whether a result has the shape that this was determined for."""
-        result = result.transpose(0, self.batch)
-        return tuple(result.shape[1:]) == self.shape[1:] and (result.shape[0] % self._windows == 0)
+        """Whether a result has the shape that this was determined for, for any number of images."""
+        if self.batch is None:
+            return tuple(result.shape) == self.split[1:]
+        at = self.batch
+        own = (*self.split[:at], *self.split[at + 3 :])
+        folded = self.split[at] * self.split[at + 2]
+        shape = tuple(result.shape)
+        same = len(shape) == len(self.split) - 2 and (*shape[:at], *shape[at + 1 :]) == own
+        return same and shape[at] % folded == 0
 
     def standard(self, result: Tensor) -> Tensor:
-        """``(N, C, H, W)``; positions apart are left out."""
+        """``(N, C, H, W)``, or ``(N, …)`` for what is no map; positions apart are left out."""
         if self.plain:
             return result
-        flat = self._flat(result.transpose(0, self.batch))
+        flat = self._moved(result)
+        if self.size is None or self.order is None:
+            return flat
         if not self._natural:
             flat = flat.index_select(2, self.order.to(flat.device))
         return flat.reshape(*flat.shape[:2], *self.size)
@@ -76,86 +107,215 @@ class Layout:
         """The inverse; what stands apart is taken from ``result``."""
         if self.plain:
             return standard
-        result = result.transpose(0, self.batch)
-        flat = standard.flatten(2)
-        if not self._natural:
-            order = self.order.to(flat.device)
-            flat = self._flat(result).to(flat.dtype).index_copy(2, order, flat)
-        shape = self._split(result)
-        moved = flat.reshape([shape[dim] for dim in self._dims])
-        back = [self._dims.index(dim) for dim in range(len(self._dims))]
-        return moved.permute(back).reshape(result.shape).transpose(0, self.batch)
+        flat = standard
+        if self.size is not None and self.order is not None:
+            flat = standard.flatten(2)
+            if not self._natural:
+                order = self.order.to(flat.device)
+                flat = self._moved(result).to(flat.dtype).index_copy(2, order, flat)
+        shape = self._shape_of(result)
+        moved = flat.reshape([shape[dim] for dim in self.dims])
+        back = [self.dims.index(dim) for dim in range(len(self.dims))]
+        return moved.permute(back).reshape(result.shape)
 
-    @cached_property
-    def _windows(self) -> int:
-        return self.shape[0] if 0 in self.along else 1
+    def _shape_of(self, result: Tensor) -> list[int]:
+        """``split`` with the number of images in it."""
+        shape = list(self.split)
+        at = self.batch or 0
+        if self.batch is None:
+            shape[0] = 1
+        else:
+            shape[at + 1] = result.shape[at] // (shape[at] * shape[at + 2])
+        return shape
 
-    @cached_property
-    def _dims(self) -> list[int]:
-        """Batch, channels, positions: of a result whose windows have a dimension of their own."""
-        along = [dim + 1 for dim in self.along]
-        return [0, *(d for d in range(1, len(self.shape) + 1) if d not in along), *along]
+    def _moved(self, result: Tensor) -> Tensor:
+        moved = result.reshape(self._shape_of(result)).permute(self.dims)
+        return moved.reshape(moved.shape[0], *self.inner)
 
-    def _split(self, result: Tensor) -> list[int]:
-        return [result.shape[0] // self._windows, self._windows, *result.shape[1:]]
 
-    def _flat(self, result: Tensor) -> Tensor:
-        moved = result.reshape(self._split(result)).permute(self._dims)
-        positions = prod(self.shape[dim] for dim in self.along)
-        return moved.reshape(moved.shape[0], self.channels, positions)
+@dataclass(frozen=True)
+class Arranged:
+    """What is known of one result.
+
+    - ``layout``: how it is laid out; ``None`` where the framework's own order says it.
+    - ``is_map``: whether its elements fill a grid of the image.
+    - ``problem``: why it cannot be assigned to images; empty where it can.
+    """
+
+    layout: Layout | None = None
+    is_map: bool = False
+    problem: str = ""
 
 
 class LayoutFinder:
-    """The layouts of results during one pass, from where ``positions`` says elements stand."""
+    """The layouts of results during one pass, from what a tracer says of them.
 
-    def __init__(self, positions: Positions | None) -> None:
+    ``known`` are layouts of the same results for several images, where this pass has only one.
+
+    Attributes:
+        found: Layouts by address.
+        taken_apart: Whether something was computed for one image of several alone.
+    """
+
+    def __init__(self, tracer: Tracer | None, known: Mapping[str, Layout] | None = None) -> None:
         self.found: dict[str, Layout] = {}
-        self._positions = positions
-        self._known: dict[Any, tuple[Tensor, Layout | None]] = {}
+        self.taken_apart = False
+        self._tracer = tracer
+        self._known = known
+        self._cache: dict[tuple[Dependence, Shape], Arranged] = {}
 
-    def find(self, address: str, result: Tensor) -> Layout | None:
-        """How ``result`` is laid out; ``None`` where it is no map, or positions are not known."""
-        code = None if self._positions is None else self._positions.of(result)
-        layout = None if code is None else self._of_code(code)
-        if layout is not None:
-            self.found[address] = layout
-        return layout
+    def reached(self, result: Tensor) -> bool:
+        """Whether the images reach a result at all."""
+        return self._tracer is None or self._tracer.of(result) is not None
 
-    def _of_code(self, code: Tensor) -> Layout | None:
-        """Most results share their codes, and so their layout, with others."""
-        key = (code.data_ptr(), code.shape, code.stride())
-        if key not in self._known:
-            self._known[key] = code, layout_of(code)  # the codes are kept: their place is the key
-        return self._known[key][1]
+    def find(self, address: str, result: Tensor) -> Arranged:
+        """What is known of ``result``."""
+        dependence = None if self._tracer is None else self._tracer.of(result)
+        if dependence is None:
+            return Arranged(is_map=result.ndim == 4)
+        shape = tuple(result.shape)
+        if self._known is not None:  # one image alone: it could be anywhere
+            batch = _batch_of_one(self._known.get(address), shape)
+            arranged = _arranged(shape, *batch, dependence.along(PLACE))
+        else:  # most results share what they depend on with others
+            if (dependence, shape) not in self._cache:
+                self._cache[dependence, shape] = self._determined(dependence, shape)
+            arranged = self._cache[dependence, shape]
+        if arranged.layout is not None:
+            self.found[address] = arranged.layout
+        return arranged
+
+    def _determined(self, dependence: Dependence, shape: Shape) -> Arranged:
+        images = dependence.along(IMAGES)
+        batch = _batch_of(images, shape)
+        if batch is not None:
+            return _arranged(shape, *batch, dependence.along(PLACE))
+        if _count(images.reshape(6, -1).max(1)) == 1:
+            self.taken_apart = True
+        return Arranged(problem="none of its dimensions counts the images")
 
 
-def layout_of(code: Tensor) -> Layout | None:
-    """How a result with these position codes is laid out; ``None`` where it is no map."""
-    if code.ndim < 3 or not code.numel() or not bool(core(code).any()):
-        return None
-    batch = int(code.ndim == 3 and code.shape[1] == 1 and varies(code, 0))  # (tokens, images, …)
-    code = code.transpose(0, batch)
-    varying = [dim for dim in range(code.ndim) if varies(code, dim)]
-    # Patches that were joined in the channels differ along these too: then the first counts.
-    fewer = [[dim for dim in varying if dim != left] for left in reversed(varying)]
-    for along in [varying, *fewer]:
-        layout = _along(code, along)
-        if layout is not None:
-            return replace(layout, batch=batch)
+def _batch_of(images: Spans, shape: Shape) -> tuple[int, int, int] | None:
+    """Which dimension counts the images, and what stands before and after them in it."""
+    for dim in range(len(shape)):
+        if images.shape[dim + 1] < 2:
+            continue
+        others = tuple(k for k in range(1, images.ndim) if k != dim + 1)
+        along = images[EXACT].max(others)
+        starts = ORIGIN - along[0]
+        if bool((along.sum(0) - 2 * ORIGIN == 1).all()):
+            after = int(np.flatnonzero(np.append(starts[1:] != starts[:-1], True))[0]) + 1
+            count = int(starts.max()) + 1
+            before = len(starts) // (count * after)
+            if np.array_equal(starts, np.tile(np.repeat(np.arange(count), after), before)):
+                return dim, before, after
     return None
 
 
-def _along(code: Tensor, along: Sequence[int]) -> Layout | None:
-    """The layout, if the positions along these dimensions fill a grid, each once."""
-    first = tuple(slice(None) if dim in along else 0 for dim in range(code.ndim))
-    codes = code[first].flatten().long()
-    where = codes.nonzero().flatten()
-    rows, columns = (codes[where] - 1) // RADIX, (codes[where] - 1) % RADIX
-    ys, row = torch.unique(rows, return_inverse=True)
-    xs, column = torch.unique(columns, return_inverse=True)
-    cells = row * len(xs) + column
-    if len(where) != len(ys) * len(xs) or len(torch.unique(cells)) != len(cells):
+def _batch_of_one(known: Layout | None, shape: Shape) -> tuple[int | None, int, int]:
+    """The same for a pass with one image: as it is for several, else the whole is its own."""
+    if known is None or known.batch is None:
+        return None, 1, 1
+    before, after = known.split[known.batch], known.split[known.batch + 2]
+    if len(shape) <= known.batch or shape[known.batch] != before * after:
+        return None, 1, 1
+    return known.batch, before, after
+
+
+def _count(total: NDArray[np.int32]) -> int:
+    """How many images something depends on."""
+    return int(total[0] + total[1] - 2 * ORIGIN) if total[0] else 0
+
+
+def _arranged(shape: Shape, batch: int | None, before: int, after: int, places: Spans) -> Arranged:
+    """What is known of a result whose images and places are."""
+    if batch is None:
+        split, images, own = (0, *shape), 0, places[0][None]
+    else:
+        split = (*shape[:batch], before, 0, after, *shape[batch + 1 :])
+        images, own = batch + 1, _of_first_image(places[0], batch, before, after)
+    reader = _Reader(split, batch, images, own)
+    layout = reader.grid()
+    if layout is None or layout.size is None:
+        return Arranged(layout or reader.line(()))
+    return Arranged(layout, is_map=True)
+
+
+def _of_first_image(
+    places: NDArray[np.int32], at: int, before: int, after: int
+) -> NDArray[np.int32]:
+    shape = places.shape
+    if shape[at] == 1:
+        return places.reshape(*shape[:at], 1, 1, 1, *shape[at + 1 :])
+    count = shape[at] // (before * after)
+    cut = places.reshape(*shape[:at], before, count, after, *shape[at + 1 :])
+    return cut.take([0], at + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Reader:
+    """Reads the layout from the places of one image: see ``Layout`` for ``split`` and ``batch``.
+
+    - ``images``: the dimension of ``split`` that counts the images.
+    """
+
+    split: Shape
+    batch: int | None
+    images: int
+    places: NDArray[np.int32]
+
+    def grid(self) -> Layout | None:
+        """The layout of a map, or of a line of positions; ``None`` for what is neither."""
+        wide = [dim for dim, n in enumerate(self.split) if dim != self.images and n != 1]
+        ndim = len(self.split) - (1 if self.batch is None else 2)
+        if ndim == 4 and len(wide) < 2:
+            return self._layout((), torch.zeros(1, dtype=torch.int64), (1, 1), 0)
+        varying = [dim for dim in range(len(self.split)) if changes(self.places[None], dim)]
+        # Patches that were joined in the channels differ along these too: then the first counts.
+        fewer = [[dim for dim in varying if dim != left] for left in reversed(varying)]
+        for along in filter(None, [varying, *fewer]):
+            layout = self._along(along)
+            if layout is not None:
+                return self.line(along) if ndim < 4 and 1 in (layout.size or ()) else layout
         return None
-    order = where[torch.argsort(cells)]
-    shape = tuple(code.shape)
-    return Layout(shape, tuple(along), order, (len(ys), len(xs)), len(codes) - len(where))
+
+    def _along(self, along: Sequence[int]) -> Layout | None:
+        """The layout, if the positions along these dimensions fill a grid, each once."""
+        first = tuple(slice(None) if dim in along else 0 for dim in range(self.places.ndim))
+        codes = self.places[first].reshape(-1)
+        where = np.flatnonzero(codes)
+        rows, columns = np.divmod(codes[where] - 1, RADIX)
+        ys, row = np.unique(rows, return_inverse=True)
+        xs, column = np.unique(columns, return_inverse=True)
+        cells = row * len(xs) + column
+        if len(where) != len(ys) * len(xs) or len(np.unique(cells)) != len(cells):
+            return None
+        order = torch.from_numpy(where[np.argsort(cells)])
+        return self._layout(tuple(along), order, (len(ys), len(xs)), len(codes) - len(where))
+
+    def _layout(self, along: Shape, order: Tensor, size: tuple[int, int], apart: int) -> Layout:
+        rest = [dim for dim in range(len(self.split)) if dim != self.images and dim not in along]
+        inner = prod(self.split[dim] for dim in rest), prod(self.split[dim] for dim in along)
+        dims = (self.images, *rest, *along)
+        return Layout(self.split, self.batch, dims, inner, order, size, apart)
+
+    def line(self, along: Sequence[int]) -> Layout | None:
+        """What is no map, with the images first and, of a sequence ``along``, the channels second.
+
+        ``None`` where it is so already.
+        """
+        rest = [dim for dim in range(len(self.split)) if dim != self.images]
+        if self.batch is None:
+            kept = rest
+        else:  # what is folded into the batch, where something is
+            folded = {self.batch, self.batch + 2}
+            kept = [dim for dim in rest if dim not in folded or self.split[dim] != 1]
+        if not along:
+            along = [dim for dim in kept if changes(self.places[None], dim)]
+        if len(kept) == 2 and list(along) == kept[:1]:
+            kept.reverse()
+        elif self.batch == 0 and kept == rest[2:]:
+            return None
+        ones = [dim for dim in rest if dim not in kept]
+        inner = tuple(self.split[dim] for dim in kept)
+        return Layout(self.split, self.batch, (self.images, *ones, *kept), inner)

@@ -31,7 +31,7 @@ from convscope._models.backend import (
     sample,
 )
 from convscope._models.inputs import Batch, Input, Preparation
-from convscope._models.receptive_field import ReceptiveField
+from convscope._models.tracing import ReceptiveField
 
 Prediction: TypeAlias = list[tuple[str, float]]
 """Class names with their probabilities, the most probable first."""
@@ -156,8 +156,9 @@ class Model:
 
         Raises:
             UnknownLayer: If a layer does not exist, or gives no floats.
+            ModelError: If an output cannot be assigned to images.
         """
-        paths = self._paths(layers)
+        paths = self._paths(layers, raw)
         return self.backend.record(self, self.prepare(images).values, paths, grad, raw)
 
     def stream(
@@ -171,10 +172,15 @@ class Model:
         """
         self.backend.stream(self, self.prepare(images).values, self._paths(layers), consume)
 
-    def _paths(self, layers: str | Iterable[str]) -> list[str]:
+    def _paths(self, layers: str | Iterable[str], raw: bool = False) -> list[str]:
         selected = self.layers.select(layers)
         if no_floats := [layer.path for layer in selected if layer.shape is None]:
             raise not_called(self.name, no_floats)
+        if not raw and (mixed := next((la for la in selected if la.problem), None)):
+            raise ModelError(
+                f"The output of {mixed.path!r} of {self.name} belongs to no one image: "
+                f"{mixed.problem}. In Python, raw=True gives it as it is"
+            )
         return [layer.path for layer in selected]
 
     def logits(self, images: ImagesLike | Batch, *, grad: bool = False) -> Tensor:

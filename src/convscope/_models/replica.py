@@ -53,6 +53,7 @@ class Replica:
             self.module: nn.Module = copier.of(original)
         self._modules = copier.modules
         self._values, self._copies = copier.values, copier.copies
+        self._parameters = copier.parameters
         self.shared = copier.shared
         for module in self.module.modules():
             if not isinstance(module, torch.jit.ScriptModule):
@@ -62,6 +63,17 @@ class Replica:
     def is_current(self) -> bool:
         """Whether the original is built as it was when it was replicated."""
         return self._structure == self._observed()
+
+    def freeze(self, frozen: bool) -> None:
+        """Let gradients stop at its parameters, or give these the flags of the original.
+
+        Some products take another path in memory where a weight requires gradients, and round
+        otherwise: only with the flags of the original are results equal to the last bit.
+        """
+        for original, own in self._parameters:
+            requires = original.requires_grad and not frozen
+            if own.requires_grad != requires:
+                own.requires_grad_(requires)
 
     def restore(self) -> None:
         """Give buffers and other tensors the original's values, whoever has written since."""
@@ -90,6 +102,7 @@ class _Copier:
         self.modules: list[nn.Module] = []
         self.values: list[Tensor] = []
         self.copies: list[Tensor] = []
+        self.parameters: list[tuple[Tensor, Tensor]] = []  # of the original, of the replica
         self.shared: list[nn.Module] = []
         self._copies: dict[int, Any] = {}
         self._leads: dict[int, bool] = {}
@@ -132,7 +145,9 @@ class _Copier:
         if isinstance(value, nn.Parameter):
             # What was made in inference mode cannot take part in gradients: then a copy.
             data = value.clone() if value.is_inference() else value.detach()
-            return nn.Parameter(data, requires_grad=False)
+            parameter = nn.Parameter(data, requires_grad=False)
+            self.parameters.append((value, parameter))
+            return parameter
         copy = value.detach().clone()
         self.values.append(value)
         self.copies.append(copy)

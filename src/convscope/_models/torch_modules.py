@@ -55,6 +55,7 @@ class TorchModules:
         ):
             if self._passes == 0:
                 self._follow_original()
+                self._current.freeze(grad)
             self._passes += 1
             try:
                 with _in_evaluation_mode(self._current.shared):

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from convscope._models.receptive_field.rules import Call, broadcast_alone, rule, union_without_gates
-from convscope._models.receptive_field.spans import (
+from convscope._models.tracing import places
+from convscope._models.tracing.calls import Call
+from convscope._models.tracing.rules import broadcast_alone, rule, union_without_gates
+from convscope._models.tracing.spans import (
     NOWHERE,
     Spans,
     Taps,
@@ -56,7 +58,7 @@ def _each(values: Any, count: int) -> list[int]:
     return numbers * count if len(numbers) == 1 else numbers
 
 
-@rule("convolution", "_convolution", "convolution_overrideable")
+@rule("convolution", "_convolution", "convolution_overrideable", places=places.on_grid)
 def convolution(call: Call, axis: int) -> Spans:
     count = call["weight"].ndim - 2
     shape, kernel = call.shape("input"), call.shape("weight")[2:]
@@ -94,6 +96,7 @@ def _channels_merged(spans: Spans, groups: int, inputs: int, outputs: int) -> Sp
     "avg_pool2d",
     "avg_pool3d",
     "mkldnn_max_pool2d",
+    places=places.on_grid,
 )
 def pooling(call: Call, axis: int) -> Spans:
     count = int(_plain_name(call)[8])
@@ -124,6 +127,7 @@ def _plain_name(call: Call) -> str:
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    places=places.on_grid,
 )
 def adaptive_pooling(call: Call, axis: int) -> Spans:
     spans = call.spans("self", axis)
@@ -133,19 +137,19 @@ def adaptive_pooling(call: Call, axis: int) -> Spans:
     return spans
 
 
-@rule("constant_pad_nd")
+@rule("constant_pad_nd", places=places.continued)
 def constant_padding(call: Call, axis: int) -> Spans:
     return _padded(call, call["pad"], axis, lambda at, _size: at)
 
 
-@rule("reflection_pad1d", "reflection_pad2d", "reflection_pad3d")
+@rule("reflection_pad1d", "reflection_pad2d", "reflection_pad3d", places=places.continued)
 def reflection_padding(call: Call, axis: int) -> Spans:
     return _padded(
         call, call["padding"], axis, lambda at, size: size - 1 - np.abs(size - 1 - np.abs(at))
     )
 
 
-@rule("replication_pad1d", "replication_pad2d", "replication_pad3d")
+@rule("replication_pad1d", "replication_pad2d", "replication_pad3d", places=places.continued)
 def replication_padding(call: Call, axis: int) -> Spans:
     return _padded(call, call["padding"], axis, lambda at, size: at.clip(0, size - 1))
 
@@ -179,7 +183,7 @@ _RESIZING = (
 _SCALES = {1: ("scales",), 2: ("scales_h", "scales_w"), 3: ("scales_d", "scales_h", "scales_w")}
 
 
-@rule(*_RESIZING)
+@rule(*_RESIZING, places=places.on_grid)
 def resizing(call: Call, axis: int) -> Spans:
     count = call.out.ndim - 2
     names = _SCALES[count]
@@ -188,7 +192,7 @@ def resizing(call: Call, axis: int) -> Spans:
     for k in range(count):
         size, outputs = call["self"].shape[2 + k], call.out.shape[2 + k]
         if size == 1 and outputs > 1:
-            spans = broadcast_alone(spans, call.image[axis])
+            spans = broadcast_alone(spans, call.extents[axis])
         taps = _resized(call.func, names, size, outputs, corners, call[names[k]])
         spans = read(spans, 2 + k, taps)
     return spans
@@ -235,7 +239,7 @@ def windows_as_columns(call: Call, axis: int) -> Spans:
     return reshaped(spans, shape, tuple(call.out.shape))
 
 
-@rule("col2im")
+@rule("col2im", places=places.on_grid)
 def columns_as_windows(call: Call, axis: int) -> Spans:
     """The inverse, windows summed where they overlap."""
     (kh, kw), (sh, sw), (ph, pw), (dh, dw) = (
@@ -255,7 +259,7 @@ def columns_as_windows(call: Call, axis: int) -> Spans:
     return compact(inner, range(call.out.ndim))
 
 
-@rule("torchvision::deform_conv2d", value_dependent=True)
+@rule("torchvision::deform_conv2d", value_dependent=True, places=places.on_grid)
 def deformable_convolution(call: Call, axis: int) -> Spans:
     """Samples wherever its offsets say; locally, where it would without any."""
     kernel, shape = call.shape("weight")[2:], call.shape("input")
@@ -269,5 +273,5 @@ def deformable_convolution(call: Call, axis: int) -> Spans:
         if call.depends(name):
             spans = np.maximum(spans, merged_along(call.spans(name, axis), [1]))
     spans = expanded(merged_along(spans, [1]), 0, spans.shape[1]).copy()
-    spans[:2] = np.maximum(spans[:2], everything(call.image[axis], 4)[:2])
+    spans[:2] = np.maximum(spans[:2], everything(call.extents[axis], 4)[:2])
     return spans

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope._models.receptive_field.rules import Dependence
-from convscope._models.receptive_field.spans import EXACT, LOCAL, OPEN, ORIGIN, Spans, varies
+from convscope._models.tracing.calls import Dependence
+from convscope._models.tracing.spans import EXACT, LOCAL, OPEN, ORIGIN, Spans, varies
 
 Intervals = NDArray[np.int64]
 
@@ -164,6 +164,15 @@ def _intervals(ends: Spans) -> Intervals:
 
 
 def _step(intervals: Intervals) -> float:
-    """How far the middle moves from one position to the next."""
+    """How far the middle moves from one position to the next.
+
+    Upsampled maps repeat: then over one period, as it is away from the borders.
+    """
     middles = intervals.sum(1) / 2
-    return float(middles[-1] - middles[0]) / (len(middles) - 1) if len(middles) > 1 else 0.0
+    count = len(middles)
+    inside = middles[count // 4 : count - count // 4]
+    for period in range(1, len(inside) // 2 + 1):
+        moved = inside[period:] - inside[:-period]
+        if (moved == moved[0]).all():
+            return float(moved[0]) / period
+    return float(middles[-1] - middles[0]) / (count - 1) if count > 1 else 0.0

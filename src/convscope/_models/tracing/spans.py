@@ -4,7 +4,8 @@ An element depends on a set of image rows; what is kept is the hull of that set,
 The hull of a union is the union of the hulls, so whatever an operation computes, its spans follow
 exactly from those of what it reads: take the smallest start and the largest end.
 
-Spans are arrays ``(6, …)``: the start and the end of three kinds of dependence,
+Images of the batch are followed in the same way as rows. Spans are arrays ``(6, …)``: the start and
+the end of three kinds of dependence,
 
 - exact: every row that the element can depend on;
 - local: the same, but for what reaches it through a global gate;
@@ -48,9 +49,9 @@ def everything(size: int, dimensions: int) -> Spans:
     return ends.reshape(6, *(1,) * dimensions)
 
 
-def nothing(dimensions: int) -> Spans:
+def nothing(dimensions: int, kinds: int = 6) -> Spans:
     """No element depends on any row."""
-    return np.zeros((6, *(1,) * dimensions), np.int32)
+    return np.zeros((kinds, *(1,) * dimensions), np.int32)
 
 
 def union(spans: Sequence[Spans]) -> Spans:
@@ -75,7 +76,7 @@ def squeezed(spans: Spans, dims: Sequence[int]) -> Spans:
 
 def full(spans: Spans, shape: Shape) -> Spans:
     """One span for every element of a tensor of ``shape``."""
-    return np.broadcast_to(spans, (6, *shape))
+    return np.broadcast_to(spans, (len(spans), *shape))
 
 
 def expanded(spans: Spans, dim: int, size: int) -> Spans:
@@ -160,6 +161,8 @@ def gathered(spans: Spans, dim: int, taps: Taps) -> Spans:
     if spans.shape[axis] != taps.size:
         spans = expanded(spans, dim, taps.size)
     closed = _and_zero(spans[:4], axis).take(taps.closed, axis)
+    if len(spans) == 1:  # places: there are none beyond the borders
+        return closed
     low, high = taps.margins
     opened = _continued(spans[OPEN], axis, low, high).take(taps.opened, axis)
     return np.concatenate([closed, opened])
@@ -200,7 +203,7 @@ def _along(values: NDArray[np.int64], axis: int, ndim: int) -> NDArray[np.int64]
 def reshaped(spans: Spans, old: Shape, new: Shape) -> Spans:
     """As ``view`` does it: only dimensions that are joined or split are written out in full."""
     if 0 in old:
-        return nothing(len(new))
+        return nothing(len(new), len(spans))
     before: list[int] = []
     after: list[int] = []
     touched: list[int] = []
@@ -210,7 +213,7 @@ def reshaped(spans: Spans, old: Shape, new: Shape) -> Spans:
         after += [new[dim] if varying else 1 for dim in news]
         if varying and (len(olds), len(news)) != (1, 1):
             touched += news
-    return compact(np.broadcast_to(spans, (6, *before)).reshape(6, *after), touched)
+    return compact(np.broadcast_to(spans, (len(spans), *before)).reshape(-1, *after), touched)
 
 
 @lru_cache(maxsize=1024)

@@ -9,14 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convscope._models.receptive_field.rules import (
-    Call,
-    ValueDependent,
-    broadcast_alone,
-    rule,
-    tensors,
-)
-from convscope._models.receptive_field.spans import (
+from convscope._models.tracing import places
+from convscope._models.tracing.calls import KINDS, PLACE, Call, tensors
+from convscope._models.tracing.rules import ValueDependent, broadcast_alone, rule
+from convscope._models.tracing.spans import (
     Shape,
     Spans,
     Taps,
@@ -69,9 +65,10 @@ def expand(call: Call, axis: int) -> Spans:
     source, out = call["self"], tuple(call.out.shape)
     lead = len(out) - source.ndim
     shape: Shape = (*(1,) * lead, *source.shape)
-    spans = call.spans("self", axis).reshape(6, *(1,) * lead, *call.spans("self", axis).shape[1:])
-    if any(old == 1 < new for old, new in zip(shape, out, strict=True)):
-        spans = broadcast_alone(spans, call.image[axis])
+    spans = call.spans("self", axis)
+    spans = spans.reshape(len(spans), *(1,) * lead, *spans.shape[1:])
+    if axis != PLACE and any(old == 1 < new for old, new in zip(shape, out, strict=True)):
+        spans = broadcast_alone(spans, call.extents[axis])
     times = [
         new // old if old and own > 1 else 1
         for old, new, own in zip(shape, out, spans.shape[1:], strict=True)
@@ -182,7 +179,7 @@ def index_select(call: Call, axis: int) -> Spans:
     return read(call.spans("self", axis), call["dim"] % call.out.ndim, Taps(at, size))
 
 
-@rule("pixel_shuffle")
+@rule("pixel_shuffle", places=places.on_grid)
 def pixel_shuffle(call: Call, axis: int) -> Spans:
     """``(C · r · r, H, W)`` to ``(C, H · r, W · r)``."""
     *lead, channels, height, width = call["self"].shape
@@ -194,7 +191,7 @@ def pixel_shuffle(call: Call, axis: int) -> Spans:
     return reshaped(spans, middle, tuple(call.out.shape))
 
 
-@rule("pixel_unshuffle")
+@rule("pixel_unshuffle", places=places.on_grid)
 def pixel_unshuffle(call: Call, axis: int) -> Spans:
     *lead, channels, height, width = call["self"].shape
     r, n = call["downscale_factor"], len(lead)
@@ -290,7 +287,9 @@ def rearrangement(call: Call, axis: int) -> Spans | list[Spans]:
 )
 def constant(call: Call, axis: int) -> Spans:
     """Takes the shape of a tensor, not its values."""
-    return call.spans("value", axis) if call.depends("value") else nothing(call.out.ndim)
+    if call.depends("value"):
+        return call.spans("value", axis)
+    return nothing(call.out.ndim, KINDS[axis])
 
 
 @rule("as_strided")
@@ -317,7 +316,7 @@ def _replayed(call: Call, axis: int, dims: Iterable[int] | None = None) -> Spans
 
     Constants bring in no dependence. ``dims``: where the spans have to be written out.
     """
-    replayed = [list(tensors(_replay(call, axis, kind, dims))) for kind in range(6)]
+    replayed = [list(tensors(_replay(call, axis, kind, dims))) for kind in range(KINDS[axis])]
     results = [np.stack([part.numpy() for part in parts]) for parts in zip(*replayed, strict=True)]
     return [compact(spans, range(spans.ndim - 1)) for spans in results]
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from convscope._models.receptive_field.rules import (
-    Call,
-    ValueDependent,
-    rule,
-    tensors,
-    union_without_gates,
-)
-from convscope._models.receptive_field.spans import (
+from convscope._models.tracing import places
+from convscope._models.tracing.calls import Call, factors, tensors
+from convscope._models.tracing.rules import ValueDependent, rule, union_without_gates
+from convscope._models.tracing.spans import (
     EXACT,
     Shape,
     Spans,
@@ -54,6 +50,7 @@ from convscope._models.receptive_field.spans import (
         "gelu",
         "positive",
     ),
+    places=places.pointwise,
 )
 def pointwise(call: Call, axis: int) -> Spans:
     """Each element depends on the elements at its own place."""
@@ -72,7 +69,7 @@ def pointwise(call: Call, axis: int) -> Spans:
 def copy(call: Call, axis: int) -> Spans:
     """What was there before is gone."""
     spans = call.spans("src", axis)
-    return spans.reshape(6, *(1,) * (call.out.ndim - call["src"].ndim), *spans.shape[1:])
+    return spans.reshape(len(spans), *(1,) * (call.out.ndim - call["src"].ndim), *spans.shape[1:])
 
 
 @rule("glu")
@@ -110,6 +107,7 @@ def gated_linear_unit(call: Call, axis: int) -> Spans:
     "median",
     "nanmedian",
     "count_nonzero",
+    places=places.reduction,
 )
 def reduction(call: Call, axis: int) -> Spans:
     if call.has("other"):  # max of two tensors
@@ -121,7 +119,15 @@ def reduction(call: Call, axis: int) -> Spans:
     return spans if kept else squeezed(spans, dims)
 
 
-@rule("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "_logcumsumexp")
+@rule(
+    "cumsum",
+    "cumprod",
+    "cummax",
+    "cummin",
+    "logcumsumexp",
+    "_logcumsumexp",
+    places=places.pointwise,
+)
 def running(call: Call, axis: int) -> Spans:
     """Each depends on itself and on all before it."""
     spans = call.spans("self", axis)
@@ -129,7 +135,7 @@ def running(call: Call, axis: int) -> Spans:
     return result
 
 
-@rule("mkldnn_rnn_layer")
+@rule("mkldnn_rnn_layer", places=places.of_first)
 def recurrent(call: Call, axis: int) -> list[Spans]:
     """Steps along dimension 0, one after another; then the last states."""
     spans = merged_along(call.spans("input", axis), [2])
@@ -138,7 +144,16 @@ def recurrent(call: Call, axis: int) -> list[Spans]:
     return [result, *[merged_along(spans, [0]) for _ in call.outputs[1:]]]
 
 
-@rule("topk", "sort", "kthvalue", "mode", "argsort", "msort", value_dependent=True)
+@rule(
+    "topk",
+    "sort",
+    "kthvalue",
+    "mode",
+    "argsort",
+    "msort",
+    value_dependent=True,
+    places=places.nowhere,
+)
 def ordering(call: Call, axis: int) -> Spans:
     """What stands at a place of an order depends on all values."""
     ndim = call["self"].ndim
@@ -147,7 +162,7 @@ def ordering(call: Call, axis: int) -> Spans:
     return squeezed(spans, dims) if call.out.ndim < ndim else spans
 
 
-@rule("_fft_r2c", "_fft_c2c", "_fft_c2r")
+@rule("_fft_r2c", "_fft_c2c", "_fft_c2r", places=places.pointwise)
 def fourier(call: Call, axis: int) -> Spans:
     return merged_along(call.spans("self", axis), call.dims("dim", call.out.ndim))
 
@@ -159,13 +174,15 @@ def _normalized(spans: Spans, statistics: Spans) -> Spans:
     return result
 
 
-@rule("_softmax", "_log_softmax", "softmax", "log_softmax", "_safe_softmax")
+@rule(
+    "_softmax", "_log_softmax", "softmax", "log_softmax", "_safe_softmax", places=places.pointwise
+)
 def softmax(call: Call, axis: int) -> Spans:
     spans = call.spans("self", axis)
     return _normalized(spans, merged_along(spans, [call["dim"] % call.out.ndim]))
 
 
-@rule("native_layer_norm", "_fused_rms_norm", "rms_norm", "layer_norm")
+@rule("native_layer_norm", "_fused_rms_norm", "rms_norm", "layer_norm", places=places.pointwise)
 def layer_norm(call: Call, axis: int) -> Spans:
     spans, ndim = call.spans("input", axis), call.out.ndim
     count = len(call["normalized_shape"])
@@ -180,6 +197,7 @@ def layer_norm(call: Call, axis: int) -> Spans:
     "_batch_norm_with_update",
     "_batch_norm_no_update",
     "batch_norm",
+    places=places.pointwise,
 )
 def batch_norm(call: Call, axis: int) -> Spans:
     """Pointwise, unless it takes the statistics of the batch."""
@@ -189,7 +207,7 @@ def batch_norm(call: Call, axis: int) -> Spans:
     return _normalized(spans, merged_along(spans, [k for k in range(call.out.ndim) if k != 1]))
 
 
-@rule("native_group_norm", "group_norm")
+@rule("native_group_norm", "group_norm", places=places.pointwise)
 def group_norm(call: Call, axis: int) -> Spans:
     spans = call.spans("input", axis)
     space = range(2, call.out.ndim)
@@ -203,9 +221,21 @@ def group_norm(call: Call, axis: int) -> Spans:
     return _normalized(spans, statistics)
 
 
-@rule("mm", "bmm", "matmul", "dot", "mv", "linear", "addmm", "addbmm", "addmv", "baddbmm")
+@rule(
+    "mm",
+    "bmm",
+    "matmul",
+    "dot",
+    "mv",
+    "linear",
+    "addmm",
+    "addbmm",
+    "addmv",
+    "baddbmm",
+    places=places.product,
+)
 def product(call: Call, axis: int) -> Spans:
-    left, right = _factors(call)
+    left, right = factors(call)
     vector = call[right].ndim == 1
     a, b = call.spans(left, axis), call.spans(right, axis)
     if call[left].ndim == 1:
@@ -221,21 +251,6 @@ def product(call: Call, axis: int) -> Spans:
         result = result.squeeze(-1)
     added = "self" if left != "self" else "bias"
     return union([result, call.spans(added, axis)]) if call.depends(added) else result
-
-
-def _factors(call: Call) -> tuple[str, str]:
-    """The names of the two factors in this operation's schema."""
-    pairs = (
-        ("mat1", "mat2"),
-        ("batch1", "batch2"),
-        ("mat", "vec"),
-        ("self", "mat2"),
-        ("input", "weight"),
-        ("self", "vec"),
-        ("self", "tensor"),
-        ("self", "other"),
-    )
-    return next(pair for pair in pairs if all(map(call.has, pair)))
 
 
 def _multiplied(a: Spans, b: Spans) -> Spans:
@@ -260,6 +275,7 @@ def _led(spans: Spans, ndim: int) -> Spans:
     "_scaled_dot_product_attention_math",
     "_scaled_dot_product_attention_math_for_mps",
     "scaled_dot_product_attention",
+    places=places.of_queries,
 )
 def attention(call: Call, axis: int) -> Spans:
     """Each query depends on itself and on all keys and values."""
@@ -275,17 +291,35 @@ def attention(call: Call, axis: int) -> Spans:
     return union_without_gates([query, merged_along(v, [token])], [query, v], [[feature], [token]])
 
 
-@rule("_native_multi_head_attention", "_transformer_encoder_layer_fwd")
+@rule("_native_multi_head_attention", "_transformer_encoder_layer_fwd", places=places.pointwise)
 def fused_attention(call: Call, axis: int) -> Spans:
     """All tokens of a sequence, dimension 1, depend on all."""
     tokens = [each.along(axis) for tensor, each in call.sources.values() if tensor.ndim == 3]
     return union([merged_along(spans, [1, 2]) for spans in tokens])
 
 
-@rule("embedding")
+@rule("embedding", places=places.nowhere)
 def embedding(call: Call, axis: int) -> Spans:
     """A row of a table for each index."""
     return call.spans("indices", axis)[..., None]
+
+
+@rule(
+    "grid_sampler_2d",
+    "grid_sampler_3d",
+    "cudnn_grid_sampler",
+    "max_unpool2d",
+    "max_unpool3d",
+    "fractional_max_pool2d",
+    "torchvision::roi_align",
+    "torchvision::roi_pool",
+    "torchvision::ps_roi_align",
+    "torchvision::ps_roi_pool",
+    places=places.on_grid,
+)
+def sampled(call: Call, axis: int) -> Spans:
+    """Where these read from is decided by values."""
+    raise ValueDependent
 
 
 @rule(
@@ -297,19 +331,10 @@ def embedding(call: Call, axis: int) -> Spans:
     "unique_dim",
     "bincount",
     "histc",
-    "grid_sampler_2d",
-    "grid_sampler_3d",
-    "cudnn_grid_sampler",
-    "max_unpool2d",
-    "max_unpool3d",
-    "fractional_max_pool2d",
     "searchsorted",
     "multinomial",
-    "torchvision::roi_align",
-    "torchvision::roi_pool",
-    "torchvision::ps_roi_align",
-    "torchvision::ps_roi_pool",
     "torchvision::nms",
+    places=places.nowhere,
 )
 def anywhere(call: Call, axis: int) -> Spans:
     """Where these read from is decided by values."""
