@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -649,3 +650,32 @@ def test_attributions_are_captums_on_the_network_by_hand(network: Any, held: Any
     (slope,) = torch.autograd.grad(steps["fc/pre"][0, 2], steps["inner.norm"])
     cam = (slope.mean((2, 3), keepdim=True) * steps["inner.norm"]).sum(1)
     _close("attributions", ones["gradcam"], cam[0], 1e-4)
+
+
+# The owner's own use of the network
+
+
+def test_passes_of_other_threads_are_neither_seen_nor_stopped(held: Any) -> None:
+    network = functional(held)
+    model, batch = cs.load(network, input=(3, *SIZE)), images()
+    expected = model.activations(_last(batch), ["conv1/pre", "conv1"])
+    own = np.random.default_rng(1).random((2, *SIZE, 3)).astype(np.float32)
+    truth = ops.convert_to_numpy(network(own))
+    wrong, done = list[str](), threading.Event()
+
+    def run() -> None:
+        try:
+            for _ in range(40):
+                np.testing.assert_allclose(ops.convert_to_numpy(network(own)), truth, rtol=1e-5)
+        except BaseException as error:
+            wrong.append(repr(error))
+        done.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while not done.is_set():
+        found = model.activations(_last(batch), list(expected))
+        for path, values in expected.items():
+            torch.testing.assert_close(found[path], values)
+    thread.join()
+    assert wrong == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from copy import deepcopy
 from typing import Any
 
 import keras
@@ -198,6 +200,91 @@ def test_dropout_is_off_and_statistics_stay() -> None:
     for was, now in zip(before, norm.variables, strict=True):
         np.testing.assert_array_equal(was, keras.ops.convert_to_numpy(now))
     assert model.untrained_evidence() == "its batch normalizations have never seen a batch"
+
+
+# The owner's own use of the network
+
+
+def _gradients(module: Any, images: Tensor) -> list[Tensor]:
+    """The output of a training step, and the gradient of every kernel and bias."""
+    output = module(images, training=True)
+    held = [variable.value for variable in module.trainable_variables]
+    return [output.detach(), *torch.autograd.grad((output**2).sum(), held)]
+
+
+def test_the_owner_may_train_it_meanwhile_in_another_thread() -> None:
+    module, images, own = _fused(), _images(), torch.rand(2, 8, 10, 3)
+    truth, untouched = _gradients(module, own), deepcopy(module)
+    model, wanted = cs.load(module), ["conv/pre", "depth", "einsum", "fc/pre"]
+    expected = cs.load(untouched).activations(images, wanted)
+    failures, done = list[str](), threading.Event()
+
+    def train() -> None:
+        try:
+            for _ in range(200):
+                for found, right in zip(_gradients(module, own), truth, strict=True):
+                    torch.testing.assert_close(found, right)
+        except BaseException as error:
+            failures.append(repr(error))
+        done.set()
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    while not done.is_set():
+        for grad in (False, True):
+            maps = model.activations(images, wanted, grad=grad)
+            for path in wanted:
+                torch.testing.assert_close(maps[path].detach(), expected[path])
+    thread.join()
+    assert failures == []
+
+
+def test_gradients_reach_no_variable_of_the_owner() -> None:
+    module = _fused()
+    maps = cs.load(module).activations(_images(), ["conv#2", "fc/pre"], grad=True)
+    maps["fc/pre"].sum().backward()
+    held = [variable.value for variable in module.variables]
+    assert all(value.requires_grad and value.grad is None for value in held)
+
+
+def test_what_asks_for_its_mode_is_not_trained_and_what_it_writes_is_taken_back() -> None:
+    modes = []
+
+    class Asks(layers.Layer):
+        def build(self, shape: Any) -> None:
+            self.count = self.add_weight(shape=(), initializer="zeros", trainable=False)
+
+        def call(self, x: Any) -> Any:
+            modes.append(self.training)
+            self.count.assign(self.count + 1)
+            self.add_loss(keras.ops.mean(x))
+            return x * (1 + self.count)
+
+    class Holds(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = layers.TorchModuleWrapper(torch.nn.BatchNorm2d(8), name="norm")
+            self.asks = Asks(name="asks")
+
+        def call(self, x: Any) -> Any:
+            return self.asks(self.norm(x))
+
+    module = Holds()
+    module(_images(), training=False)
+    module.train()
+    asks, norm, wrapped = module.asks, module.norm.module, module.norm
+    asks.count.assign(0)
+    before = deepcopy(norm.state_dict())
+    modes.clear()
+    maps = cs.load(module, input=SIZE).activations(_images(), ["norm", "asks"])
+    torch.testing.assert_close(maps["asks"], 2 * maps["norm"])
+    assert set(modes) == {False}
+    assert asks.training
+    assert norm.training
+    assert wrapped.training
+    assert float(asks.count) == 0
+    assert asks.losses == []
+    assert all(torch.equal(before[name], now) for name, now in norm.state_dict().items())
 
 
 # Before a fused activation

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -39,6 +40,7 @@ from convscope._models.hooks import (
     ModuleTree,
     Report,
     StopPass,
+    in_this_thread,
     lock_of,
     numbered,
 )
@@ -270,12 +272,17 @@ class BridgeBackend:
         chosen = None if only is None else set(only)
         calls: Counter[str] = Counter()
 
+        @in_this_thread
         def report_chosen(address: str, result: Any) -> Any:
             return report(address, result) if chosen is None or address in chosen else None
+
+        here = threading.get_ident()
 
         def around(path: str, call: Any) -> Any:
             @wraps(call)
             def reported(*inputs: Any, **options: Any) -> Any:
+                if threading.get_ident() != here:
+                    return call(*inputs, **options)
                 address = numbered(path, calls)
                 begin(address)
                 result = call(*inputs, **options)
@@ -284,6 +291,7 @@ class BridgeBackend:
 
             return reported
 
+        @in_this_thread
         def report_fused(path: str, result: Any) -> Any:
             return report_chosen(numbered(path, calls), result)
 

@@ -16,7 +16,6 @@ from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -59,25 +58,17 @@ def lock_of(module: Any) -> threading.RLock:
         return _locks.setdefault(module, threading.RLock())
 
 
-@contextmanager
-def eval_frozen(module: nn.Module, tree: ModuleTree, *, grad: bool) -> Iterator[None]:
-    """Hold ``module``'s lock, in evaluation mode, weights frozen; for what cannot be replicated.
+def in_this_thread(act: Callable[..., Any]) -> Callable[..., Any]:
+    """``act`` for calls from the thread that is running now; in others it does nothing.
 
-    All flags are restored at the end. The graph is built where ``grad`` says so, whatever gradient
-    or inference mode the caller is in.
+    Modules that cannot be replicated are hooked themselves, and their owner may be using them.
     """
-    lock = lock_of(module)
-    with lock, torch.inference_mode(False), torch.set_grad_enabled(grad), ExitStack() as restore:
-        modules = (module, *module.modules(), *tree.modules.values())
-        for each in {id(each): each for each in modules}.values():
-            if getattr(each, "training", None) is True:
-                restore.callback(setattr, each, "training", True)
-                each.training = False
-        for parameter in module.parameters():
-            if parameter.requires_grad:
-                restore.callback(parameter.requires_grad_, True)
-                parameter.requires_grad_(False)
-        yield
+    here = threading.get_ident()
+
+    def acting(*args: Any) -> Any:
+        return act(*args) if threading.get_ident() == here else None
+
+    return acting
 
 
 @contextmanager
@@ -93,11 +84,13 @@ def observing(
     The root is not reported itself. Functions are reported where modules with children call them,
     for what a leaf computes is the leaf's own result. ``fused`` gives a context that reports what
     layers compute before an activation of their own (``PATH/pre``). With ``only``, just those
-    addresses are reported, and nothing but what they need is hooked.
+    addresses are reported, and nothing but what they need is hooked. Passes of other threads are
+    not reported.
     """
     chosen = None if only is None else set(only)
     calls: Counter[str] = Counter()
 
+    @in_this_thread
     def report_call(path: str, result: Any) -> Any:
         address = numbered(path, calls)
         return report(address, result) if chosen is None or address in chosen else None
@@ -146,8 +139,9 @@ def _observing_functions(tree: ModuleTree, report: Report) -> Iterator[None]:
     stack: list[tuple[str, bool]] = [("", False)]
 
     def enter(path: str, leaf: bool) -> Callable[[nn.Module, Any], None]:
-        return lambda _module, _inputs: stack.append((path, leaf))
+        return in_this_thread(lambda _module, _inputs: stack.append((path, leaf)))
 
+    @in_this_thread
     def leave(_module: nn.Module, _inputs: Any, _output: Any) -> None:
         stack.pop()
 

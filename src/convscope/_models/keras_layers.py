@@ -7,7 +7,7 @@ their calls. The only place that knows that Keras keeps channels last.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from math import prod
 from typing import Any, final
@@ -26,7 +26,7 @@ from convscope._models.backend import (
     to_volumes,
 )
 from convscope._models.bridge import Bridge
-from convscope._models.hooks import ModuleTree, Report, eval_frozen
+from convscope._models.hooks import ModuleTree, Report, lock_of
 from convscope._models.inputs import Input
 from convscope._models.torch_modules import families
 from convscope._models.weights import FRESH_NORMS, untrained_kernels
@@ -68,8 +68,21 @@ class KerasLayers:
         with one_line_errors(info, values), torch.no_grad():
             self.call(self.enter(to_volumes(info, values)))
 
-    def eval_frozen(self, info: ModelInfo, grad: bool) -> AbstractContextManager[None]:
-        return eval_frozen(self.module, self.tree(info), grad=grad)
+    @contextmanager
+    def eval_frozen(self, info: ModelInfo, grad: bool) -> Iterator[None]:
+        """Hold the network for this thread.
+
+        Keras's layers are told by an argument that they are not trained, and Keras's own scope
+        keeps what they write, and gradients, from their variables: another thread may train them.
+        """
+        import keras
+
+        self.tree(info)  # what is not built yet is built now, outside the scope
+        with lock_of(self.module), torch.inference_mode(False), torch.set_grad_enabled(grad):
+            frozen = list(_frozen(self.module.variables)) if grad else []
+            scope = keras.StatelessScope(frozen, collect_losses=True)
+            with _in_evaluation_mode(self.module), scope:
+                yield
 
     def call(self, native: Any) -> Any:
         return self.module(native, training=False)
@@ -80,8 +93,8 @@ class KerasLayers:
     def enter(self, values: Tensor) -> Any:
         if self._bridge is not None:
             return self._bridge.array(self.lay_out(values))
-        first = next(iter(self.module.parameters()), None)
-        return self.lay_out(values if first is None else values.to(first.device))
+        first = next(iter(self.module.variables), None)
+        return self.lay_out(values if first is None else values.to(first.value.device))
 
     def to_standard(self, result: Tensor, volumes: bool) -> Tensor:
         return (result.movedim(-1, 1) if self._moves(result, volumes) else result).float()
@@ -181,6 +194,27 @@ def channels_last(module: Any) -> bool:
         if order in ("channels_last", "channels_first"):
             return bool(order == "channels_last")
     return bool(keras.config.image_data_format() == "channels_last")
+
+
+def _frozen(variables: Iterable[Any]) -> Iterator[tuple[Any, Tensor]]:
+    """The values of variables that have gradients, without them."""
+    for variable in variables:
+        value = variable.value
+        if isinstance(value, Tensor) and value.requires_grad:
+            # What was made in inference mode cannot take part in gradients: then a copy.
+            yield variable, value.detach().clone() if value.is_inference() else value.detach()
+
+
+@contextmanager
+def _in_evaluation_mode(module: Any) -> Iterator[None]:
+    """Switch what may ask for its mode: modules of torch, and classes that are not Keras's own."""
+    with ExitStack() as restore:
+        for each in module.modules():
+            own = type(each).__module__.partition(".")[0] == "keras"
+            if each.training and (not own or type(each).__name__ == "TorchModuleWrapper"):
+                restore.callback(setattr, each, "training", True)
+                each.training = False
+        yield
 
 
 def _sublayers(layer: Any, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 from convscope._layers import Layer
-from convscope._models.hooks import ModuleTree, numbered
+from convscope._models.hooks import ModuleTree, in_this_thread, numbered
 
 Shape = tuple[int, ...]
 _CONVOLUTIONS = re.compile(r"(quantized_)?conv(_transpose)?\dd|convolution")
@@ -41,7 +41,7 @@ class LayerTable:
         calls: Counter[str] = Counter()
 
         def begin(path: str) -> Callable[[Any, Any], None]:
-            return lambda _module, _inputs: self.begin(numbered(path, calls))
+            return in_this_thread(lambda _module, _inputs: self.begin(numbered(path, calls)))
 
         with ExitStack() as hooks:
             for path, module in self._tree.modules.items():
