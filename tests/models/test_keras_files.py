@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from keras import layers
+from keras.src.applications import convnext
 
 import convscope as cs
 from convscope._errors import ConvscopeError, UnsafeFile
@@ -68,6 +69,60 @@ def test_lambda_layers_are_refused(tmp_path: Path, name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["net.keras", "net.h5"])
+def test_layers_that_unpickle_what_the_file_holds_are_refused(tmp_path: Path, name: str) -> None:
+    change = {"module": "keras.layers", "class_name": "TorchModuleWrapper"}
+    path = _edited(_saved(_network(), tmp_path / name), lambda layer: layer.update(change))
+    assert "holds a TorchModuleWrapper layer, which runs code" in _refused(path, UnsafeFile)
+
+
+class Distance(keras.losses.Loss):
+    """Not registered: whoever opens the file need not have it."""
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return keras.ops.mean(keras.ops.abs(y_true - y_pred))
+
+
+class Count(keras.metrics.MeanSquaredError):
+    pass
+
+
+@pytest.mark.parametrize("name", ["net.keras", "net.h5"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_what_a_network_was_compiled_with_is_not_needed(
+    tmp_path: Path, name: str, optimizer: str
+) -> None:
+    network, images = _network(), torch.rand(2, 6, 8, 1)
+    network.compile(optimizer, loss=Distance(), metrics=[Count()])
+    network.fit(images.numpy(), np.ones((2, 2)), verbose=0)
+    model = cs.load(_saved(network, tmp_path / name))
+    assert not model.module.compiled
+    torch.testing.assert_close(model.logits(images), network(images).detach())
+
+
+@pytest.mark.parametrize("name", ["net.keras", "net.h5"])
+def test_nor_what_a_nested_network_was_compiled_with(tmp_path: Path, name: str) -> None:
+    inner, images = _network(), torch.rand(2, 6, 8, 1)
+    inner.compile("adam", loss=Distance(), metrics=[Count()])
+    network = keras.Sequential([keras.Input((6, 8, 1)), inner, layers.Dense(3)])
+    path = _saved(network, tmp_path / name)
+    before = path.read_bytes()
+    model = cs.load(path)
+    assert not model.module.layers[0].compiled
+    torch.testing.assert_close(model.logits(images), network(images).detach())
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["net.keras", "net.h5"])
+def test_layers_of_kerass_applications_come_back(tmp_path: Path, name: str) -> None:
+    scale = convnext.LayerScale(0.5, 4, name="scale")
+    network, images = _network(scale), torch.rand(2, 6, 8, 1)
+    scale.gamma.assign([1.0, 2.0, 3.0, 4.0])
+    model = cs.load(_saved(network, tmp_path / name))
+    torch.testing.assert_close(model.logits(images), network(images).detach())
+
+
 def _edited(path: Path, change: Any) -> Path:
     """The same file with another configuration."""
     if path.suffix == ".h5":
@@ -95,6 +150,7 @@ _FOREIGN = [
     ({"module": "keras.src.layers.core.lambda_layer", "class_name": "Lambda"}, "a Lambda layer"),
     ({"module": None, "registered_name": "any>Lambda"}, "holds a Lambda layer"),
     ({"module": "kerasx.layers"}, "wants to import kerasx.layers.Conv2D"),
+    ({"module": "keras.src.applications.a.b"}, "wants to import keras.src.applications.a.b.Conv2D"),
 ]
 
 

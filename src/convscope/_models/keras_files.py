@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from convscope._errors import (
@@ -60,7 +63,10 @@ _MODEL_MODULES = re.compile(
     r"builtins|keras(\.(layers|models|initializers|regularizers|constraints|activations|ops|random"
     r"|dtype_policies|optimizers|losses|metrics|quantizers|applications)(\.\w+)*)?"
     r"|keras\.src\.(ops|layers|models|engine|random)(\.\w+)*"
+    r"|keras\.src\.applications\.\w+"
 )
+# Layers that unpickle or run what a file brings along; of these .h5 files Keras asks no consent.
+_RUN_CODE = {"Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer"}
 
 _RAW = Preprocess(scale=255.0, origin="0…255: the network begins with its own Rescaling")
 
@@ -184,9 +190,15 @@ def load_weights(model: Any, path: Path) -> None:
 def from_file(path: Path, weights: str | Path | None) -> Model:
     """A ``.keras`` or ``.h5`` file, refused where it would run code."""
     keras = import_keras(str(path))
-    _refuse_code(_configuration(path), path, keras)
+    configuration = _configuration(path)
+    archive = path.suffix.lower() == ".keras"
+    nested = archive and _drop_compilation(configuration)
+    _refuse_code(configuration, path, keras)
     try:
-        model = keras.models.load_model(str(path), compile=False, safe_mode=True)
+        with _rewritten(path, configuration) if nested else nullcontext(path) as file:
+            model = keras.models.load_model(
+                str(file), custom_objects=_application_layers(keras), compile=False, safe_mode=True
+            )
     except Exception as error:
         line = f"{type(error).__name__}: {error_text(error)}"
         raise ModelError(f"{path} cannot be loaded: {line}. {_REBUILD}") from error
@@ -213,6 +225,44 @@ def _configuration(path: Path) -> Any:
     return json.loads(text)
 
 
+def _drop_compilation(configuration: Any) -> bool:
+    """Remove what networks were compiled with; whether there was any below the outermost.
+
+    ``load_model(compile=False)`` ignores that of the outermost alone: a nested network would be
+    compiled again, its optimizer and losses made.
+    """
+    dropped = [node.pop("compile_config", None) for node in _nodes(configuration)]
+    return any(dropped[1:])
+
+
+@contextmanager
+def _rewritten(path: Path, configuration: Any) -> Iterator[Path]:
+    """A copy of a ``.keras`` file for the length of the block, with another configuration."""
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / "model.keras"
+        with zipfile.ZipFile(path) as source, zipfile.ZipFile(copy, "w") as target:
+            target.writestr("config.json", json.dumps(configuration))
+            for entry in source.infolist():
+                if entry.filename != "config.json":
+                    with source.open(entry) as read, target.open(entry.filename, "w") as write:
+                        shutil.copyfileobj(read, write)
+        yield copy
+
+
+def _application_layers(keras: Any) -> dict[str, Any]:
+    """The layers that ``keras.applications`` defines for its own networks: ``.h5`` needs them."""
+    builders = [f for name, f in vars(keras.applications).items() if name[0].isupper()]
+    modules = {builder.__module__: vars(sys.modules[builder.__module__]) for builder in builders}
+    return {
+        name: value
+        for module, names in modules.items()
+        for name, value in names.items()
+        if isinstance(value, type)
+        and issubclass(value, keras.layers.Layer)
+        and value.__module__ == module
+    }
+
+
 def _refuse_code(configuration: Any, path: Path, keras: Any) -> None:
     """Refuse Lambda layers, and whatever comes from outside the parts of Keras that make models.
 
@@ -221,8 +271,9 @@ def _refuse_code(configuration: Any, path: Path, keras: Any) -> None:
     for node in _nodes(configuration):
         kind, module = str(node.get("class_name")), str(node.get("module") or "keras")
         registered = str(node.get("registered_name") or "")
-        if {_last(kind), _last(registered)} & {"Lambda", "__lambda__"}:
-            part = "function of its own" if _last(kind) == "__lambda__" else "Lambda layer"
+        if running := {_last(kind), _last(registered)} & {*_RUN_CODE, "__lambda__"}:
+            function = "__lambda__" in running
+            part = "function of its own" if function else f"{min(running)} layer"
             raise UnsafeFile(
                 f"{path} holds a {part}, which runs code when the file is opened. {_REBUILD}"
             )
