@@ -23,7 +23,8 @@ from torch.optim.swa_utils import AveragedModel
 
 import convscope as cs
 from convscope._errors import UnsafeFile, WeightsError
-from convscope._models.weights import Weights, fit_weights, read_weights
+from convscope._models.fitting import fit_weights
+from convscope._models.weights import Weights, read_weights
 
 IMAGES = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(1))
 
@@ -214,12 +215,27 @@ def test_of_averaged_and_plain_weights_the_averaged_ones_are_taken_and_named(
 def test_several_that_fit_equally_are_named_unless_they_are_equal() -> None:
     held = {"last": _state(1), "best": _state(2)}
     assert _refused(WeightsError, held) == (
-        "w.pth holds several weights that fit: 'last', 'best'. Save the one you mean alone: "
-        "torch.save(torch.load('w.pth')['last'], 'last.pth')"
+        "w.pth holds several weights that fit: 'last', 'best'. Choose one: --weights w.pth#last"
     )
     assert torch.equal(_loaded(held | {"best": _state(1)})[0], _expected(_state(1)))
     shared = _state(1)
     assert torch.equal(_loaded({"last": shared, "best": shared})[0], _expected(shared))
+
+
+def test_a_part_can_be_asked_for(tmp_path: Path) -> None:
+    plain, averaged, inner = _state(1), _state(2), _prefixed(_state(3), "encoder_k.module.")
+    held = {"model": plain, "model_ema": averaged, "moco": inner | _prefixed(plain, "encoder_q.")}
+    torch.save(held, tmp_path / "w #1.pth")
+    for part, state in (("model", plain), ("model_ema", averaged), ("encoder_k", _state(3))):
+        logits, said = _loaded(None, path=tmp_path / f"w #1.pth#{part}")
+        assert torch.equal(logits, _expected(state))
+        assert said == f"w #1.pth ({'moco.' * (part == 'encoder_k')}{part})"
+    assert _refused(WeightsError, None, path=tmp_path / "w #1.pth#encoder_x") == (
+        f"{tmp_path}/w #1.pth keeps nothing under 'encoder_x'. Close: 'encoder_k', 'encoder_q'."
+    )
+    assert _refused(WeightsError, None, path=tmp_path / "w 1.pth#model") == (
+        f"No weights '{tmp_path}/w 1.pth'. Close: 'w #1.pth'."
+    )
 
 
 def test_weights_beside_others_under_their_prefix_are_named(tmp_path: Path) -> None:
@@ -269,6 +285,38 @@ def test_names_of_before_are_translated_by_the_network_itself() -> None:
     before = {name: value.clone() for name, value in net.state_dict().items()}
     _refused(WeightsError, {"model": held}, net=net)
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+class Packed(nn.Module):
+    """Saves its kernel as quantized layers do: as no tensor, in a form that has a version."""
+
+    _version = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = (torch.zeros(3), "zeros")
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        destination[f"{prefix}_packed"] = self.kernel
+
+    def _load_from_state_dict(self, state: Any, prefix: str, metadata: Any, *_: Any) -> None:
+        assert metadata.get("version") == 3
+        self.kernel = state[f"{prefix}_packed"]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.kernel[0][:, None, None]
+
+
+def test_what_is_no_tensor_is_loaded_with_its_version_or_missed(tmp_path: Path) -> None:
+    saved = nn.DataParallel(nn.Sequential(nn.Conv2d(3, 3, 1), Packed()))
+    saved.module[1].kernel = (torch.rand(3), "random")
+    net = nn.Sequential(nn.Conv2d(3, 3, 1), Packed())
+    logits, _ = _loaded({"model": saved.state_dict()}, net, tmp_path / "w.pth")
+    assert torch.equal(logits, saved.module(IMAGES))
+    tensors = {"0.weight": torch.rand(3, 3, 1, 1), "0.bias": torch.rand(3)}
+    assert _refused(WeightsError, tensors, net=net) == (
+        "w.pth does not fit net: the file lacks '1._packed'"
+    )
 
 
 # Shards
@@ -480,6 +528,20 @@ def test_whole_models_are_refused_wherever_they_are(tmp_path: Path) -> None:
         )
     held = {"model": Net(), "state_dict": _state()}  # its weights stand beside it
     assert torch.equal(_loaded(held, path=tmp_path / "w.pth")[0], _expected(_state()))
+
+
+def test_attributes_that_a_file_gives_to_its_mappings_are_not_used(tmp_path: Path) -> None:
+    class Shadowed:
+        def __reduce__(self) -> Any:
+            shadows = dict.fromkeys(("items", "keys", "values", "_metadata"), torch.Size([1]))
+            return OrderedDict, (), shadows, None, iter(_state().items())
+
+    for held in (Shadowed(), {"state_dict": Shadowed()}):
+        logits, _ = _loaded(held, path=tmp_path / "w.pth")
+        assert torch.equal(logits, _expected(_state()))
+    circle: dict[str, Any] = {"state_dict": _state()}
+    circle["again"] = [circle]
+    assert torch.equal(_loaded(circle, path=tmp_path / "w.pth")[0], _expected(_state()))
 
 
 # By name, with weights from a file

@@ -151,6 +151,7 @@ def test_torchscript_in_memory_is_refused() -> None:
     ("file", "part"),
     [
         ("net.pt", "weights need their network: -m FILE.py:factory --weights {file}, or -m "),
+        ("net.ckpt", "weights need their network: -m FILE.py:factory --weights {file}, or -m "),
         ("net.pth", "-m torchvision:NAME,weights=none --weights {file}"),
         ("net.onnx", "ONNX is not read. Load the network it was exported from: FILE.py:factory"),
         ("net.pt2", "an exported program has no modules left to inspect."),

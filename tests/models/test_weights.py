@@ -14,8 +14,9 @@ from torch import nn
 
 from convscope._errors import UnsafeFile, WeightsError
 from convscope._models import Input
+from convscope._models.fitting import fit_weights
 from convscope._models.sources import torch_model
-from convscope._models.weights import Weights, fit_weights, read_weights, untrained_kernels
+from convscope._models.weights import Weights, read_weights, untrained_kernels
 
 
 @pytest.fixture

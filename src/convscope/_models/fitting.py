@@ -1,204 +1,139 @@
-"""Fitting weights: which tensors of a file are the network's, whatever they are nested under.
-
-A file is flattened to dotted names. The network's names are then looked for below every prefix:
-``state_dict.model.features.0.weight`` fits ``features.0.weight`` below ``state_dict.model``.
-Components that wrappers put between (``module``, ``_orig_mod``) do not count. A reading fits where
-every name and every shape does, and where nothing is left over of a mapping that is used.
-"""
+"""Fitting the weights of a file to a network: which of its readings is loaded, or why none is."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from convscope._models.lazy_layers import is_lazy
-from convscope._models.pickles import is_object
-
-# Put between by DataParallel, torch.compile, FSDP, activation checkpointing and Fabric.
-_WRAPPERS = {
-    "module",
-    "_orig_mod",
-    "_fsdp_wrapped_module",
-    "_checkpoint_wrapped_module",
-    "_forward_module",
-}
-_AVERAGED = re.compile(r"(?<![a-z])(ema|averaged?|avg|swa|shadow)(?![a-z])")
-_DEPTH = 16  # of nested mappings
+from convscope._errors import WeightsError, closest
+from convscope._models.lazy_layers import is_lazy, materialize
+from convscope._models.pickles import is_data
+from convscope._models.readings import Reading, canonical, flattened, readings, same_shape
+from convscope._models.weights import Weights, error_text, shard_count, unsafe
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A tensor of a file (or the extra state of a module), and the mapping that holds it."""
+def fit_weights(module: nn.Module, weights: Weights, name: str) -> str:
+    """Load ``weights`` into ``module``; every name and shape must fit.
 
-    value: Any
-    mapping: str
+    Nesting (``state_dict``, ``params_ema``), prefixes (``model.``) and wrappers (``module.``) are
+    looked through. Where averaged weights and others fit, the averaged ones are taken, unless a
+    part is asked for.
 
+    Returns:
+        The name of the file, and in brackets what was taken of it where it holds more.
 
-@dataclass
-class Reading:
-    """The entries below one prefix, read as the network's weights.
-
-    Attributes:
-        place: The prefix, without its last dot.
-        values: What the file has for the network's names.
-        shapes: The network's names whose tensors have another shape in the file.
-        missing: The network's names that the file lacks.
-        unexpected: What stands below the prefix by names that the network lacks.
-        is_part: Whether a mapping is used in part: other prefixes stand in it as well.
-        lacks_state: Whether the network has extra state that the file lacks.
+    Raises:
+        WeightsError: If nothing fits (names the first keys that do not), or several parts do.
+        UnsafeFile: If the file holds a whole model and no weights.
     """
-
-    place: str
-    values: dict[str, Any] = field(default_factory=dict)
-    shapes: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    unexpected: dict[str, Any] = field(default_factory=dict)
-    is_part: bool = False
-    lacks_state: bool = False
-
-    @property
-    def fits(self) -> bool:
-        return not (self.shapes or self.missing or self.unexpected)
-
-    @property
-    def is_averaged(self) -> bool:
-        return bool(_AVERAGED.search(self.place.lower()))
-
-
-def flattened(held: Any) -> dict[str, Entry]:
-    """Tensors and extra states in nested mappings and lists, by dotted name."""
-    found: dict[str, Entry] = {}
-    seen: set[int] = set()  # a mapping kept under two names counts once; circles end
-
-    def visit(container: Any, place: str, depth: int) -> None:
-        if depth > _DEPTH or id(container) in seen:
-            return
-        seen.add(id(container))
-        for key, value in _items(container):
-            name = f"{place}.{key}" if place else key
-            if isinstance(value, Tensor) or _is_extra(key):
-                name += " (again)" if name in found else ""
-                found[name] = Entry(value, place)
-            elif isinstance(value, (Mapping, list, tuple)):
-                visit(value, name, depth + 1)
-
-    visit(held, "", 0)
-    return found
+    found = readings(module, weights.held, weights.part)
+    one = _chosen(found, weights)
+    if not one.values and weights.objects:
+        raise unsafe(weights.source, weights.objects[0])
+    materialize(module, one.values)
+    own = module.state_dict()
+    one.shapes = [k for k in one.values if not same_shape(k, own[k], one.values[k])]
+    if one.fits:
+        _load(module, one, weights.source)
+    elif not _translated(module, one):
+        shards = shard_count(weights.source)
+        hint = f"; it is one of {shards} shards: put the others beside it" if shards else ""
+        raise WeightsError(f"{weights.source} does not fit {name}: {_differences(one, own)}{hint}")
+    more = bool(weights.part) or len(found) > 1 or one.is_part
+    return Path(weights.source).name + _said(one, more)
 
 
-def _items(container: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(container, (list, tuple)):
-        yield from ((str(index), value) for index, value in enumerate(container))
-    elif isinstance(container, Mapping) and not is_object(container):
-        yield from ((str(k), value) for k, value in container.items() if isinstance(k, (str, int)))
+def _said(one: Reading, more: bool) -> str:
+    """What was taken of a file that holds more, and what it lacks, in brackets."""
+    notes = [canonical(one.place)] if more else []
+    notes += ["without extra state"] if one.lacks_state else []
+    said = ", ".join(filter(None, notes))
+    return f" ({said})" if said else ""
 
 
-def readings(module: nn.Module, entries: Mapping[str, Entry]) -> list[Reading]:
-    """All readings that fit, of different tensors; else the one that comes nearest."""
-    own = module.state_dict(keep_vars=True)
-    tried = _readings(own, entries)
-    fitting = [one for one in tried if one.fits] or [
-        one for one in _of_a_part(own, entries) if one.fits
-    ]
-    if not fitting:
-        return tried[:1]
-    distinct = {tuple(id(one.values.get(name)) for name in own): one for one in reversed(fitting)}
-    return list(reversed(distinct.values()))
+def _chosen(found: list[Reading], weights: Weights) -> Reading:
+    """The averaged weights of those that fit; an error where several remain that differ."""
+    if not found:
+        raise WeightsError(
+            f"{weights.source} keeps nothing under {weights.part!r}."
+            f"{closest(weights.part, _names(weights.held))}"
+        )
+    left = [one for one in found if one.is_averaged] or found
+    if any(not _equal(left[0].values, other.values) for other in left[1:]):
+        names = [one.place for one in left]
+        raise WeightsError(
+            f"{weights.source} holds several weights that fit: {_first(names)}. Choose one: "
+            f"--weights {weights.source}#{names[0]}"
+        )
+    return left[0]
 
 
-def _readings(own: Mapping[str, Any], entries: Mapping[str, Entry]) -> list[Reading]:
-    """Readings below every prefix under which a name is the network's; the most names first."""
-    known = {canonical(name) for name in own}
-    counts: Counter[str] = Counter()
-    for name in entries:
-        parts = name.split(".")
-        for start in range(len(parts)):
-            if canonical(".".join(parts[start:])) in known:
-                counts[".".join(parts[:start])] += 1
-    if not counts:  # nothing is known: the mapping with the most tensors
-        counts.update(entry.mapping for entry in entries.values())
-    places = sorted(counts, key=lambda place: (-counts[place], -len(place)))
-    return [_read(own, entries, place) for place in places]
+def _names(held: Any) -> list[str]:
+    """The names that tensors of a file stand under, for a message."""
+    paths = (name.split(".")[:-1] for name in flattened(held).entries)
+    return list(dict.fromkeys(name for path in paths for name in path))
 
 
-def _of_a_part(own: Mapping[str, Any], entries: Mapping[str, Entry]) -> Iterator[Reading]:
-    """Readings of whole mappings by a network that holds the saved one: ``self.net = saved``."""
-    common = _common([name.split(".")[:-1] for name in own])
-    for start in range(1, len(common) + 1):
-        prefix = ".".join(common[:start]) + "."
-        shorter = {name.removeprefix(prefix): value for name, value in own.items()}
-        for place in dict.fromkeys(entry.mapping for entry in entries.values()):
-            one = _read(shorter, entries, place)
-            one.values = {prefix + name: value for name, value in one.values.items()}
-            yield one
+def _equal(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    if a.keys() != b.keys():
+        return False
+    pairs = [(value, b[name]) for name, value in a.items()]
+    return all(
+        torch.equal(x, y) if isinstance(x, Tensor) and isinstance(y, Tensor) else repr(x) == repr(y)
+        for x, y in pairs
+    )
 
 
-def _common(paths: list[list[str]]) -> list[str]:
-    shared = []
-    for parts in zip(*paths, strict=False):
-        if len(set(parts)) > 1:
-            break
-        shared.append(parts[0])
-    return shared
+def _load(module: nn.Module, one: Reading, source: str) -> None:
+    try:
+        objects = [name for name, value in one.values.items() if not is_data(value)]
+        if not objects:
+            module.load_state_dict(one.state, strict=False)
+    except Exception as error:  # also what the network's own set_extra_state raises
+        raise WeightsError(
+            f"{source} cannot be loaded: {type(error).__name__}: {error_text(error)}"
+        ) from None
+    if objects:
+        raise WeightsError(
+            f"{source} has objects of classes in {objects[0]!r}, which are not made. Save numbers, "
+            "text and tensors there"
+        )
 
 
-def _read(own: Mapping[str, Any], entries: Mapping[str, Entry], place: str) -> Reading:
-    prefix = f"{place}." if place else ""
-    below = {name.removeprefix(prefix): e for name, e in entries.items() if name.startswith(prefix)}
-    names = _paired(own, below)
-    one = Reading(place, {target: below[name].value for target, name in names.items()})
-    taken, used = set(names.values()), {below[name].mapping for name in names.values()}
-    one.unexpected = {
-        name: entry.value
-        for name, entry in below.items()
-        if name not in taken and (entry.mapping in used or not used)
-    }
-    absent = [name for name in own if name not in names]
-    one.lacks_state = any(map(_is_extra, absent))
-    present = {id(own[name]) for name in names}  # tied weights are saved under one name at least
-    one.missing = [n for n in absent if not _is_optional(n, own[n]) and id(own[n]) not in present]
-    one.shapes = [
-        name for name, value in one.values.items() if not same_shape(name, own[name], value)
-    ]
-    one.is_part = any(e.mapping in used and not n.startswith(prefix) for n, e in entries.items())
-    return one
+def _translated(module: nn.Module, one: Reading) -> bool:
+    """Whether the network's own hooks understand the names, as those of an older version."""
+    before = module.state_dict()  # with the versions of its modules
+    for name, value in list(before.items()):
+        if is_lazy(value):
+            del before[name]
+        elif isinstance(value, Tensor):
+            before[name] = value.clone()
+    try:
+        nn.Module.load_state_dict(module, one.state, strict=True)
+    except Exception:  # hooks may raise anything
+        with suppress(Exception):
+            nn.Module.load_state_dict(module, before, strict=False)
+        return False
+    return True
 
 
-def _paired(own: Mapping[str, Any], below: Mapping[str, Entry]) -> dict[str, str]:
-    """The network's names, each with the file's name for it: the same, or but for wrappers."""
-    names = {name: name for name in own if name in below}
-    ways: dict[str, list[str]] = {}
-    for name in own:
-        ways.setdefault(canonical(name), []).append(name)
-    for name in below:
-        targets = ways.get(canonical(name), [])
-        if name not in own and len(targets) == 1:
-            names.setdefault(targets[0], name)
-    return {name: names[name] for name in own if name in names}
+def _differences(one: Reading, own: Mapping[str, Any]) -> str:
+    parts = []
+    if one.shapes:
+        have, want = tuple(one.values[one.shapes[0]].shape), tuple(own[one.shapes[0]].shape)
+        parts.append(f"{one.shapes[0]!r} is {have} in the file and {want} in the network")
+    if one.missing:
+        parts.append(f"the file lacks {_first(one.missing)}")
+    if one.unexpected:
+        parts.append(f"the network lacks {_first(list(one.unexpected))}")
+    return "; ".join(parts)
 
 
-def canonical(name: str) -> str:
-    """A name without the components that wrappers put into it."""
-    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
-
-
-def _is_extra(name: str) -> bool:
-    return name.split(".")[-1] == "_extra_state"
-
-
-def _is_optional(name: str, value: Any) -> bool:
-    """A counter that old checkpoints lack and that evaluation does not read, or extra state."""
-    counter = name.endswith("num_batches_tracked")
-    return counter or _is_extra(name) or not isinstance(value, Tensor)
-
-
-def same_shape(name: str, own: Any, value: Any) -> bool:
-    """Whether a value of the file has the shape of the network's; of a lazy one, any fits."""
-    if _is_extra(name) or is_lazy(own):
-        return True
-    return isinstance(own, Tensor) and isinstance(value, Tensor) and own.shape == value.shape
+def _first(keys: list[str]) -> str:
+    more = f" and {len(keys) - 2} more" if len(keys) > 2 else ""
+    return ", ".join(map(repr, keys[:2])) + more

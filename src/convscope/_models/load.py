@@ -34,7 +34,7 @@ _ADVICE = {
     ".pb": "a TensorFlow SavedModel is not read. Save it from Keras: model.save('model.keras')",
     ".tflite": "TensorFlow Lite is not read. Load the Keras model it was converted from",
 }
-_ADVICE |= {".pickle": _ADVICE[".pkl"], ".pt": _ADVICE[".pth"], ".bin": _ADVICE[".pth"]}
+_ADVICE |= {".pickle": _ADVICE[".pkl"]} | dict.fromkeys((".pt", ".bin", ".ckpt"), _ADVICE[".pth"])
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ def load(
             ``.safetensors`` file written by ``convscope train``, ``FILE.py:factory`` or
             ``package.module:factory``, an ``nn.Module``, a ``keras.Model``, or a ``Model``.
         weights: A ``.safetensors`` or ``.pth`` file of weights, which may nest them or give them
-            a prefix, or the index of its shards (``.weights.h5`` for Keras); goes with a name.
+            a prefix, or the index of its shards (``.weights.h5`` for Keras); ``net.pth#model``
+            for one of several in it. Goes with a name.
         preprocess: From an image to the network's input, where the model does not bring its own,
             or not the right one: a ``Preprocess`` or a text such as ``imagenet``.
         classes: The names of the outputs, in order.

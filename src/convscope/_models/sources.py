@@ -23,12 +23,13 @@ from convscope._errors import ConvscopeError, ModelError, UsageError, closest
 from convscope._images import Preprocess
 from convscope._models import keras_files
 from convscope._models.architectures import build
+from convscope._models.fitting import fit_weights
 from convscope._models.hook_backend import HookBackend
 from convscope._models.inputs import Input
 from convscope._models.lazy_layers import channels_of, is_lazy
 from convscope._models.model import Model
 from convscope._models.torch_modules import TorchModules
-from convscope._models.weights import error_text, fit_weights, near_files, read_weights
+from convscope._models.weights import error_text, near_files, read_weights
 from convscope._models.wrappers import unwrapped
 
 DEMO = Path(__file__).parent / "builtin" / "demo.safetensors"

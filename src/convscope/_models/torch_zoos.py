@@ -15,6 +15,7 @@ from torch import nn
 
 from convscope._errors import ModelError, UsageError, WeightsError, closest, import_optional
 from convscope._images import Preprocess
+from convscope._models.fitting import fit_weights
 from convscope._models.inputs import Input, imagenet_classes
 from convscope._models.model import Model
 from convscope._models.sources import call_factory, torch_model
@@ -22,7 +23,6 @@ from convscope._models.weights import (
     Weights,
     cached_download,
     check_reachable,
-    fit_weights,
     no_network,
     read_weights,
 )

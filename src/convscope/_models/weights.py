@@ -1,4 +1,4 @@
-"""Weights: reading files without running their code, fitting them, recognizing untrained ones."""
+"""Weights: reading files without running their code, recognizing untrained ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pickle
 import re
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -18,12 +18,11 @@ from urllib.request import getproxies
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from convscope._errors import UnsafeFile, WeightsError, closest
-from convscope._models.fitting import Reading, canonical, flattened, readings, same_shape
-from convscope._models.lazy_layers import is_lazy, materialize
-from convscope._models.pickles import is_data, read_pickle, wanted
+from convscope._models.pickles import read_pickle, wanted
+from convscope._models.readings import flattened
 
 FRESH_NORMS = "its batch normalizations have never seen a batch"
 _SAMPLE = 4096  # numbers of a kernel that are looked at
@@ -39,17 +38,20 @@ class Weights:
         source: The file, for messages.
         held: Tensors by name, or mappings that hold such ones.
         objects: Classes of objects that stand beside them in the file and were not made.
+        part: The name under which the weights are to be found, where one was asked for.
     """
 
     source: str
     held: Any
     objects: tuple[str, ...] = ()
+    part: str = ""
 
     @property
     def plain(self) -> dict[str, Tensor]:
         """The tensors of a file that holds nothing else; else empty."""
-        held = dict(self.held) if isinstance(self.held, Mapping) else {}
-        return held if all(isinstance(value, Tensor) for value in held.values()) else {}
+        held = dict(dict.items(self.held)) if isinstance(self.held, dict) else {}
+        is_plain = not self.part and all(isinstance(value, Tensor) for value in held.values())
+        return held if is_plain else {}
 
 
 def read_weights(path: str | Path) -> Weights:
@@ -57,31 +59,36 @@ def read_weights(path: str | Path) -> Weights:
 
     A pickle is opened with ``weights_only=True``, and none of the objects in it is made; one that
     wants to run code is refused (``UnsafeFile``). Of a file in several shards, the index or any
-    shard stands for all.
+    shard stands for all. ``FILE#NAME`` asks for what the file keeps under a name.
     """
-    path = Path(path).expanduser()
+    path, part = _part(Path(path).expanduser())
     if not path.is_file():
         raise WeightsError(f"No weights {str(path)!r}.{near_files(path)}")
     files, parts, objects = _shards(path), list[Any](), list[str]()
     for file in files:
-        part, made = _read_safetensors(file) if _is_safe(file) else _read_pickle(file)
-        parts.append(part)
+        held, made = _read_safetensors(file) if _is_safe(file) else _read_pickle(file)
+        parts.append(held)
         objects += made
     held = parts[0] if len(files) == 1 else _joined(parts)
-    if not flattened(held):
+    if not flattened(held).entries:
         raise _without_tensors(path, held, objects)
-    return Weights(str(path), held, tuple(objects))
+    return Weights(str(path), held, tuple(objects), part)
+
+
+def _part(path: Path) -> tuple[Path, str]:
+    file, mark, part = str(path).rpartition("#")
+    return (Path(file), part) if mark and not path.is_file() else (path, "")
 
 
 def _joined(shards: list[Any]) -> dict[str, Any]:
-    mappings = [shard for shard in shards if isinstance(shard, Mapping)]
-    return {name: value for shard in mappings for name, value in shard.items()}
+    mappings = [shard for shard in shards if isinstance(shard, dict)]
+    return {name: value for shard in mappings for name, value in dict.items(shard)}
 
 
 def _without_tensors(path: Path, held: Any, objects: list[str]) -> WeightsError | UnsafeFile:
     if objects:
-        return _unsafe(path, objects[0])
-    if not isinstance(held, Mapping):
+        return unsafe(path, objects[0])
+    if not isinstance(held, dict):
         return WeightsError(
             f"{path} holds a {type(held).__name__}, not a state_dict. Save one: {_STATE}"
         )
@@ -142,7 +149,7 @@ def _read_pickle(path: Path) -> tuple[Any, list[str]]:
         return read_pickle(path)
     except pickle.UnpicklingError as error:
         if name := wanted(error):
-            raise _unsafe(path, name) from None
+            raise unsafe(path, name) from None
         raise WeightsError(
             f"{path} cannot be read as weights: it is damaged, or not a file of torch. "
             "Supported: .safetensors and .pth"
@@ -156,7 +163,13 @@ def _read_pickle(path: Path) -> tuple[Any, list[str]]:
         raise WeightsError(f"{path} cannot be read as weights: {error_text(error, 160)}") from None
 
 
-def _unsafe(path: Path | str, name: str) -> UnsafeFile:
+def shard_count(path: str) -> int:
+    """Of how many shards the name of a file says that it is one; 0 where it says nothing."""
+    shard = _SHARD.search(Path(path).stem)
+    return int(shard[1]) if shard else 0
+
+
+def unsafe(path: Path | str, name: str) -> UnsafeFile:
     return UnsafeFile(
         f"{path} wants to run code when opened ({name}), so it is not. Save the weights alone: "
         f"{_STATE}, and give the network with -m"
@@ -166,109 +179,6 @@ def _unsafe(path: Path | str, name: str) -> UnsafeFile:
 def error_text(error: object, limit: int = 240) -> str:
     """The text of an exception on one line, the file that it names included."""
     return " ".join(str(error).split())[:limit].rstrip(".")
-
-
-def fit_weights(module: nn.Module, weights: Weights, name: str) -> str:
-    """Load ``weights`` into ``module``; every name and shape must fit.
-
-    Nesting (``state_dict``, ``params_ema``), prefixes (``model.``) and wrappers (``module.``) are
-    looked through. Where averaged weights and others fit, the averaged ones are taken.
-
-    Returns:
-        The name of the file, and in brackets what was taken of it where it holds more.
-
-    Raises:
-        WeightsError: If nothing fits (names the first keys that do not), or several parts do.
-        UnsafeFile: If the file holds a whole model and no weights.
-    """
-    found = readings(module, flattened(weights.held))
-    one = _chosen(found, weights.source)
-    if not one.values and weights.objects:
-        raise _unsafe(weights.source, weights.objects[0])
-    materialize(module, one.values)
-    own = module.state_dict()
-    one.shapes = [k for k in one.values if not same_shape(k, own[k], one.values[k])]
-    if one.fits:
-        _load_into(module, one, weights.source)
-    elif not _translated(module, one):
-        shard = _SHARD.search(Path(weights.source).stem)
-        more = f"; it is one of {int(shard[1])} shards: put the others beside it" if shard else ""
-        raise WeightsError(f"{weights.source} does not fit {name}: {_differences(one, own)}{more}")
-    return Path(weights.source).name + _said(found, one)
-
-
-def _said(found: list[Reading], one: Reading) -> str:
-    """What was taken of a file that holds more, and what it lacks, in brackets."""
-    notes = [canonical(one.place)] if len(found) > 1 or one.is_part else []
-    notes += ["without extra state"] if one.lacks_state else []
-    said = ", ".join(filter(None, notes))
-    return f" ({said})" if said else ""
-
-
-def _chosen(found: list[Reading], source: str) -> Reading:
-    """The averaged weights of those that fit; an error where several remain that differ."""
-    left = [one for one in found if one.is_averaged] or found
-    if any(not _equal(left[0].values, other.values) for other in left[1:]):
-        places, first = [one.place for one in left], left[0].place.split(".")[0]
-        raise WeightsError(
-            f"{source} holds several weights that fit: {_first(places)}. Save the one you mean "
-            f"alone: torch.save(torch.load({source!r})[{first!r}], '{first}.pth')"
-        )
-    return left[0]
-
-
-def _equal(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    if a.keys() != b.keys():
-        return False
-    pairs = [(value, b[name]) for name, value in a.items()]
-    return all(
-        torch.equal(x, y) if isinstance(x, Tensor) and isinstance(y, Tensor) else repr(x) == repr(y)
-        for x, y in pairs
-    )
-
-
-def _load_into(module: nn.Module, one: Reading, source: str) -> None:
-    objects = [k for k, value in one.values.items() if not is_data(value)]
-    if objects:
-        raise WeightsError(
-            f"{source} has objects of classes in {objects[0]!r}, which are not made. Save numbers, "
-            "text and tensors there"
-        )
-    try:
-        module.load_state_dict(one.values, strict=False)
-    except Exception as error:  # also what the network's own set_extra_state raises
-        raise WeightsError(
-            f"{source} cannot be loaded: {type(error).__name__}: {error_text(error)}"
-        ) from None
-
-
-def _translated(module: nn.Module, one: Reading) -> bool:
-    """Whether the network's own hooks understand the names, as those of an older version."""
-    own = module.state_dict()
-    before = {k: v.clone() for k, v in own.items() if isinstance(v, Tensor) and not is_lazy(v)}
-    try:
-        nn.Module.load_state_dict(module, one.values | one.unexpected, strict=True)
-    except Exception:  # hooks may raise anything
-        nn.Module.load_state_dict(module, before, strict=False)
-        return False
-    return True
-
-
-def _differences(one: Reading, own: Mapping[str, Any]) -> str:
-    parts = []
-    if one.shapes:
-        have, want = tuple(one.values[one.shapes[0]].shape), tuple(own[one.shapes[0]].shape)
-        parts.append(f"{one.shapes[0]!r} is {have} in the file and {want} in the network")
-    if one.missing:
-        parts.append(f"the file lacks {_first(one.missing)}")
-    if one.unexpected:
-        parts.append(f"the network lacks {_first(list(one.unexpected))}")
-    return "; ".join(parts)
-
-
-def _first(keys: list[str]) -> str:
-    more = f" and {len(keys) - 2} more" if len(keys) > 2 else ""
-    return ", ".join(map(repr, keys[:2])) + more
 
 
 def cached_download(url: str, model: str) -> Path:
