@@ -63,6 +63,13 @@ class Layer:
         """Whether its output has a height and a width."""
         return self.shape is not None and len(self.shape) == 3 and not self.no_map
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of its output: ``(1, length)`` of a line, ``(1, 1)`` of the rest."""
+        sides = self.shape[1:] if self.shape and len(self.shape) < 4 else ()
+        height, width = (1, 1, *sides)[-2:]
+        return height, width
+
     def to_dict(self) -> dict[str, object]:
         """Its attributes, for JSON."""
         return {
@@ -251,7 +258,7 @@ class Layers(Sequence[Layer]):
                 f"No channel {parsed.channel} {place}. Channels: {channels}. See: {self._listing()}"
             )
         if parsed.position:
-            height, width = layer.shape[1:] if layer.shape and layer.is_map else (1, 1)
+            height, width = layer.grid
             y, x = parsed.position
             if y >= height or x >= width:
                 raise UnknownLayer(
@@ -269,7 +276,9 @@ class Layers(Sequence[Layer]):
         Args:
             limit: Largest number of layers.
         """
-        maps = [layer for layer in self._layers if layer.is_map]
+        maps = [layer for layer in self._layers if layer.is_map] or [
+            layer for layer in self._layers if layer.shape and len(layer.shape) > 1
+        ]  # of networks of signals and of volumes
         candidates = [layer for layer in maps if "conv" in layer.families]
         if len(candidates) < 3:
             candidates = _blocks(maps) or candidates or maps

@@ -107,8 +107,8 @@ def test_given_options_win_and_leave_a_loaded_model_alone(tiny: TinyCNN) -> None
         ),
         (
             nn.ReLU(),
-            {"input": (3, 8)},
-            "input is (channels, height, width), not (3, 8): input=(3, 224, 224)",
+            {"input": (3,)},
+            "input is (channels, height, width), not (3,): input=(3, 224, 224)",
         ),
         (
             nn.LazyConv2d(3, 1),

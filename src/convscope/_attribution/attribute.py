@@ -163,7 +163,7 @@ def _last_layer_of_maps(model: Model, target: AttributionTarget) -> str:
     """The last layer of maps before the target; a pooled one is only the last resort."""
     before = list(model.layers)
     before = before[: [la.path for la in before].index(target.path) + 1]
-    dimensions = 4 if model.input.depth else 3
+    dimensions = {"image": 3, "volume": 4, "signal": 2}[model.input.kind]
     shaped = [la for la in before if la.shape and len(la.shape) == dimensions]
     maps = [la for la in shaped if la.shape and prod(la.shape[1:]) > 1]
     plain = [la for la in maps if not {"pool", "dropout"} & set(la.families)]

@@ -58,6 +58,8 @@ def gradcam(task: AttributionTask) -> MethodOutput:
     """
     module = task.module(task.layer)
     values = _captum().LayerGradCam(module, module.layer).attribute(task.batch.values)
+    if values.ndim == 3 and task.model.input.signal:
+        values = values.unsqueeze(2)
     if values.ndim == 5:
         values = stack_slices(values, task.model.input.depth)
     if values.ndim != 4:

@@ -39,8 +39,9 @@ class AttributionTarget:
     def score(self, activations: Mapping[str, Tensor]) -> Tensor:
         """One number per image, ``(N,)``."""
         values = activations[self.path][:, self.channel]
-        if self.position and values.ndim == 3:
-            return values[:, self.position[0], self.position[1]]
+        if self.position and values.ndim in (2, 3):  # a line has one row
+            maps = values.reshape(len(values), -1, values.shape[-1])
+            return maps[:, self.position[0], self.position[1]]
         return values.reshape(len(values), -1).mean(1)
 
 

@@ -164,12 +164,13 @@ def read_classes(path: Path) -> list[str]:
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
-    """Parse ``3,224,224``, or ``1,16,64,64`` for volumes."""
+    """Parse ``3,224,224``; ``1,16,64,64`` for volumes, ``2,100`` for signals."""
     numbers = text.replace("x", ",").split(",")
-    if len(numbers) not in (3, 4) or not all(n.strip().isdigit() and int(n) > 0 for n in numbers):
+    is_number = [number.strip().isdigit() and int(number) > 0 for number in numbers]
+    if len(numbers) not in (2, 3, 4) or not all(is_number):
         raise UsageError(
             f"--input {text} is not understood. Write channels,height,width: 3,224,224 "
-            "(channels,slices,height,width for a network of volumes)"
+            "(channels,slices,height,width for volumes; channels,length for signals)"
         )
     return tuple(int(n) for n in numbers)
 

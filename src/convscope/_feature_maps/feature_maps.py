@@ -271,14 +271,19 @@ def feature_maps(
         ImageError: Where an image cannot be read, or does not suit the model.
     """
     loaded = load(model)
-    chosen = loaded.layers.representative() if layers is None else loaded.layers.select(layers)
-    if isinstance(images, (list, tuple)):
+    if isinstance(images, (list, tuple)):  # prepared first: arrays may show what the network takes
         batches = [loaded.prepare(image, size=size) for image in images]
+        chosen = _select(loaded, layers)
         return FeatureMapsBatch(record_maps(loaded, batch, chosen) for batch in batches)
     batch = loaded.prepare(images, size=size)
+    chosen = _select(loaded, layers)
     if batch.single:
         return record_maps(loaded, batch, chosen)
     return FeatureMapsBatch(record_maps(loaded, batch.one(k), chosen) for k in range(len(batch)))
+
+
+def _select(model: Model, layers: str | Iterable[str] | None) -> list[Layer]:
+    return model.layers.representative() if layers is None else model.layers.select(layers)
 
 
 def record_maps(model: Model, batch: Batch, layers: Sequence[Layer]) -> FeatureMaps:

@@ -37,15 +37,17 @@ class ModelInfo(Protocol):
     """What a backend needs of the model that it runs for; ``Model`` itself is one."""
 
     name: str
-    input: Input
     edits: Mapping[str, Edit]
+
+    @property
+    def input(self) -> Input: ...
 
 
 class Backend(NativeLayout, Protocol):
     """One network in one framework. ``info`` is the model that a call is made for.
 
-    ``values`` are standard batches, float32 ``(N, C, H, W)``; of a network of volumes, with the
-    slices one below the other. Results are float32, channels second.
+    ``values`` are standard batches, float32 ``(N, C, H, W)``; volumes with their slices one below
+    the other, signals one pixel high. Results are float32, channels second.
 
     - ``module``: the network itself, an ``nn.Module`` or a ``keras.Model``.
     - ``runs_in_torch``: whether a pass consists of torch operations, which torch's modes see.
@@ -120,7 +122,15 @@ def requiring_grad(values: Tensor) -> Tensor:
 
 
 def to_volumes(info: ModelInfo, values: Tensor) -> Tensor:
-    """Volumes ``(N, C, D, H, W)`` from images of their slices, for a network of volumes."""
+    """Volumes ``(N, C, D, H, W)`` from images of their slices, for a network of volumes; for one of
+    signals, ``(N, C, L)`` from images one pixel high."""
+    if info.input.signal:
+        if values.shape[2] != 1:
+            raise UsageError(
+                f"{info.name} takes signals, which are images one pixel high, and not "
+                f"{values.shape[2]}×{values.shape[3]}. Give a length: --size 1x{values.shape[3]}"
+            )
+        return values.squeeze(2)
     depth = info.input.depth
     if not depth:
         return values
@@ -158,26 +168,30 @@ def one_line_errors(info: ModelInfo, values: Tensor, modules: Iterable[Any] = ()
     except (ConvscopeError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        volumes = any(type(module).__name__ == "Conv3d" for module in modules)
-        raise _forward_error(info.name, info.input, values, error, volumes) from error
+        kinds = {type(module).__name__ for module in modules}
+        raise _forward_error(info.name, info.input, values, error, kinds) from error
 
 
 def _forward_error(
-    name: str, input: Input, values: Tensor, error: Exception, volumes: bool
+    name: str, input: Input, values: Tensor, error: Exception, kinds: set[str]
 ) -> ModelError:
     line = " ".join(str(error).split())[:200].rstrip(".")
     channels, height, width = values.shape[1:]
-    sides = (input.depth, height // input.depth, width) if input.depth else (height, width)
+    sides: tuple[int, ...] = (height, width)
+    if input.kind != "image":
+        sides = (input.depth, height // input.depth, width) if input.depth else (width,)
     shape = "×".join(map(str, (channels, *sides)))
-    advice = _advice(input, values, line, volumes)
+    advice = _advice(input, values, line, kinds)
     return ModelError(
         f"{name} failed on an input of {shape}: {type(error).__name__}: {line}. {advice}"
     )
 
 
-def _advice(input: Input, values: Tensor, line: str, volumes: bool) -> str:
-    if volumes and not input.depth:
+def _advice(input: Input, values: Tensor, line: str, kinds: set[str]) -> str:
+    if "Conv3d" in kinds and not input.depth:
         return "It takes volumes. Give their shape: --input C,D,H,W"
+    if not input.signal and "Expected 2D (unbatched) or 3D (batched) input to conv1d" in line:
+        return "It takes signals. Give their shape: --input C,L"
     if "required positional argument" in line or re.search(
         r"expects \d+ (named )?input\(s\)", line
     ):
@@ -189,4 +203,5 @@ def _advice(input: Input, values: Tensor, line: str, volumes: bool) -> str:
         return "The processor lacks this for the type of its weights: give network.float()"
     if input.shape and (input.channels, *(input.size or ())) != tuple(values.shape[1:]):
         return f"It takes {'×'.join(map(str, input.shape))}"
-    return f"If the size is wrong: --input {'C,D,H,W' if input.depth else 'C,H,W'}"
+    axes = {"image": "C,H,W", "volume": "C,D,H,W", "signal": "C,L"}
+    return f"If the size is wrong: --input {axes[input.kind]}"

@@ -236,6 +236,8 @@ class HookBackend:
                     tensor = first_tensor(result)
                     if tensor is not None:
                         standard = arrangement.to_standard(address, tensor)
+                        line = info.input.signal and standard.ndim == 3  # as an image: one row
+                        standard = standard.unsqueeze(2) if line else standard
                         fields[address] = tracer.field_of(standard)
 
             self._run(info, values, observing(tree, report, fused=self._fused(tree)))

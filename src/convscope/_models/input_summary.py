@@ -46,7 +46,9 @@ def summarize_input(model: Model, batch: Batch) -> InputSummary:
         lines.append(f"preprocessing {batch.preprocess.describe()}")
         lines += view.original.notes
     else:
-        lines.append(f"input {batch.names[0]} {height}×{width} (height×width), {drawn}")
+        size = f" {height}×{width} (height×width)"
+        size = f", a signal of length {width}" if model.input.signal else size
+        lines.append(f"input {batch.names[0]}{size}, {drawn}")
     if untrained := model.untrained_note():
         lines.append(untrained)
     return InputSummary(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ class Input:
         note: What had to be assumed, shown with every result; empty where nothing was.
         depth: Number of slices of a network of volumes, else 0. A volume is drawn as an image of
             its slices, one below the other: ``size`` counts the rows of all of them.
+        signal: Whether the network takes signals, ``(C, L)``. A signal is drawn as an image one
+            pixel high: ``size`` is ``(1, length)``.
     """
 
     channels: int = 3
@@ -40,12 +42,21 @@ class Input:
     classes: tuple[str, ...] = ()
     note: str = ""
     depth: int = 0
+    signal: bool = False
+
+    @property
+    def kind(self) -> Literal["image", "volume", "signal"]:
+        """What the network takes, in a word."""
+        return "volume" if self.depth else "signal" if self.signal else "image"
 
     @property
     def shape(self) -> tuple[int, ...] | None:
-        """``(channels, height, width)`` or ``(channels, slices, height, width)`` of one image."""
+        """``(channels, height, width)`` of one image; ``(channels, slices, height, width)`` of a
+        volume, ``(channels, length)`` of a signal."""
         if self.size is None:
             return None
+        if self.signal:
+            return self.channels, self.size[1]
         if self.depth:
             return self.channels, self.depth, self.size[0] // self.depth, self.size[1]
         return self.channels, *self.size
@@ -57,11 +68,33 @@ class Input:
 
 
 @dataclass(frozen=True)
+class InputShape:
+    """The shape of one image, as a user gives it: the attributes of ``Input`` that it sets."""
+
+    channels: int
+    size: tuple[int, int]
+    depth: int = 0
+    signal: bool = False
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...]) -> InputShape:
+        """From ``(C, H, W)``; ``(C, D, H, W)`` of volumes, ``(C, L)`` of signals."""
+        if len(shape) not in (2, 3, 4) or not all(isinstance(n, int) and n > 0 for n in shape):
+            raise UsageError(
+                f"input is (channels, height, width), not {shape!r}: input=(3, 224, 224)"
+            )
+        channels, *slices, height, width = (shape[0], 1, shape[1]) if len(shape) == 2 else shape
+        depth = slices[0] if slices else 0
+        return cls(channels, (height * max(depth, 1), width), depth, len(shape) == 2)
+
+
+@dataclass(frozen=True)
 class Batch:
     """Preprocessed images, ready for the model, and where they come from.
 
     Attributes:
-        values: float32 ``(N, C, H, W)``; volumes ``(N, C, D·H, W)``, slices one below the other.
+        values: float32 ``(N, C, H, W)``; volumes ``(N, C, D·H, W)``, slices one below the other;
+            signals ``(N, C, 1, L)``.
         views: One ``PreprocessedImage`` per image; ``None`` where the caller gave arrays of floats.
         names: The images' names.
         single: Whether one image was given rather than a list or an array with a batch axis.
@@ -94,7 +127,7 @@ class NativeLayout(Protocol):
     """How a network lays out its input."""
 
     def standard_input(self, values: Tensor) -> Tensor:
-        """A batch in the network's own layout as ``(N, C, H, W)`` or ``(N, C, D, H, W)``."""
+        """A batch in the network's own layout with channels second: ``(N, C, H, W)``, …"""
 
     def input_shape(self, input: Input, channels: int) -> tuple[int | str, ...]:
         """The shape of one image in the network's own layout, for messages."""
@@ -128,9 +161,9 @@ class Preparation:
         return replace(batch, names=(path.name,)) if batch.single else batch
 
     def _from_image(self, source: Any, sides: tuple[int, int] | None) -> Batch:
-        if self.input.depth:
+        if self.input.kind != "image":
             raise ImageError(
-                f"{self.name} takes volumes, not images. Give a float array "
+                f"{self.name} takes {self.input.kind}s, not images. Give a float array "
                 f"{shape_text(self._shape(self.input.channels))}, or a .npy file of one"
             )
         preprocess = self.input.preprocess.at(sides) if sides else self.input.preprocess
@@ -139,7 +172,9 @@ class Preparation:
         return Batch(values, (view,), (view.name,), single=True, preprocess=preprocess)
 
     def _from_floats(self, images: Any, sides: tuple[int, int] | None) -> Batch:
-        values, dimensions = as_floats(images), 4 if self.input.depth else 3
+        values, dimensions = as_floats(images), len(self._shape(0))
+        if self.input.signal and values is not None:
+            values = self._without_row(values)
         if values is None or values.ndim not in (dimensions, dimensions + 1):
             raise ImageError(
                 f"{describe_value(images)} is not an image. Give a path, a PIL image, a uint8 "
@@ -153,6 +188,8 @@ class Preparation:
             raise ImageError(self._wrong_channels(images, values, int(standard.shape[1])))
         if self.input.depth:
             standard = self._stack_slices(images, standard)
+        if self.input.signal:
+            standard = standard.unsqueeze(2)
         size = (int(standard.shape[2]), int(standard.shape[3]))
         if sides and sides != size:
             raise UsageError(
@@ -161,6 +198,13 @@ class Preparation:
             )
         names = ("array",) if single else tuple(f"array {i}" for i in range(len(values)))
         return Batch(standard, None, names, single)
+
+    def _without_row(self, values: Tensor) -> Tensor:
+        """Signals from images one pixel high, as which they may be given too."""
+        if values.ndim == 4 and values.shape[2] == 1:
+            return values.squeeze(2)
+        one = values.ndim == 3 and values.shape[1] == 1 and self.input.channels == values.shape[0]
+        return values.squeeze(1) if one and self._shape(0)[0] == 0 else values
 
     def _stack_slices(self, images: Any, volumes: Tensor) -> Tensor:
         """Volumes as images of their slices, one below the other."""
@@ -173,12 +217,14 @@ class Preparation:
 
     def _wrong_channels(self, images: Any, values: Tensor, given: int) -> str:
         expected = self.input.channels
-        swapped = values.shape[-1] if self._shape(0)[0] == 0 else values.shape[-3]
+        last = self._shape(0)[0] == 0  # channels are first: others may have them last
+        swapped = values.shape[-1] if last else values.shape[-len(self._shape(0))]
         hint = " Its axes seem to be in another order." if swapped == expected else ""
         channels = f"{given} channel{'s' * (given != 1)}"
         return (
             f"{describe_value(images)} has {channels} where {self.name} takes {expected}.{hint} "
-            f"Give {shape_text(self._shape(expected))}, or an image file"
+            f"Give {shape_text(self._shape(expected))}"
+            f"{', or an image file' if self.input.kind == 'image' else ''}"
         )
 
     def _shape(self, channels: int) -> tuple[int | str, ...]:
@@ -214,7 +260,8 @@ class Preparation:
         """Which part of an array of floats an image can show."""
         count, depth = self.input.channels, self.input.depth
         slices = f"{depth} slices, one below the other; " if depth else ""
-        return slices + ("" if count in (1, 3) else f"channel 0 of {count}, ")
+        colors = 1 if self.input.signal else 3
+        return slices + ("" if count in (1, colors) else f"channel 0 of {count}, ")
 
 
 def _is_image_stack(images: Any) -> bool:

@@ -69,7 +69,8 @@ def load(
             or not the right one: a ``Preprocess`` or a text such as ``imagenet``.
         classes: The names of the outputs, in order.
         input: Shape of one image, ``(channels, height, width)``, where it cannot be known; of
-            networks of volumes ``(channels, slices, height, width)``.
+            networks of volumes ``(channels, slices, height, width)``, of signals
+            ``(channels, length)``.
 
     Returns:
         The model; ``model`` itself where it was a ``Model`` and nothing else was given.
@@ -84,23 +85,12 @@ def load(
     if loaded is model and (input, preprocess, classes) != (None, None, None):
         loaded = loaded.copy()
     if input is not None:
-        channels, depth, size = _input_shape(input)
-        preprocessed = loaded.input.preprocess.at(size)
-        loaded.set_input(channels=channels, depth=depth, preprocess=preprocessed, note="")
+        loaded.set_input_shape(input)
     if preprocess is not None:
-        loaded.set_input(preprocess=_merged(preprocess, loaded.input.preprocess))
+        loaded.set_input(preprocess=_merged(preprocess, loaded.stated_input.preprocess))
     if classes is not None:
         loaded.set_input(classes=tuple(classes))
     return loaded
-
-
-def _input_shape(shape: tuple[int, ...]) -> tuple[int, int, tuple[int, int]]:
-    """Channels, slices (0 of images), and the size with all slices below each other."""
-    if len(shape) not in (3, 4) or not all(isinstance(side, int) and side > 0 for side in shape):
-        raise UsageError(f"input is (channels, height, width), not {shape!r}: input=(3, 224, 224)")
-    channels, *slices, height, width = shape
-    depth = slices[0] if slices else 0
-    return channels, depth, (height * max(depth, 1), width)
 
 
 def _merged(chosen: Preprocess | str, own: Preprocess) -> Preprocess:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, final, overload
 
@@ -30,13 +31,21 @@ from convscope._models.backend import (
     not_called,
     sample,
 )
-from convscope._models.inputs import Batch, Input, Preparation
+from convscope._models.input_search import (
+    Candidate,
+    Found,
+    find_input,
+    first_size,
+    note_of,
+    readings,
+    shape_of_floats,
+    trials,
+)
+from convscope._models.inputs import Batch, Input, InputShape, Preparation
 from convscope._models.tracing import ReceptiveField
 
 Prediction: TypeAlias = list[tuple[str, float]]
 """Class names with their probabilities, the most probable first."""
-
-_TRIED_SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 227, 48, 160, 192, 331, 384, 512)
 
 
 @final
@@ -57,18 +66,37 @@ class Model:
         edits: What replaces the results of some layers, by address; see ``edited``.
     """
 
-    def __init__(self, backend: Backend, name: str, input: Input) -> None:
+    def __init__(
+        self, backend: Backend, name: str, input: Input, candidates: Sequence[Candidate] = ()
+    ) -> None:
         self.backend = backend
         self.name = name
-        self.input = input
+        self._input = input
+        self._candidates = tuple(candidates)  # for the input, until one of them was found to run
+        self._size: tuple[int, int] | None = None  # that was found to run
+        self._given_size: tuple[int, int] | None = None  # of the images given last
         self.weights_file = ""
         self.random_weights = False
         self.edits: Mapping[str, Edit] = {}
         self._fields: dict[tuple[int, int] | None, Mapping[str, ReceptiveField]] = {}
 
     def __repr__(self) -> str:
-        size = "×".join(map(str, self.input.shape or (self.input.channels, "any", "size")))
-        return f"Model({self.title!r}, input {size})"
+        stated = self._input
+        size = "×".join(map(str, stated.shape or (stated.channels, "any", "size")))
+        untried = ", not tried yet" if self._candidates else ""
+        return f"Model({self.title!r}, input {size}{untried})"
+
+    @property
+    def input(self) -> Input:
+        """What the network takes; where it does not say it, found by trying, once."""
+        if self._candidates:
+            self._find_input(None)
+        return self._input
+
+    @property
+    def stated_input(self) -> Input:
+        """What is known of the input without running the network."""
+        return self._input
 
     @property
     def title(self) -> str:
@@ -113,7 +141,12 @@ class Model:
         """
         if isinstance(images, Batch):
             return images
-        return self._preparation().batch(images, (size, size) if isinstance(size, int) else size)
+        if self._candidates:
+            self._find_input(shape_of_floats(images))
+        sides = (size, size) if isinstance(size, int) else size
+        batch = self._preparation().batch(images, sides)
+        self._given_size = batch.size
+        return batch
 
     def preprocessed(self, batch: Batch, index: int = 0) -> tuple[NDArray[np.uint8], str]:
         """Image ``index`` of a batch after resize and crop, as it can be drawn.
@@ -158,8 +191,8 @@ class Model:
             UnknownLayer: If a layer does not exist, or gives no floats.
             ModelError: If an output cannot be assigned to images.
         """
-        paths = self._paths(layers, raw)
-        return self.backend.record(self, self.prepare(images).values, paths, grad, raw)
+        batch = self.prepare(images)  # arrays may show what the network takes
+        return self.backend.record(self, batch.values, self._paths(layers, raw), grad, raw)
 
     def stream(
         self, images: ImagesLike | Batch, layers: str | Iterable[str], consume: Consume
@@ -170,7 +203,8 @@ class Model:
         valid during the call only, and memory holds what the network itself needs. The pass ends
         after the deepest layer; what ``consume`` raises ends it at once.
         """
-        self.backend.stream(self, self.prepare(images).values, self._paths(layers), consume)
+        batch = self.prepare(images)
+        self.backend.stream(self, batch.values, self._paths(layers), consume)
 
     def _paths(self, layers: str | Iterable[str], raw: bool = False) -> list[str]:
         selected = self.layers.select(layers)
@@ -282,20 +316,51 @@ class Model:
             self._fields[size] = self.backend.receptive_fields(self, size or self._find_size())
         return self._fields[size]
 
+    def _find_input(self, shape: tuple[int, ...] | None) -> None:
+        """Settle on the first candidate that runs; ``shape`` is that of an array that was given.
+
+        Where none does, the first stays: the pass that follows says why.
+        """
+        tried = self._candidates
+        likeliest, read = tried[0], readings(shape, tried)
+        sizes = [size for _, size in read]
+        if read and read[0][0] == likeliest and not likeliest.signal:
+            self._candidates = ()  # the first convolution and the array agree
+            return
+        following = trials(tried, self._input.size, sizes)
+        found = find_input(self._runs, self._input, chain(read, following))
+        if found is not None:
+            given = Candidate(found.input.channels, found.input.signal), found.size
+            self._settle(found, likeliest, given in read)
+        self._candidates = ()
+
+    def _settle(self, found: Found, likeliest: Candidate, given: bool) -> None:
+        input, size = found.input, found.size
+        if input.signal:
+            input = replace(input, preprocess=input.preprocess.at(size))
+        if not given:
+            self._size = size
+        self._input = replace(input, note=note_of(found, likeliest, self._input, given))
+
+    def _runs(self, input: Input, values: Tensor) -> None:
+        """Run the network as it is, for this input; raises ``ModelError`` where it cannot."""
+        plain = copy.copy(self)
+        plain.edits, plain._candidates, plain._input = {}, (), input
+        self.backend.run(plain, values, grad=False)
+
     def _find_size(self) -> tuple[int, int]:
         """A size that passes through a network which does not say what it takes."""
-        plain = copy.copy(self)
-        plain.edits = {}
-        for side in _TRIED_SIZES:
-            with suppress(ModelError):
-                self.backend.run(plain, sample(self.input.channels, side, side), grad=False)
-                self.set_input(
-                    note=f"input size unknown, {side}×{side} assumed for the layer table"
-                )
-                return side, side
-        side = _TRIED_SIZES[0]
-        self.backend.run(plain, sample(self.input.channels, side, side), grad=False)  # raises
-        raise ModelError(f"{self.name} ran at none of the sizes tried. Give it: --input C,H,W")
+        if self._size is None:
+            here = Candidate(self.input.channels, self.input.signal)
+            given = [self._given_size] if self._given_size else []
+            found = find_input(self._runs, self.input, trials([here], None, given))
+            if found is None:
+                size = first_size(here.signal)
+                self._runs(self.input, sample(here.channels, *size))  # raises
+                raise ModelError(f"{self.name} ran at no size tried. Give it: --input C,H,W")
+            self._size = found.size
+            self.set_input(note=note_of(found, here, self._input, False))
+        return self._size
 
     def memory_budget(self) -> int:
         """Bytes that the activations of one batch may take where the network lives."""
@@ -363,7 +428,30 @@ class Model:
 
     def set_input(self, **changes: Any) -> None:
         """Replace attributes of ``input``: what the user gives takes precedence."""
-        self.input = replace(self.input, **changes)
+        self._input = replace(self._input, **changes)
+
+    def set_input_shape(self, shape: tuple[int, ...]) -> None:
+        """Set the shape of one image, which takes precedence over all that is tried.
+
+        Args:
+            shape: ``(C, H, W)``; ``(C, D, H, W)`` of a volume, ``(C, L)`` of a signal.
+
+        Raises:
+            UsageError: If it is no such shape.
+        """
+        given = InputShape.of(shape)
+        self.set_input(
+            channels=given.channels,
+            depth=given.depth,
+            signal=given.signal,
+            preprocess=self._input.preprocess.at(given.size),
+            note="",
+        )
+        kinds = dict.fromkeys(candidate.signal for candidate in self._candidates)
+        row = given.size[0] == 1 and not (given.signal or given.depth)
+        # A signal may be given as an image one pixel high.
+        told = tuple(Candidate(given.channels, signal) for signal in kinds)
+        self._candidates = told if row and True in kinds else ()
 
 
 class KerasNetwork(Protocol):

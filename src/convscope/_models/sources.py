@@ -25,8 +25,9 @@ from convscope._models import keras_files
 from convscope._models.architectures import build
 from convscope._models.fitting import fit_weights
 from convscope._models.hook_backend import HookBackend
+from convscope._models.input_search import candidates
 from convscope._models.inputs import Input
-from convscope._models.lazy_layers import channels_of, is_lazy
+from convscope._models.lazy_layers import is_lazy
 from convscope._models.model import Model
 from convscope._models.torch_modules import TorchModules
 from convscope._models.weights import error_text, near_files, read_weights
@@ -36,7 +37,7 @@ DEMO = Path(__file__).parent / "builtin" / "demo.safetensors"
 
 
 def from_module(module: nn.Module, name: str, input: Input | None = None) -> Model:
-    """A user's module; its number of input channels is that of its first convolution."""
+    """A user's module; what it takes is found by trying, when it is needed."""
     module, name = unwrapped(module, name)
     if isinstance(module, torch.jit.ScriptModule):
         raise ModelError(
@@ -45,10 +46,10 @@ def from_module(module: nn.Module, name: str, input: Input | None = None) -> Mod
         )
     if any(map(is_lazy, chain(module.parameters(), module.buffers()))):
         raise ModelError(f"{name} has lazy layers without weights. Call it once on a batch first")
-    if input is None:
-        first = next((m for m in module.modules() if isinstance(m, nn.modules.conv._ConvNd)), None)
-        input = Input(channels=channels_of(first) if first else 3)
-    return torch_model(module, name, input)
+    if input is not None:
+        return torch_model(module, name, input)
+    tried = candidates(module)
+    return Model(HookBackend(TorchModules(module)), name, tried[0].of(Input()), tried)
 
 
 def torch_model(module: nn.Module, name: str, input: Input) -> Model:

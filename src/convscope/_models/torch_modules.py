@@ -120,6 +120,8 @@ class TorchModules:
         return values
 
     def input_shape(self, input: Input, channels: int) -> tuple[int | str, ...]:
+        if input.signal:
+            return channels, "length"
         depth = (input.depth,) if input.depth else ()
         return channels, *depth, "height", "width"
 

@@ -225,12 +225,13 @@ def _plan(
         batch = model.prepare(start, size=sides)
         start_image, sides = normalizer.to_images(batch.values[:1]), batch.size
     sides = sides or model.input.size or _DEFAULT_SIZE
-    if min(sides) < 2:
+    is_image = model.input.kind == "image"
+    if min(sides) < 2 and not model.input.signal:
         raise UsageError(f"An image of {sides[0]}×{sides[1]} is too small. Nearest: 2×2")
     if param.images is not None:
         reference = batches(normalizer, param.images, sides)
         param = param.fitted(normalizer.to_images(batch.values) for batch in reference)
-    default = WITHOUT_AFFINE if model.input.depth else default_transforms(sides)
+    default = default_transforms(sides) if is_image else WITHOUT_AFFINE
     return OptimizationPlan(
         sides,
         steps,
@@ -238,7 +239,7 @@ def _plan(
         default if transforms is None else transforms,
         learning_rate or param.default_learning_rate,
         start=start_image,
-        coarse_steps=0 if model.input.depth else round(steps * _COARSE_SHARE),
+        coarse_steps=round(steps * _COARSE_SHARE) if is_image else 0,
         coarse_size=_coarse_size(sides),
     )
 
@@ -247,7 +248,8 @@ def _coarse_size(size: Size) -> Size:
     return round(size[0] * _COARSE_SCALE / 2) * 2, round(size[1] * _COARSE_SCALE / 2) * 2
 
 
-# The slices of a volume lie one below the other: an affine transform would mix them.
+# The slices of a volume lie one below the other, and a signal is one pixel high: an affine
+# transform would mix them, or move a signal out of sight.
 WITHOUT_AFFINE = Transforms(rotate=0, zoom=0, shift=0)
 
 
@@ -261,8 +263,8 @@ def _evaluated(
 ) -> Iterator[OptimizedImage]:
     images = quantize(result.images)
     activations = activations_of(normalizer, targets, images)
-    is_volume = bool(normalizer.model.input.depth)
-    perturbed = {} if is_volume else perturbed_activations(normalizer, targets, images)
+    is_image = normalizer.model.input.kind == "image"
+    perturbed = perturbed_activations(normalizer, targets, images) if is_image else {}
     run = _run_info(normalizer.model, plan, targets[0].seed, result.steps)
     gradient = result.gradient_sum
     opacity = None if gradient is None else opacity_from_gradient(gradient).cpu().numpy()

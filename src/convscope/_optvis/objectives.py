@@ -153,8 +153,9 @@ class Neuron(Objective):
 
     def _score(self, activations: Activations) -> Tensor:
         maps = activations[self.path][:, self.channel]
-        if maps.ndim < 3:
-            return mean_per_image(maps)
+        if maps.ndim == 1:
+            return maps
+        maps = maps[:, None] if maps.ndim == 2 else maps  # a line has one row
         height, width = maps.shape[-2:]
         y, x = self.position or (height // 2, width // 2)
         if y >= height or x >= width:

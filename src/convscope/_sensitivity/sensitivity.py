@@ -80,8 +80,8 @@ def sensitivity(
     if not with_channels:
         raise UsageError(f"{', '.join(la.path for la in selected)}: no layer with channels")
     check_name("pool", pool, _POOLS)
-    if loaded.input.depth:
-        raise UsageError(f"{loaded.name} takes volumes; sensitivity perturbs images")
+    if loaded.input.kind != "image":
+        raise UsageError(f"{loaded.name} takes {loaded.input.kind}s; sensitivity perturbs images")
     kinds = _select_perturbations(perturbations, loaded.input.channels)
     loader = open_images(loaded, images, first=first, size=size)
     loader.batch_size = _BATCH_SIZE

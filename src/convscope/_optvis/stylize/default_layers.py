@@ -11,6 +11,13 @@ from convscope._models import Model
 _ACTIVATIONS = ("relu", "elu", "gelu", "silu", "swish", "mish", "activation")
 
 
+def check_takes_images(model: Model) -> None:
+    """Refuse networks of volumes and of signals."""
+    kind = model.input.kind
+    if kind != "image":
+        raise ModelError(f"{model.name} takes {kind}s; DeepDream and style transfer need images")
+
+
 def layers_by_depth(model: Model) -> list[str]:
     """Paths of layers from shallow to deep: blocks, activations or convolutions.
 
@@ -26,8 +33,6 @@ def layers_by_depth(model: Model) -> list[str]:
         return [layer.path for layer in (*stem, *blocks)]
     convolutions = [la for la in maps if "conv" in la.families and not la.path.endswith("/pre")]
     layers = after if len(after) >= max(1, len(convolutions) / 2) else convolutions or maps
-    if model.input.depth:
-        raise ModelError(f"{model.name} takes volumes; DeepDream and style transfer need images")
     if not layers:
         raise ModelError(f"{model.name} has no layer of maps. Name a layer. See: convscope layers")
     return [layer.path for layer in layers]

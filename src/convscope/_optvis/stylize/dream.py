@@ -22,7 +22,11 @@ from convscope._optvis.objectives import Objective, Sum, WholeLayer
 from convscope._optvis.optimizer import OptimizationStep, StepCallback
 from convscope._optvis.params import Size
 from convscope._optvis.parsing import parse_objective
-from convscope._optvis.stylize.default_layers import layer_at_depth, layers_by_depth
+from convscope._optvis.stylize.default_layers import (
+    check_takes_images,
+    layer_at_depth,
+    layers_by_depth,
+)
 from convscope._optvis.stylize.source_image import SourceImage, load_source_image, resized
 from convscope._optvis.stylize.stylized_image import StylizedImage, input_notes, to_array
 from convscope._optvis.stylize.tiling import STRIDE, TiledObjective, Tiling, gradient
@@ -105,6 +109,7 @@ def dream(
     """
     _check(steps, octaves, scale, step_size, jitter, tile)
     loaded = load(model)
+    check_takes_images(loaded)
     normalizer = Normalizer(loaded)
     source = load_source_image(normalizer, image, size)
     parsed = parse_dream_objective(loaded, objective, guide)

@@ -15,7 +15,12 @@ from convscope._optvis.animation import FrameRecorder
 from convscope._optvis.evaluation import quantize
 from convscope._optvis.optimizer import Adam, OptimizationStep, StepCallback
 from convscope._optvis.params import Fourier, Size
-from convscope._optvis.stylize.default_layers import layer_at_depth, layers_by_depth, shallow_layers
+from convscope._optvis.stylize.default_layers import (
+    check_takes_images,
+    layer_at_depth,
+    layers_by_depth,
+    shallow_layers,
+)
 from convscope._optvis.stylize.source_image import (
     SourceImage,
     load_source_image,
@@ -90,6 +95,7 @@ def style(
         ImageError: Where an image cannot be read.
     """
     loaded = load(model)
+    check_takes_images(loaded)
     normalizer = Normalizer(loaded)
     _check(steps, octaves, learning_rate, style_scale, content_weight, smoothness)
     _check_colors(loaded, colors)
