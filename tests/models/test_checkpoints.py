@@ -358,6 +358,8 @@ def test_what_lacks_of_shards_is_said(tmp_path: Path) -> None:
         "'features.1.running_mean' and 3 more; it is one of 2 shards: put the others beside it"
     )
     index.write_text('{"classes": []}')
+    (tmp_path / "other.index.json").write_text("[]")
+    assert "it is one of 2 shards" in _refused(WeightsError, None, path=files[0])
     assert _refused(WeightsError, None, path=index) == (
         f"{index} is not an index of weights in shards (it has no 'weight_map'). Give the file of "
         "weights itself"
@@ -515,6 +517,24 @@ def test_a_call_beside_the_weights_is_refused_and_not_made(
         UnsafeFile, None, path=tmp_path / "w.pth"
     )
     assert not (tmp_path / "ran").exists()
+
+
+def test_other_pickle_protocols_are_read_or_named(tmp_path: Path) -> None:
+    torch.save(_state(), tmp_path / "w.pth", pickle_protocol=3)
+    assert torch.equal(_loaded(None, path=tmp_path / "w.pth")[0], _expected(_state()))
+    torch.save(_state(), tmp_path / "w.pth", pickle_protocol=4)
+    assert _refused(WeightsError, None, path=tmp_path / "w.pth") == (
+        f"{tmp_path}/w.pth was saved with a pickle protocol that cannot be read without running "
+        "code. Save it again with torch's own: torch.save(model.state_dict(), ...)"
+    )
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile])
+def test_networks_that_are_wrapped_themselves(tmp_path: Path, wrap: Any) -> None:
+    for held in (_state(), {"net": _prefixed(_state(), "module.")}):
+        net = Net().eval()
+        fit_weights(wrap(net), Weights("w.pth", held), "net")
+        assert torch.equal(net(IMAGES), _expected(_state()))
 
 
 def test_whole_models_are_refused_wherever_they_are(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickle
 import re
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -42,7 +43,8 @@ def read_pickle(path: Path) -> tuple[Any, list[str]]:
     while True:
         objects: list[str] = []
         try:
-            with _standing_in(names, objects):
+            with _standing_in(names, objects), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Detected pickle protocol")  # it is read, or not
                 return torch.load(path, map_location="cpu", weights_only=True), objects
         except pickle.UnpicklingError as error:
             name = wanted(error)

@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 import socket
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -103,22 +104,29 @@ def _shards(path: Path) -> list[Path]:
     if shard is None:
         return [path]
     for index in sorted(path.parent.glob("*.index.json")):
-        if path in (files := _indexed(index)):
-            return files
+        if path in _named(index):
+            return _indexed(index)
     name = f"{glob.escape(path.stem[: shard.start()])}-*-of-{shard[1]}{path.suffix}"
     beside = sorted(path.parent.glob(name))
     return beside if len(beside) == int(shard[1]) else [path]
 
 
-def _indexed(index: Path) -> list[Path]:
+def _named(index: Path) -> list[Path]:
+    """The files that an index names; none where it is not one."""
     try:
         names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        files = [index.parent / Path(name).name for name in dict.fromkeys(names)]
+        return [index.parent / Path(name).name for name in dict.fromkeys(names)]
     except (ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def _indexed(index: Path) -> list[Path]:
+    files = _named(index)
+    if not files:
         raise WeightsError(
             f"{index} is not an index of weights in shards (it has no 'weight_map'). Give the "
             "file of weights itself"
-        ) from None
+        )
     absent = next((file.name for file in files if not file.is_file()), None)
     if absent is not None:
         raise WeightsError(f"{index} names the shard {absent!r}, which is not beside it")
@@ -134,7 +142,7 @@ def near_files(path: Path) -> str:
 
 
 def _is_safe(path: Path) -> bool:
-    return path.suffix == ".safetensors"
+    return path.suffix.lower() == ".safetensors"
 
 
 def _read_safetensors(path: Path) -> tuple[Any, list[str]]:
@@ -150,6 +158,11 @@ def _read_pickle(path: Path) -> tuple[Any, list[str]]:
     except pickle.UnpicklingError as error:
         if name := wanted(error):
             raise unsafe(path, name) from None
+        if "Unsupported operand" in str(error) and zipfile.is_zipfile(path):
+            raise WeightsError(
+                f"{path} was saved with a pickle protocol that cannot be read without running "
+                f"code. Save it again with torch's own: {_STATE}"
+            ) from None
         raise WeightsError(
             f"{path} cannot be read as weights: it is damaged, or not a file of torch. "
             "Supported: .safetensors and .pth"
