@@ -10,7 +10,7 @@ import html
 import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple, Protocol, overload
@@ -39,6 +39,7 @@ class Layer:
         apart: Number of tokens outside the grid: class tokens, registers.
         no_map: Whether the output has three dimensions that are no channels on a grid of positions.
         problem: Why the output cannot be assigned to images; empty where it can.
+        aliases: Other paths of it, where the network holds a module under several names.
     """
 
     path: str
@@ -52,6 +53,7 @@ class Layer:
     apart: int = 0
     no_map: bool = False
     problem: str = ""
+    aliases: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -198,6 +200,8 @@ class Layers(Sequence[Layer]):
     def __init__(self, layers: Iterable[Layer], model: str) -> None:
         self._layers = tuple(layers)
         self._by_path = {layer.path: layer for layer in self._layers}
+        self._position = {layer.path: index for index, layer in enumerate(self._layers)}
+        self._canonical = {alias: layer.path for layer in self._layers for alias in layer.aliases}
         self.model = model
         self._short = _LIBRARY.sub("", model)
 
@@ -211,12 +215,32 @@ class Layers(Sequence[Layer]):
     def __getitem__(self, key: int | str | slice) -> Layer | Sequence[Layer]:
         if not isinstance(key, str):
             return self._layers[key]
-        if key not in self._by_path:
+        layer = self._find(key)
+        if layer is None:
             raise self._unknown(key)
-        return self._by_path[key]
+        return layer
 
     def __contains__(self, key: object) -> bool:
-        return key in self._by_path or key in self._layers
+        named = isinstance(key, str) and (key in self._by_path or key in self._canonical)
+        return named or key in self._layers
+
+    def canonical(self, path: str) -> str:
+        """The path under which a layer is listed, given any of its names."""
+        return self._canonical.get(path, path)
+
+    def _find(self, path: str) -> Layer | None:
+        """The layer at exactly this path, under any of its names.
+
+        How often a module is called may depend on the image: every further call has an address.
+        """
+        if path in self._by_path:
+            return self._by_path[path]
+        if path in self._canonical:
+            return replace(self._by_path[self._canonical[path]], path=path)
+        first, mark, number = path.rpartition("#")
+        if mark and number.isdigit() and int(number) > 1 and first in self._by_path:
+            return replace(self._by_path[first], path=path)
+        return None
 
     def select(self, selection: str | Iterable[str]) -> list[Layer]:
         """Select layers by path, glob or kind.
@@ -234,8 +258,12 @@ class Layers(Sequence[Layer]):
         items = [selection] if isinstance(selection, str) else list(selection)
         if not items:
             raise UsageError("No layer was named. For every convolution: kind=conv")
-        selected = {layer.path for item in items for layer in self._matching(item.strip())}
-        return [layer for layer in self._layers if layer.path in selected]
+        selected = {layer.path: layer for item in items for layer in self._matching(item.strip())}
+        return sorted(selected.values(), key=self._order)
+
+    def _order(self, layer: Layer) -> int:
+        path = self.canonical(layer.path)
+        return self._position[path if path in self._position else path.rpartition("#")[0]]
 
     def at(self, address: str | Address) -> tuple[Layer, Address]:
         """Find the layer of an address.
@@ -290,11 +318,12 @@ class Layers(Sequence[Layer]):
 
     def _parse(self, address: str) -> Address:
         """Exact paths first: a module may be called ``a:1``."""
-        return Address(address) if address in self._by_path else parse_address(address)
+        return Address(address) if self._find(address) else parse_address(address)
 
     def _matching(self, item: str) -> list[Layer]:
-        if item in self._by_path:
-            return [self._by_path[item]]
+        exact = self._find(item)
+        if exact is not None:
+            return [exact]
         if item.lower().startswith("kind="):
             kind = item[5:].lower()
             selected = [la for la in self._layers if kind in (la.kind.lower(), *la.families)]

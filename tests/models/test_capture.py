@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import convscope as cs
 from convscope._errors import ModelError, UnknownLayer
 from convscope._models.hooks import function_name
-from convscope._models.structure import replace_first
+from convscope._models.structure import replaced
 
 
 def _load(module: nn.Module, *shape: int) -> Any:
@@ -407,7 +407,7 @@ def test_gradients_reach_the_layers_of_a_half_precision_model(tiny: TinyCNN) -> 
 
 def test_tuples_and_dicts_keep_their_structure() -> None:
     old, new = torch.zeros(1), torch.ones(1)
-    assert replace_first((old, {"a": [old, 3]}), old, new) == (new, {"a": [new, 3]})
+    assert replaced((old, {"a": [old, 3]}), old, new) == (new, {"a": [new, 3]})
 
     class Pair(nn.Module):
         def __init__(self) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import convscope as cs
-from convscope._models.structure import first_tensor, leaves, replace_first
+from convscope._models.structure import first_tensor, leaves, replaced
 
 
 @dataclass
@@ -119,7 +119,7 @@ def test_an_edit_reaches_what_follows(kind: str, images: Tensor) -> None:
 def test_a_structure_is_copied_and_the_original_kept() -> None:
     old, new = torch.zeros(1), torch.ones(1)
     original = Output([Frozen(old), {"a": old}], extra="kept")
-    made = replace_first(original, old, new)
+    made = replaced(original, old, new)
     assert made.features[0].features is new
     assert made.features[1]["a"] is new
     assert made.extra == "kept"
@@ -130,4 +130,4 @@ def test_what_is_no_structure_is_a_leaf() -> None:
     module, text = nn.ReLU(), "text"
     assert list(leaves([module, text, None, 3])) == [module, text, None, 3]
     assert first_tensor([module, torch.arange(3)]) is None
-    assert replace_first(module, text, None) is module
+    assert replaced(module, text, None) is module

@@ -38,8 +38,8 @@ from convscope._models.backend import (
 from convscope._models.bridge import Cut, DifferentiablePass, Pass, bridge_for
 from convscope._models.hooks import (
     ModuleTree,
-    Report,
     StopPass,
+    base_path,
     in_this_thread,
     lock_of,
     numbered,
@@ -48,7 +48,7 @@ from convscope._models.inputs import Input
 from convscope._models.keras_layers import KerasLayers
 from convscope._models.layer_table import LayerTable
 from convscope._models.recording import Streamer, apply_edit
-from convscope._models.structure import leaves, replace_first
+from convscope._models.structure import Report, leaves, report_values
 
 
 @final
@@ -81,8 +81,7 @@ class BridgeBackend:
         tree = self._keras.tree(info)
         table = LayerTable(tree, self._keras.families, self._keras.parameters)
 
-        def report(address: str, result: Any) -> None:
-            array = self._first(result)
+        def report(address: str, array: Any) -> None:
             if array is None or self.bridge.is_symbol(array):
                 table.add(address, None)
             else:
@@ -131,19 +130,17 @@ class BridgeBackend:
         def forward(native: Any, cut: Cut | None = None) -> list[Any]:
             recorded: dict[str, Any] = {}
 
-            def report(address: str, result: Any) -> Any:
-                changed = edit(address, result)
-                result = result if changed is None else changed
-                array = self._first(result)
-                if array is None or address not in paths:
+            def report(address: str, array: Any) -> Any:
+                changed = edit(address, array)
+                array = array if changed is None else changed
+                if address not in paths:
                     return changed
                 recorded[address] = self.bridge.floats(array)
                 if len(recorded) == len(paths):
                     raise StopPass
                 if cut is None:
                     return changed
-                onward = self.bridge.cast(cut(recorded[address]), array)
-                return replace_first(result, array, onward)
+                return self.bridge.cast(cut(recorded[address]), array)
 
             with suppress(StopPass), self._watching(tree, report, only=[*paths, *info.edits]):
                 self._keras.call(native)
@@ -160,11 +157,11 @@ class BridgeBackend:
         tree, edit = self._keras.tree(info), self._editor(info)
         streamer = Streamer(lambda _address, array: self._standard(info, array), paths, consume)
 
-        def report(address: str, result: Any) -> Any:
-            changed = edit(address, result)
-            array = self._first(result if changed is None else changed)
-            if array is not None and address in paths:
-                streamer.give(address, self.bridge.floats(array))
+        def report(address: str, array: Any) -> Any:
+            changed = edit(address, array)
+            if address in paths:
+                now = array if changed is None else changed
+                streamer.report(address, self.bridge.floats(now))
             return changed
 
         with (
@@ -225,14 +222,13 @@ class BridgeBackend:
     def _editor(self, info: ModelInfo) -> Report:
         """Gives the result after its edit; ``None`` where there is none."""
 
-        def edit(address: str, result: Any) -> Any:
-            array = self._first(result)
-            if address not in info.edits or array is None:
+        def edit(address: str, array: Any) -> Any:
+            if address not in info.edits:
                 return None
             standard = self._standard(info, array)
             changed = apply_edit(info.edits[address], address, standard)
             native = self.bridge.array(self._native(info, changed, changed))
-            return replace_first(result, array, self.bridge.cast(native, array))
+            return self.bridge.cast(native, array)
 
         return edit
 
@@ -274,7 +270,7 @@ class BridgeBackend:
 
         @in_this_thread
         def report_chosen(address: str, result: Any) -> Any:
-            return report(address, result) if chosen is None or address in chosen else None
+            return report_values(address, result, report, chosen, self.bridge.is_floats)
 
         here = threading.get_ident()
 
@@ -295,7 +291,7 @@ class BridgeBackend:
         def report_fused(path: str, result: Any) -> Any:
             return report_chosen(numbered(path, calls), result)
 
-        paths = None if chosen is None else {address.partition("#")[0] for address in chosen}
+        paths = None if chosen is None else {base_path(address) for address in chosen}
         callees = [(p, c) for p, c in _callees(tree) if paths is None or p in paths]
         fused = paths is None or any(path.endswith("/pre") for path in paths)
         fusing = self._keras.fused(tree, report_fused) if fused else nullcontext()

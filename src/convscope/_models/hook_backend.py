@@ -28,7 +28,6 @@ from convscope._models.backend import (
 )
 from convscope._models.hooks import (
     ModuleTree,
-    Report,
     StopPass,
     observing,
 )
@@ -44,7 +43,7 @@ from convscope._models.recording import (
     Streamer,
 )
 from convscope._models.recording import editing as editing_results
-from convscope._models.structure import first_tensor
+from convscope._models.structure import Report, first_tensor
 from convscope._models.tracing import (
     COLUMNS,
     IMAGES,
@@ -172,28 +171,24 @@ class HookBackend:
         """Notes each result that images reach."""
         volumes = bool(info.input.depth)
 
-        def report(address: str, result: Any) -> None:
-            with torch._C.DisableTorchFunction():
-                tensor = first_tensor(result)
-                if tensor is None:
-                    table.add(address, None)
-                elif finder.reached(tensor):
-                    written.watch(address, tensor)
-                    arranged = finder.find(address, tensor)
-                    layout = arranged.layout
-                    shape = (
-                        tuple(self._framework.to_standard(tensor, volumes).shape[1:])
-                        if layout is None
-                        else layout.shape
-                    )
-                    flat = len(shape) == 3 and not arranged.is_map
-                    table.add(
-                        address,
-                        shape,
-                        apart=layout.apart if layout else 0,
-                        problem=arranged.problem,
-                        no_map=flat,
-                    )
+        def report(address: str, result: Tensor | None) -> None:
+            if result is None:
+                table.add(address, None)
+            elif finder.reached(result):
+                written.watch(address, result, by_value=True)
+                arranged = finder.find(address, result)
+                layout = arranged.layout
+                if layout is None:
+                    shape = tuple(self._framework.to_standard(result, volumes).shape[1:])
+                else:
+                    shape = layout.shape
+                table.add(
+                    address,
+                    shape,
+                    apart=layout.apart if layout else 0,
+                    problem=arranged.problem,
+                    no_map=len(shape) == 3 and not arranged.is_map,
+                )
 
         return report
 
@@ -231,14 +226,11 @@ class HookBackend:
         fields: dict[str, ReceptiveField] = {}
         with self.eval_frozen(info, grad=False), tracing(values, (ROWS, COLUMNS)) as tracer:
 
-            def report(address: str, result: Any) -> None:
-                with torch._C.DisableTorchFunction():  # what is done here is not the network's
-                    tensor = first_tensor(result)
-                    if tensor is not None:
-                        standard = arrangement.to_standard(address, tensor)
-                        line = info.input.signal and standard.ndim == 3  # as an image: one row
-                        standard = standard.unsqueeze(2) if line else standard
-                        fields[address] = tracer.field_of(standard)
+            def report(address: str, result: Tensor | None) -> None:
+                if result is not None:
+                    standard = arrangement.to_standard(address, result)
+                    line = info.input.signal and standard.ndim == 3  # as an image: one row
+                    fields[address] = tracer.field_of(standard.unsqueeze(2) if line else standard)
 
             self._run(info, values, observing(tree, report, fused=self._fused(tree)))
         return fields

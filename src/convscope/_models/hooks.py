@@ -7,19 +7,21 @@ Keras layers under Keras's torch backend.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from convscope._models.structure import first_tensor
+from convscope._models.structure import Report, first_tensor, report_values
 
 _locks: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()
 _locks_guard = threading.Lock()
@@ -32,24 +34,25 @@ class StopPass(BaseException):
     """
 
 
-Report = Callable[[str, Any], Any]
-"""Called with an address and a result; what it returns, unless ``None``, replaces the result."""
-
-
 @dataclass(frozen=True, eq=False)
 class ModuleTree:
-    """The modules of a network by path, parents before children; the root has the path ``""``."""
+    """The modules of a network by path, parents before children; the root has the path ``""``.
+
+    - ``aliases``: further paths of the same modules, each with the one in ``modules``.
+    """
 
     modules: Mapping[str, Any]
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def parents(self) -> frozenset[str]:
         """Paths of the modules that are made of others."""
-        return frozenset(path.rpartition(".")[0] for path in self.modules)
+        named = {path.rpartition(".")[0] for path in (*self.modules, *self.aliases)}
+        return frozenset(self.aliases.get(path, path) for path in named)
 
     def at(self, address: str) -> Any:
         """The module that an address belongs to; ``None`` where it is a function's."""
-        return self.modules.get(address.partition("#")[0])
+        return self.modules.get(base_path(address))
 
 
 def lock_of(module: Any) -> threading.RLock:
@@ -81,11 +84,11 @@ def observing(
 ) -> Iterator[None]:
     """Call ``report(address, result)`` for the results of a forward pass inside the block.
 
-    The root is not reported itself. Functions are reported where modules with children call them,
-    for what a leaf computes is the leaf's own result. ``fused`` gives a context that reports what
-    layers compute before an activation of their own (``PATH/pre``). With ``only``, just those
-    addresses are reported, and nothing but what they need is hooked. Passes of other threads are
-    not reported.
+    A result that is a structure is reported value by value; the root is not reported. Functions are
+    reported where modules with children call them, for what a leaf computes is the leaf's own
+    result. ``fused`` gives a context that reports what layers compute before an activation of their
+    own (``PATH/pre``). With ``only``, just those addresses are reported, and nothing but what they
+    need is hooked. Passes of other threads are not reported.
     """
     chosen = None if only is None else set(only)
     calls: Counter[str] = Counter()
@@ -93,12 +96,18 @@ def observing(
     @in_this_thread
     def report_call(path: str, result: Any) -> Any:
         address = numbered(path, calls)
-        return report(address, result) if chosen is None or address in chosen else None
+        with torch._C.DisableTorchFunction():  # what is done here is no result of the network
+            return report_values(address, result, report_plain, chosen)
+
+    def report_plain(address: str, value: Any) -> Any:
+        plain = without_vmap(value)
+        replacement = report(address, plain)
+        return None if replacement is None else within_vmap(replacement, value)
 
     functions = chosen is None or any(map(_is_function, chosen))
     hooked: Iterable[str] = tree.modules
     if chosen is not None and not functions:
-        hooked = {_path(address) for address in chosen} & tree.modules.keys()
+        hooked = {base_path(address) for address in chosen} & tree.modules.keys()
     with ExitStack() as stack:
         if functions:
             stack.enter_context(_observing_functions(tree, report_call))
@@ -117,12 +126,13 @@ def numbered(path: str, calls: Counter[str]) -> str:
     return path if calls[path] == 1 else f"{path}#{calls[path]}"
 
 
-def _path(address: str) -> str:
-    return address.partition("#")[0]
+def base_path(address: str) -> str:
+    """An address without which call, and which of its results: ``pool`` of ``pool#2[1]``."""
+    return re.sub(r"\[\d+\]$", "", address).partition("#")[0]
 
 
 def _is_fused(address: str) -> bool:
-    return _path(address).endswith("/pre")
+    return base_path(address).endswith("/pre")
 
 
 def _is_function(address: str) -> bool:
@@ -170,10 +180,14 @@ class _FunctionObserver(TorchFunctionMode):
         result = function(*args, **(kwargs or {}))
         caller, inside_leaf = self._stack[-1]
         name = function_name(function)
-        if inside_leaf or name in _NOT_COMPUTED or not _has_batch(first_tensor(result)):
+        written = args[0] if name == "setitem" else None  # it returns nothing, and writes
+        computed = result if written is None else written
+        if inside_leaf or name in _NOT_COMPUTED or not _has_batch(first_tensor(computed)):
             return result
-        replacement = self._report(f"{caller}/{name}", result)
-        return result if replacement is None else replacement
+        replacement = self._report(f"{caller}/{name}", computed)
+        if replacement is None:
+            return result
+        return replacement if written is None else written.copy_(replacement)
 
 
 # Attribute access, copies, conversions and constants: they are not results of a network.
@@ -229,6 +243,26 @@ def function_name(function: Any) -> str:
     """The plain name of a torch function: ``Tensor.add_`` and ``Tensor.__radd__`` are ``add``."""
     name = str(getattr(function, "__name__", "function")).partition(".")[0].strip("_")
     return _REFLECTED.get(name, name)
+
+
+def without_vmap(value: Any) -> Any:
+    """A tensor inside ``torch.vmap`` with what it is mapped over as its first dimension."""
+    functorch = torch._C._functorch
+    while isinstance(value, Tensor) and functorch.is_batchedtensor(value):
+        value = functorch.get_unwrapped(value).movedim(functorch.maybe_get_bdim(value), 0)
+    return value
+
+
+def within_vmap(value: Any, like: Any) -> Any:
+    """The inverse, for what takes the place of ``like``."""
+    functorch = torch._C._functorch
+    levels = []
+    while isinstance(like, Tensor) and functorch.is_batchedtensor(like):
+        levels.append(functorch.maybe_get_level(like))
+        like = functorch.get_unwrapped(like)
+    for level in reversed(levels):
+        value = functorch._add_batch_dim(value, 0, level)
+    return value
 
 
 def _has_batch(value: Tensor | None) -> bool:

@@ -26,8 +26,9 @@ from convscope._models.backend import (
     to_volumes,
 )
 from convscope._models.bridge import Bridge
-from convscope._models.hooks import ModuleTree, Report, lock_of
+from convscope._models.hooks import ModuleTree, lock_of
 from convscope._models.inputs import Input
+from convscope._models.structure import Report
 from convscope._models.torch_modules import families
 from convscope._models.weights import FRESH_NORMS, untrained_kernels
 

@@ -271,19 +271,28 @@ class _Reader:
         if ndim == 4 and len(wide) < 2:
             return self._layout((), torch.zeros(1, dtype=torch.int64), (1, 1), 0)
         varying = [dim for dim in range(len(self.split)) if changes(self.places[None], dim)]
-        # Patches that were joined in the channels differ along these too: then the first counts.
         fewer = [[dim for dim in varying if dim != left] for left in reversed(varying)]
-        for along in filter(None, [varying, *fewer]):
-            layout = self._along(along)
+        # Constants that were written into some channels stand nowhere: the others tell. Patches
+        # that were joined in the channels differ along these too: then the first counts.
+        tried = [*((along, True) for along in fewer), (varying, False)]
+        for along, whole in [*tried, *((along, False) for along in fewer)]:
+            layout = self._along(along, whole) if along else None
             if layout is not None:
                 return self.line(along) if ndim < 4 and 1 in (layout.size or ()) else layout
         return None
 
-    def _along(self, along: Sequence[int]) -> Layout | None:
-        """The layout, if the positions along these dimensions fill a grid, each once."""
-        first = tuple(slice(None) if dim in along else 0 for dim in range(self.places.ndim))
-        codes = self.places[first].reshape(-1)
+    def _along(self, along: Sequence[int], whole: bool) -> Layout | None:
+        """The layout, if the positions along these dimensions fill a grid, each once.
+
+        ``whole``: and if there are no others anywhere.
+        """
+        rest = [dim for dim in range(self.places.ndim) if dim not in along]
+        moved = self.places.transpose(*rest, *along)
+        lines = moved.reshape(prod(moved.shape[: len(rest)]), -1)
+        codes = lines[np.count_nonzero(lines, 1).argmax()]
         where = np.flatnonzero(codes)
+        if not where.size or (whole and len(where) < np.count_nonzero(np.unique(lines))):
+            return None
         rows, columns = np.divmod(codes[where] - 1, RADIX)
         ys, row = np.unique(rows, return_inverse=True)
         xs, column = np.unique(columns, return_inverse=True)

@@ -192,7 +192,11 @@ class Model:
             ModelError: If an output cannot be assigned to images.
         """
         batch = self.prepare(images)  # arrays may show what the network takes
-        return self.backend.record(self, batch.values, self._paths(layers, raw), grad, raw)
+        paths = self._paths(layers, raw)
+        own = {path: self.layers.canonical(path) for path in paths}
+        addresses = list(dict.fromkeys(own.values()))
+        recorded = self.backend.record(self, batch.values, addresses, grad, raw)
+        return {path: recorded[own[path]] for path in paths}
 
     def stream(
         self, images: ImagesLike | Batch, layers: str | Iterable[str], consume: Consume
@@ -204,7 +208,15 @@ class Model:
         after the deepest layer; what ``consume`` raises ends it at once.
         """
         batch = self.prepare(images)
-        self.backend.stream(self, batch.values, self._paths(layers), consume)
+        asked: dict[str, list[str]] = {}
+        for path in self._paths(layers):
+            asked.setdefault(self.layers.canonical(path), []).append(path)
+
+        def consume_each(address: str, activation: Tensor) -> None:
+            for path in asked[address]:
+                consume(path, activation)
+
+        self.backend.stream(self, batch.values, list(asked), consume_each)
 
     def _paths(self, layers: str | Iterable[str], raw: bool = False) -> list[str]:
         selected = self.layers.select(layers)
@@ -288,7 +300,7 @@ class Model:
             UnknownLayer: If there is no such layer, or it has no kernel.
         """
         layer = self.layers[path]
-        kernel = self.backend.weights(self, path)
+        kernel = self.backend.weights(self, self.layers.canonical(path))
         if kernel is None:
             conv = [la.path for la in self.layers if "conv" in la.families][:3]
             raise UnknownLayer(
@@ -313,7 +325,10 @@ class Model:
                     f"The receptive fields of {self.name} can be traced on torch only. For a "
                     "Keras model: KERAS_BACKEND=torch"
                 )
-            self._fields[size] = self.backend.receptive_fields(self, size or self._find_size())
+            fields = self.backend.receptive_fields(self, size or self._find_size())
+            named = {alias: la.path for la in self.layers for alias in la.aliases}
+            further = {alias: fields[path] for alias, path in named.items() if path in fields}
+            self._fields[size] = {**fields, **further}
         return self._fields[size]
 
     def _find_input(self, shape: tuple[int, ...] | None) -> None:
@@ -410,7 +425,8 @@ class Model:
         for path in edits:
             self.layers[path]
         other = copy.copy(self)
-        other.edits = {**self.edits, **edits}
+        named = {self.layers.canonical(path): edit for path, edit in edits.items()}
+        other.edits = {**self.edits, **named}
         return other
 
     def randomized(self, layers: Iterable[str], *, seed: int = 0) -> Model:
@@ -421,7 +437,7 @@ class Model:
         Raises:
             ModelError: If the network cannot be copied.
         """
-        paths = [self.layers[path].path for path in layers]
+        paths = [self.layers.canonical(self.layers[path].path) for path in layers]
         other = Model(self.backend.randomized(self, paths, seed), self.name, self.input)
         other.weights_file, other.edits = self.weights_file, self.edits
         return other

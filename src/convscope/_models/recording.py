@@ -7,12 +7,13 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from convscope._errors import ModelError, UsageError
 from convscope._models.backend import Consume, Edit, not_called
-from convscope._models.hooks import Report, StopPass
+from convscope._models.hooks import StopPass, base_path
 from convscope._models.layouts import Layout
-from convscope._models.structure import first_tensor, replace_first
+from convscope._models.structure import Report
 
 QUANTIZED = (
     "holds integers, and those have no gradient. Give the network as it was before quantization"
@@ -41,7 +42,7 @@ class Arrangement:
 
     def to_standard(self, address: str, result: Tensor) -> Tensor:
         """The result at ``address`` as a map, if it is one."""
-        layout = self._layouts.get(address)
+        layout = self._layout(address)
         if layout is None or not layout.fits(result):
             return self._order.to_standard(result, self._volumes)
         plain = result.dequantize() if result.is_quantized else result
@@ -49,10 +50,14 @@ class Arrangement:
 
     def to_native(self, address: str, standard: Tensor, like: Tensor) -> Tensor:
         """The inverse: ``standard`` in the layout and type of ``like``."""
-        layout = self._layouts.get(address)
+        layout = self._layout(address)
         if layout is None or not layout.fits(like):
             return self._order.to_native(standard, like, self._volumes)
         return layout.restored(standard, like).to(like.dtype)
+
+    def _layout(self, address: str) -> Layout | None:
+        """Of a call that no pass has made before: that of the first."""
+        return self._layouts.get(address) or self._layouts.get(base_path(address))
 
 
 class RawOrder:
@@ -70,11 +75,17 @@ class OverwriteWatch:
 
     def __init__(self) -> None:
         self._versions: dict[str, tuple[Tensor, int]] = {}
+        self._sums: dict[str, float] = {}
 
-    def watch(self, address: str, tensor: Tensor) -> None:
-        """Note a result as it is now."""
+    def watch(self, address: str, tensor: Tensor, *, by_value: bool = False) -> None:
+        """Note a result as it is now; ``by_value`` where torch does not see every write.
+
+        ``tensor.data`` and numpy write past its version.
+        """
         if not tensor.is_inference():  # those have no version; they are always copied
             self._versions[address] = tensor, tensor._version
+            if by_value:
+                self._sums[address] = _checksum(tensor)
 
     def found(self) -> set[str]:
         """Addresses of results that were written into since."""
@@ -82,7 +93,16 @@ class OverwriteWatch:
             address
             for address, (tensor, version) in self._versions.items()
             if tensor._version != version
+            or (address in self._sums and _checksum(tensor) != self._sums[address])
         }
+
+
+def _checksum(tensor: Tensor) -> float:
+    """The sum; NaN, which equals nothing, where the tensor holds one."""
+    with _disable_current_modes(), torch._C.DisableTorchFunction():
+        plain = tensor.detach()
+        plain = plain.dequantize() if plain.is_quantized else plain
+        return float(plain.sum(dtype=torch.float64)) if plain.is_floating_point() else 0.0
 
 
 class Recorder:
@@ -103,18 +123,13 @@ class Recorder:
         self._grad = grad
         self._written = OverwriteWatch()
 
-    def report(self, address: str, result: Any) -> Any:
-        # Without this guard what is done here would itself be reported as a function's result.
-        with torch._C.DisableTorchFunction():
-            tensor = first_tensor(result)
-            if tensor is None:
-                return None
-            onward = self._keep(address, tensor)
-            changed = None if onward is tensor else replace_first(result, tensor, onward)
+    def report(self, address: str, result: Tensor) -> Tensor:
+        """Take what a layer computed; returns what the network goes on with."""
+        onward = self._keep(address, result)
         self._missing.discard(address)
         if not self._missing:
             raise StopPass
-        return changed
+        return onward
 
     def _keep(self, address: str, tensor: Tensor) -> Tensor:
         """Keep ``tensor``; returns what the network goes on with."""
@@ -170,14 +185,6 @@ class Streamer:
         self._raised: BaseException | None = None
 
     def report(self, address: str, result: Any) -> None:
-        """Take what a torch layer returned."""
-        # Without this guard what is done here would itself be reported as a function's result.
-        with torch._C.DisableTorchFunction():
-            tensor = first_tensor(result)
-            if tensor is not None:
-                self.give(address, tensor)
-
-    def give(self, address: str, result: Any) -> None:
         """Hand over one result, in the framework's own kind of array."""
         try:
             self._consume(address, self._to_standard(address, result))
@@ -201,24 +208,17 @@ def editing(
 ) -> Report:
     """``report`` for ``paths``, after the edits; the network goes on with what they return."""
 
-    def edited(address: str, result: Any) -> Any:
-        changed = _changed(edits.get(address), address, arrangement, result)
+    def edited(address: str, result: Tensor) -> Tensor | None:
+        changed = None
+        if address in edits:
+            values = apply_edit(edits[address], address, arrangement.to_standard(address, result))
+            changed = arrangement.to_native(address, values, result)
         if address not in paths:
             return changed
-        onward = report(address, result if changed is None else changed)
+        onward: Tensor | None = report(address, result if changed is None else changed)
         return changed if onward is None else onward
 
     return edited
-
-
-def _changed(edit: Edit | None, address: str, arrangement: Arrangement, result: Any) -> Any:
-    # Without this guard what is done here would itself be reported as a function's result.
-    with torch._C.DisableTorchFunction():
-        tensor = first_tensor(result)
-        if edit is None or tensor is None:
-            return None
-        changed = apply_edit(edit, address, arrangement.to_standard(address, tensor))
-        return replace_first(result, tensor, arrangement.to_native(address, changed, tensor))
 
 
 def apply_edit(edit: Edit, address: str, values: Tensor) -> Tensor:

@@ -3,16 +3,48 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from torch import Tensor, nn
 
+Report = Callable[[str, Any], Any]
+"""Called with an address and a result; what it returns, unless ``None``, replaces the result."""
+
+
+def is_float_tensor(value: Any) -> bool:
+    """Whether this is a tensor of floats, quantized or not."""
+    return isinstance(value, Tensor) and (value.is_floating_point() or value.is_quantized)
+
 
 def first_tensor(result: Any) -> Tensor | None:
-    """The first tensor of floats in a result, quantized or not, at any depth."""
-    tensors = (leaf for leaf in leaves(result) if isinstance(leaf, Tensor))
-    return next((t for t in tensors if t.is_floating_point() or t.is_quantized), None)
+    """The first tensor of floats in a result, at any depth."""
+    return next(filter(is_float_tensor, leaves(result)), None)
+
+
+def report_values(
+    address: str,
+    result: Any,
+    report: Report,
+    chosen: Collection[str] | None,
+    is_value: Callable[[Any], bool] = is_float_tensor,
+) -> Any:
+    """Report each value in a result: the first at ``address``, further ones at ``address[1]``, ….
+
+    ``chosen`` are the addresses that are reported, all where it is ``None``: then also what holds
+    no value, as ``None``. Returns the result with what ``report`` replaced, else ``None``.
+    """
+    values = list({id(leaf): leaf for leaf in leaves(result) if is_value(leaf)}.values())
+    if not values and chosen is None:
+        report(address, None)
+    changed = result
+    for index, value in enumerate(values):
+        own = f"{address}[{index}]" if index else address
+        if chosen is None or own in chosen:
+            replacement = report(own, value)
+            if replacement is not None and replacement is not value:
+                changed = replaced(changed, value, replacement)
+    return None if changed is result else changed
 
 
 def leaves(result: Any) -> Iterator[Any]:
@@ -25,7 +57,7 @@ def leaves(result: Any) -> Iterator[Any]:
             yield from leaves(value)
 
 
-def replace_first(result: Any, old: Any, new: Any) -> Any:
+def replaced(result: Any, old: Any, new: Any) -> Any:
     """``result`` with ``old`` replaced by ``new``, in a structure of the same kind."""
     if result is old:
         return new
@@ -33,9 +65,7 @@ def replace_first(result: Any, old: Any, new: Any) -> Any:
     if held is None:
         return result
     changed = {
-        key: made
-        for key, value in held.items()
-        if (made := replace_first(value, old, new)) is not value
+        key: made for key, value in held.items() if (made := replaced(value, old, new)) is not value
     }
     return _with(result, changed) if changed else result
 

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from convscope._models.backend import ModelInfo, copied_module
 from convscope._models.checkpointing import without_checkpointing
-from convscope._models.hooks import ModuleTree, Report, lock_of
+from convscope._models.hooks import ModuleTree, lock_of
 from convscope._models.inputs import Input
 from convscope._models.replica import Replica
+from convscope._models.structure import Report
 from convscope._models.weights import FRESH_NORMS, untrained_kernels
 from convscope._models.wrappers import eager_mode, plain_modules
 
@@ -66,7 +67,7 @@ class TorchModules:
     def _follow_original(self) -> None:
         if self._replica is None or not self._replica.is_current():
             self._replica = Replica(self.module)
-            self._tree = ModuleTree(dict(plain_modules(self._replica.module)))
+            self._tree = module_tree(self._replica.module)
         self._replica.restore()
 
     @property
@@ -171,6 +172,19 @@ class TorchModules:
 
     def copied(self, info: ModelInfo) -> TorchModules:
         return TorchModules(copied_module(info, self.module))
+
+
+def module_tree(network: nn.Module) -> ModuleTree:
+    """Every module under its first name, and its other names."""
+    modules: dict[str, nn.Module] = {}
+    aliases: dict[str, str] = {}
+    first: dict[nn.Module, str] = {}
+    for path, module in plain_modules(network):
+        if module in first:
+            aliases[path] = first[module]
+        else:
+            first[module], modules[path] = path, module
+    return ModuleTree(modules, aliases)
 
 
 def _weight(module: nn.Module | None) -> object:

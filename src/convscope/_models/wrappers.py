@@ -70,10 +70,10 @@ def eager_mode() -> AbstractContextManager[Any]:
 
 
 def plain_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """``named_modules`` without wrappers of compiled parts, TorchScript's inside, and what computes
-    weights: parametrizations see no image."""
+    """``named_modules`` with every name of a module, without wrappers of compiled parts,
+    TorchScript's inside, and what computes weights: parametrizations see no image."""
     hidden: list[str] = []
-    for path, module in root.named_modules():
+    for path, module in root.named_modules(remove_duplicate=False):
         if any(path.startswith(above) for above in hidden):
             continue
         if "parametrizations" in module._modules and is_parametrized(module):

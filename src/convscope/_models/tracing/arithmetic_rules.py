@@ -141,7 +141,9 @@ def recurrent(call: Call, axis: int) -> list[Spans]:
     spans = merged_along(call.spans("input", axis), [2])
     order = slice(None, None, -1 if call["reverse"] else 1)
     result = np.maximum.accumulate(spans[:, order], 1)[:, order]
-    return [result, *[merged_along(spans, [0]) for _ in call.outputs[1:]]]
+    last = merged_along(spans, [0])
+    states = [squeezed(last, [0]) if each.ndim < 3 else last for each in call.outputs[1:]]
+    return [result, *states]
 
 
 @rule(
