@@ -179,7 +179,7 @@ def test_version_and_help(run: Run) -> None:
         (["maps", "b.png", "-l", "0", "--receptive-field", "99,0"], "No position 99,0 in '0' of"),
         (["layers", "-m", "net.py:make,weight=none"], "No option 'weight' in"),
         (["maps", "b.png", "--preprocess", "mean=0.5,0.5"], "parted by slashes: mean=0.5/0.5/0.5"),
-        (["layers", "--input", "3,4"], "--input 3,4 is not understood."),
+        (["layers", "--input", "3"], "--input 3 is not understood."),
         (["predict", "b.png", "--classes", "none.txt"], "--classes none.txt: No such file"),
         (["layers", "-m", "net.py:mak"], "No 'mak' in net.py. Close: 'make'."),
         (["filters", "-l", "1"], "has no kernel"),

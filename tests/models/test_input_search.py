@@ -236,3 +236,129 @@ def test_arrays_in_files_show_it_too(tmp_path: Path) -> None:
     model = cs.load(made(HeadFirst, 5))
     assert model.logits(tmp_path / "a.npy").shape == (1, 2, 32, 32)
     assert cs.load(made(HeadFirst, 5)).logits([torch.rand(5, 16, 16)]).shape == (1, 2, 32, 32)
+
+
+# Networks that take the image by name, or something else than an image
+
+
+class ByName(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.words = nn.Embedding(10, 4)
+
+    def _maps(self, image: Any) -> Tensor:
+        return self.conv(image)
+
+
+class KeywordOnly(ByName):
+    def forward(self, *, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self._maps(image)
+
+
+class AfterTokens(ByName):
+    def forward(
+        self, input_ids: Tensor | None = None, pixel_values: Tensor | None = None
+    ) -> Tensor:
+        if input_ids is not None:
+            raise ValueError("there were no words")
+        return self._maps(pixel_values)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(KeywordOnly, "image"), (AfterTokens, "pixel_values")])
+def test_an_image_that_is_taken_by_name_is_given_by_name(kind: type[ByName], name: str) -> None:
+    network, images = kind().eval(), torch.rand(2, 3, 8, 8)
+    model = cs.load(network, input=(3, 8, 8))
+    found = model.activations(images.requires_grad_(), "conv", grad=True)["conv"]
+    expected = network(**{name: images})
+    assert torch.equal(found, expected)
+    (one,) = torch.autograd.grad(found.sum(), images)
+    (other,) = torch.autograd.grad(expected.sum(), images)
+    torch.testing.assert_close(one, other)
+
+
+class BothWords(ByName):
+    def forward(self, input_ids: Tensor, pixel_values: Tensor | None = None) -> Tensor:
+        return self.words(input_ids).mean(1)[..., None, None] + self._maps(pixel_values)
+
+
+class WordsFirst(ByName):
+    def forward(self, text: Tensor, image: Tensor | None = None) -> Tensor:
+        return self.words(text)
+
+
+class OfDict(ByName):
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return self._maps(batch["image"])
+
+
+class OfNested(ByName):
+    def forward(self, samples: Any) -> Tensor:
+        return self._maps(samples.tensors)
+
+
+class TwoNames(ByName):
+    def forward(self, *, image: Tensor, mask: Tensor) -> Tensor:
+        return self._maps(image) * mask
+
+
+ALONE = "Give a module that takes the image alone, and whose forward calls it with"
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (
+            BothWords,
+            "BothWords failed on an input of 3×8×8: TypeError: BothWords.forward() missing 1 "
+            f"required positional argument: 'input_ids'. It takes more than one input. {ALONE} the "
+            "others",
+        ),
+        (
+            WordsFirst,
+            "WordsFirst takes no plain array of images: it looks numbers up in a table, such as "
+            f"those of words. {ALONE} all it expects",
+        ),
+        (
+            OfDict,
+            f"OfDict takes no plain array of images: it reads batch['image']. {ALONE} a dict: "
+            "{'image': image}",
+        ),
+        (
+            OfNested,
+            f"OfNested takes no plain array of images: it reads samples.tensors. {ALONE} what it "
+            "expects",
+        ),
+        (
+            TwoNames,
+            "TwoNames failed on an input of 3×8×8: TypeError: TwoNames.forward() takes 1 "
+            "positional argument but 2 were given. It takes more than one input. "
+            f"{ALONE} the others",
+        ),
+    ],
+)
+def test_what_takes_something_else_than_an_image_says_so(kind: type[ByName], said: str) -> None:
+    model = cs.load(kind(), input=(3, 8, 8))
+    for asked in (lambda: model.layers, lambda: model.logits(torch.rand(3, 8, 8))):
+        with pytest.raises(ModelError) as raised:
+            asked()
+        assert str(raised.value) == said
+
+
+def test_signals_are_not_taken_for_images_of_another_network() -> None:
+    class Both(nn.Module):
+        """A convolution over frequencies and time, whose rows a 1-D convolution reads."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.line = nn.Conv1d(4, 5, 3)
+            self.conv = nn.Conv2d(1, 4, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.line(self.conv(x).mean(-2))
+
+    model = cs.load(Both())
+    assert model.prepare(PICTURE).values.shape == (1, 1, 32, 32)
+    assert model.input.kind == "image"
+    with pytest.raises(ModelError, match=r"It takes images\. Give their shape: --input C,H,W$"):
+        print(cs.load(made(Grouped, 3), input=(3, 50)).layers)

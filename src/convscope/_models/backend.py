@@ -8,7 +8,6 @@ below this line and nowhere else.
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, Self, TypeVar, runtime_checkable
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from convscope._errors import ConvscopeError, ModelError, UnknownLayer, UsageError, one_line
 from convscope._layers import Layer
+from convscope._models.forward_errors import forward_error
 from convscope._models.hooks import lock_of
 from convscope._models.inputs import Input, NativeLayout
 from convscope._models.tracing import ReceptiveField
@@ -168,40 +168,4 @@ def one_line_errors(info: ModelInfo, values: Tensor, modules: Iterable[Any] = ()
     except (ConvscopeError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        kinds = {type(module).__name__ for module in modules}
-        raise _forward_error(info.name, info.input, values, error, kinds) from error
-
-
-def _forward_error(
-    name: str, input: Input, values: Tensor, error: Exception, kinds: set[str]
-) -> ModelError:
-    line = " ".join(str(error).split())[:200].rstrip(".")
-    channels, height, width = values.shape[1:]
-    sides: tuple[int, ...] = (height, width)
-    if input.kind != "image":
-        sides = (input.depth, height // input.depth, width) if input.depth else (width,)
-    shape = "×".join(map(str, (channels, *sides)))
-    advice = _advice(input, values, line, kinds)
-    return ModelError(
-        f"{name} failed on an input of {shape}: {type(error).__name__}: {line}. {advice}"
-    )
-
-
-def _advice(input: Input, values: Tensor, line: str, kinds: set[str]) -> str:
-    if "Conv3d" in kinds and not input.depth:
-        return "It takes volumes. Give their shape: --input C,D,H,W"
-    if not input.signal and "Expected 2D (unbatched) or 3D (batched) input to conv1d" in line:
-        return "It takes signals. Give their shape: --input C,L"
-    if "required positional argument" in line or re.search(
-        r"expects \d+ (named )?input\(s\)", line
-    ):
-        return (
-            "It takes more than one input. Give a module that takes the image alone, and "
-            "whose forward calls it with the others"
-        )
-    if "not implemented for" in line:
-        return "The processor lacks this for the type of its weights: give network.float()"
-    if input.shape and (input.channels, *(input.size or ())) != tuple(values.shape[1:]):
-        return f"It takes {'×'.join(map(str, input.shape))}"
-    axes = {"image": "C,H,W", "volume": "C,D,H,W", "signal": "C,L"}
-    return f"If the size is wrong: --input {axes[input.kind]}"
+        raise forward_error(info.name, info.input, values, error, list(modules)) from error

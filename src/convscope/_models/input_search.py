@@ -20,6 +20,7 @@ Size = tuple[int, int]
 _SIDES = (224, 32, 28, 64, 96, 128, 256, 299, 227, 48, 160, 192, 331, 384, 512)
 _LENGTHS = (1024, 128, 256, 512, 16000, 2048, 4096, 8000, 1000, 100, 187, 784, 3000, 5000, 32)
 _USUAL = {False: (3, 1, 4), True: (1, 2, 3)}  # channels of images, and of signals
+_SIGNALS = 7  # at once: a 2-D convolution could read one as an image of a single channel
 _MOST = 12  # candidates of a kind: a network that takes no image at all is to say so soon
 
 
@@ -107,7 +108,7 @@ def find_input(
     for candidate, size in tried:
         input = candidate.of(stated)
         try:
-            runs(input, sample(candidate.channels, *size))
+            runs(input, sample(candidate.channels, *size, _SIGNALS if candidate.signal else 1))
         except ModelError:
             continue
         return Found(input, size)

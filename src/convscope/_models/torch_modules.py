@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from convscope._models.backend import ModelInfo, copied_module
 from convscope._models.checkpointing import without_checkpointing
+from convscope._models.forward_errors import parameters_of
 from convscope._models.hooks import ModuleTree, lock_of
 from convscope._models.inputs import Input
 from convscope._models.replica import Replica
@@ -22,6 +23,7 @@ from convscope._models.weights import FRESH_NORMS, untrained_kernels
 from convscope._models.wrappers import eager_mode, plain_modules
 
 _FAMILY_WORDS = ("pool", "norm", "relu", "linear", "dropout")
+_IMAGE = "pixel_values"  # as transformers names it, among token numbers, masks and flags
 _NO_KERNEL = (nn.LayerNorm, nn.Embedding, nn.EmbeddingBag, nn.modules.batchnorm._BatchNorm)
 
 
@@ -76,7 +78,9 @@ class TorchModules:
         return self._replica
 
     def call(self, native: Tensor) -> Any:
-        return self._current.module(native)
+        network = self._current.module
+        keyword = _image_keyword(network)
+        return network(**{keyword: native}) if keyword else network(native)
 
     def lay_out(self, values: Tensor) -> Tensor:
         return values
@@ -211,6 +215,19 @@ def families(kind: type, is_convolution: bool) -> tuple[str, ...]:
     names = " ".join(base.__name__.lower() for base in kind.__mro__)
     wider = (word for word in _FAMILY_WORDS if word in names)
     return ("conv", *wider) if is_convolution else tuple(wider)
+
+
+def _image_keyword(network: nn.Module) -> str:
+    """The argument by which a network takes the image, where that is not its first one."""
+    parameters = parameters_of(network)
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    by_name = [p for p in named if p.kind is p.KEYWORD_ONLY]
+    if any(p.name == _IMAGE for p in named[1:]):
+        return _IMAGE
+    if any(p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for p in parameters):
+        return ""
+    required = [p for p in by_name if p.default is p.empty] or by_name
+    return required[0].name if len(required) == 1 else ""
 
 
 def _in_order_of_trial(weights: Sequence[Tensor]) -> tuple[torch.dtype, ...]:
