@@ -17,6 +17,7 @@ from backend_networks import numbers
 
 BACKENDS = ("torch", "tensorflow", "jax")
 TESTS = Path(__file__).with_name("on_backend.py")
+PREPROCESSING = Path(__file__).with_name("test_keras_preprocessing.py")
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 
 
@@ -57,6 +58,8 @@ def _start(backend: str, folder: Path) -> Run:
         "JAX_PLATFORMS": "cpu",
     }
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS)]
+    if backend != "torch":  # there it runs by itself
+        command.append(str(PREPROCESSING))
     with output.open("wb") as file:
         process = subprocess.Popen(command, env=os.environ | told, stdout=file, stderr=file)
     return Run(process, output, differences)

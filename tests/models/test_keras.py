@@ -352,14 +352,50 @@ def test_the_gradient_before_a_fused_activation_is_that_of_the_logits() -> None:
     torch.testing.assert_close(logits, expected)
 
 
-def test_an_activation_that_is_a_layer_is_a_layer_of_its_own() -> None:
-    inputs = keras.Input((8, 10, 3))
-    held = layers.LeakyReLU(name="leaky")
+_GIVEN = {
+    "name": ("tanh", torch.tanh),
+    "function": (keras.activations.relu, torch.relu),
+    "lambda": (lambda x: keras.ops.relu(x), torch.relu),
+    "leaky": (layers.LeakyReLU(0.1), lambda x: torch.nn.functional.leaky_relu(x, 0.1)),
+    "relu": (layers.ReLU(max_value=0.5), lambda x: x.clamp(0, 0.5)),
+    "general": (layers.Activation("tanh"), torch.tanh),
+    "trained": (layers.PReLU(alpha_initializer="ones"), lambda x: x),
+    "nested": (
+        keras.Sequential([layers.ReLU(), layers.Activation("tanh")]),
+        lambda x: x.relu().tanh(),
+    ),
+}
+
+
+@pytest.mark.parametrize("given", _GIVEN)
+def test_an_activation_is_part_of_its_layer_however_it_is_given(given: str) -> None:
+    held, function = _GIVEN[given]
+    inputs, images = keras.Input((8, 10, 3)), _images()
     module = keras.Model(inputs, layers.Conv2D(2, 3, activation=held, name="conv")(inputs))
-    paths = [layer.path for layer in cs.load(module).layers]
-    assert paths[0] == "conv"
-    assert "conv.leaky" in paths
-    assert module.get_layer("conv").activation is held
+    conv, model = module.get_layer("conv"), cs.load(module)
+    assert [layer.path for layer in model.layers] == ["conv/pre", "conv"]
+    assert not model.layers["conv"].container
+    kernel, bias = (torch.from_numpy(each) for each in conv.get_weights()[:2])
+    expected = torch.nn.functional.conv2d(
+        images.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1), bias
+    )
+    activation, tracked = conv.activation, list(conv._layers)
+    for grad in (False, True):
+        maps = model.activations(images, ["conv/pre", "conv"], grad=grad)
+        torch.testing.assert_close(maps["conv/pre"].detach(), expected)
+        torch.testing.assert_close(maps["conv"].detach(), function(expected))
+    assert conv.activation is activation
+    assert conv._layers == tracked
+    torch.testing.assert_close(module(images).detach(), function(expected).permute(0, 2, 3, 1))
+
+
+def test_logits_stand_before_a_softmax_that_is_a_layer() -> None:
+    inputs = keras.Input((8, 10, 3))
+    x = layers.GlobalAveragePooling2D(name="mean")(inputs)
+    module = keras.Model(inputs, layers.Dense(4, activation=layers.Softmax(), name="fc")(x))
+    images, (kernel, bias) = _images(), module.get_layer("fc").get_weights()
+    pre = cs.load(module).activations(images, "fc/pre")["fc/pre"]
+    torch.testing.assert_close(pre.numpy(), images.numpy().mean((1, 2)) @ kernel + bias)
 
 
 # Kernels and layouts
@@ -409,8 +445,9 @@ def test_an_activation_layer_is_known_by_its_function() -> None:
             keras.layers.Conv2D(4, 3, name="conv"),
             keras.layers.Activation("relu", name="on"),
             keras.layers.Activation("tanh", name="bend"),
+            keras.layers.Activation(keras.layers.LeakyReLU(), name="held"),
             keras.layers.ReLU(name="plain"),
         ]
     )
     found = [layer.path for layer in cs.load(live).layers.select("kind=relu")]
-    assert found == ["on", "plain"]
+    assert [path for path in found if "." not in path] == ["on", "held", "plain"]

@@ -13,7 +13,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import wraps
 from typing import Any, final
 
@@ -45,7 +45,7 @@ from convscope._models.hooks import (
     numbered,
 )
 from convscope._models.inputs import Input
-from convscope._models.keras_layers import KerasLayers
+from convscope._models.keras_layers import KerasLayers, wrapping_calls
 from convscope._models.layer_table import LayerTable
 from convscope._models.recording import Streamer, apply_edit
 from convscope._models.structure import Report, leaves, report_values
@@ -295,7 +295,7 @@ class BridgeBackend:
         callees = [(p, c) for p, c in _callees(tree) if paths is None or p in paths]
         fused = paths is None or any(path.endswith("/pre") for path in paths)
         fusing = self._keras.fused(tree, report_fused) if fused else nullcontext()
-        with _wrapped(callees, around), fusing:
+        with wrapping_calls(callees, around), fusing:
             yield
 
 
@@ -312,20 +312,3 @@ def _callees(tree: ModuleTree) -> Iterator[tuple[str, Any]]:
 def _function_name(operation: Any) -> str:
     """``log_softmax`` for a ``LogSoftmax``."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(operation).__name__).lower()
-
-
-@contextmanager
-def _wrapped(
-    callees: Iterable[tuple[str, Any]], around: Callable[[str, Any], Any]
-) -> Iterator[None]:
-    """For the length of the block ``call`` is ``around(path, call)``."""
-    with ExitStack() as restore:
-        for path, callee in callees:
-            held: Any = vars(callee)  # past Keras's tracking of attributes
-            for name in {"call", "quantized_call"} & set(dir(callee)):
-                if name in held:
-                    restore.callback(held.__setitem__, name, held[name])
-                else:
-                    restore.callback(held.pop, name)
-                held[name] = around(path, getattr(callee, name))
-        yield

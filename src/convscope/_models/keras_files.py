@@ -29,6 +29,7 @@ from convscope._models.bridge_backend import BridgeBackend
 from convscope._models.hook_backend import HookBackend
 from convscope._models.inputs import UNKNOWN_PREPROCESS, Input, imagenet_classes
 from convscope._models.keras_layers import KerasLayers, channels_last
+from convscope._models.keras_preprocessing import find_preprocessing
 from convscope._models.model import Model
 from convscope._models.weights import error_text, near_files, no_network
 
@@ -68,8 +69,6 @@ _MODEL_MODULES = re.compile(
 # Layers that unpickle or run what a file brings along; of these .h5 files Keras asks no consent.
 _RUN_CODE = {"Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer"}
 
-_RAW = Preprocess(scale=255.0, origin="0…255: the network begins with its own Rescaling")
-
 
 def import_keras(what: str) -> Any:
     """Keras, on its torch backend unless the user has chosen another."""
@@ -92,18 +91,13 @@ def from_keras(model: Any, name: str, input: Input | None = None) -> Model:
     """A live ``keras.Model``."""
     keras = import_keras(name)
     backend = _backend(keras.backend.backend(), model, name)
-    if input is None:
-        channels, size, depth = _shape(model)
-        own = _RAW if _rescales(model) else UNKNOWN_PREPROCESS
-        input = Input(channels or 3, own.at(size) if size else own, depth=depth)
-    return Model(backend, name, input)
-
-
-def _rescales(model: Any) -> bool:
-    """Whether a network begins with a layer that scales 0…255 itself."""
-    first = [la for la in getattr(model, "layers", []) if type(la).__name__ != "InputLayer"][:3]
-    scales = [getattr(la, "scale", 1) for la in first if type(la).__name__ == "Rescaling"]
-    return any(isinstance(scale, float) and 0 < scale < 0.05 for scale in scales)
+    if input is not None:
+        return Model(backend, name, input)
+    channels, size, depth = _shape(model)
+    unknown = UNKNOWN_PREPROCESS.at(size) if size else UNKNOWN_PREPROCESS
+    loaded = Model(backend, name, Input(channels or 3, unknown, depth=depth))
+    find_preprocessing(loaded)
+    return loaded
 
 
 def _backend(keras_backend: str, model: Any, name: str) -> Backend:

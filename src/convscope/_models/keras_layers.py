@@ -6,7 +6,7 @@ their calls. The only place that knows that Keras keeps channels last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from math import prod
@@ -52,7 +52,7 @@ class KerasLayers:
             if not self.module.built:
                 self._build(info)
             modules: dict[str, Any] = {"": self.module}
-            for path, layer in _sublayers(self.module, ""):
+            for path, layer in sublayers(self.module, ""):
                 if all(layer is not known for known in modules.values()):  # of several parents
                     modules[_unused(path, modules)] = layer
             self._tree = ModuleTree(modules)
@@ -73,7 +73,7 @@ class KerasLayers:
     def eval_frozen(self, info: ModelInfo, grad: bool) -> Iterator[None]:
         """Hold the network for this thread.
 
-        Keras's layers are told by an argument that they are not trained, and Keras's own scope
+        An argument tells Keras's layers that they are not trained, and Keras's own scope
         keeps what they write, and gradients, from their variables: another thread may train them.
         """
         import keras
@@ -121,16 +121,21 @@ class KerasLayers:
         with ExitStack() as restore:
             for path, layer in tree.modules.items():
                 if path and _holds_activation(layer):
-                    held: Any = vars(layer)  # past Keras's tracking of attributes
-                    restore.callback(held.__setitem__, "activation", held["activation"])
-                    held["activation"] = _reporting(f"{path}/pre", held["activation"], report)
+                    # Past Keras's tracking of attributes; one that is a layer stays tracked.
+                    held: Any = vars(layer)
+                    if "activation" in held:
+                        restore.callback(held.__setitem__, "activation", held["activation"])
+                    else:
+                        restore.callback(held.pop, "activation")
+                    held["activation"] = _reporting(f"{path}/pre", layer.activation, report)
             yield
 
     def families(self, module: Any) -> tuple[str, ...]:
         bases = {base.__name__ for base in type(module).__mro__}
         wider = families(type(module), bool(bases & _CONVOLUTIONS))
-        function = getattr(getattr(module, "activation", None), "__name__", "")
-        general = type(module).__name__ == "Activation" and "relu" in function
+        activation = getattr(module, "activation", None)
+        function = getattr(activation, "__name__", type(activation).__name__)
+        general = type(module).__name__ == "Activation" and "relu" in function.lower()
         return (*wider, "relu") if general else wider
 
     def parameters(self, module: Any) -> int:
@@ -150,7 +155,7 @@ class KerasLayers:
         return np.array(np.moveaxis(values, (-1, -2), (0, 1)), order="C")  # never the live weights
 
     def permute_weights(self, module: Any, random: np.random.Generator) -> None:
-        if module is None or next(_sublayers(module, ""), None) is not None:
+        if module is None or next(sublayers(module, ""), None) is not None:
             return
         for variable, values in zip(module.weights, module.get_weights(), strict=True):
             if values.ndim > 1:
@@ -172,7 +177,7 @@ class KerasLayers:
         return KerasLayers(copied_module(info, self.module), self._bridge)
 
     def _kernel(self, layer: Any) -> Tensor | None:
-        return self._value(layer, _kernel_name(layer)) if _kernel_name(layer) else None
+        return self._value(layer, kernel_name(layer)) if kernel_name(layer) else None
 
     def _value(self, layer: Any, name: str) -> Tensor | None:
         """The value of a layer's variable."""
@@ -218,13 +223,17 @@ def _in_evaluation_mode(module: Any) -> Iterator[None]:
         yield
 
 
-def _sublayers(layer: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Layers by the names Keras gives them; nested models and layers after a dot."""
+def sublayers(layer: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Layers by the names Keras gives them; nested models and layers after a dot.
+
+    An activation is part of the convolution or dense layer that it was given to, also as a layer.
+    """
+    fused = layer.activation if _holds_activation(layer) else None
     for child in layer._flatten_layers(include_self=False, recursive=False):
-        if type(child).__name__ != "InputLayer":
+        if type(child).__name__ != "InputLayer" and child is not fused:
             path = f"{prefix}{child.name}"
             yield path, child
-            yield from _sublayers(child, f"{path}.")
+            yield from sublayers(child, f"{path}.")
 
 
 def _unused(path: str, taken: Mapping[str, Any]) -> str:
@@ -233,7 +242,12 @@ def _unused(path: str, taken: Mapping[str, Any]) -> str:
     return next(name for name in names if name not in taken)
 
 
-def _kernel_name(layer: Any) -> str:
+def is_leaf(layer: Any) -> bool:
+    """Whether a layer is made of no others."""
+    return next(sublayers(layer, ""), None) is None
+
+
+def kernel_name(layer: Any) -> str:
     """Which variable of a layer is its kernel; of a separable convolution, the depthwise one."""
     names = ("kernel", "depthwise_kernel")
     return next((n for n in names if len(getattr(getattr(layer, n, ()), "shape", ())) > 1), "")
@@ -241,10 +255,10 @@ def _kernel_name(layer: Any) -> str:
 
 def _holds_activation(layer: Any) -> bool:
     """Whether a convolution or a dense layer ends with an activation other than the identity."""
-    activation = vars(layer).get("activation")
+    activation = getattr(layer, "activation", None)
     if not callable(activation) or getattr(activation, "__name__", "") == "linear":
         return False
-    return bool(_kernel_name(layer)) and not hasattr(layer, "recurrent_kernel")
+    return bool(kernel_name(layer)) and not hasattr(layer, "recurrent_kernel")
 
 
 def _reporting(path: str, activation: Any, report: Report) -> Any:
@@ -255,3 +269,20 @@ def _reporting(path: str, activation: Any, report: Report) -> Any:
         return activation(values if replacement is None else replacement, *rest, **options)
 
     return reported
+
+
+@contextmanager
+def wrapping_calls(
+    callees: Iterable[tuple[str, Any]], around: Callable[[str, Any], Any]
+) -> Iterator[None]:
+    """For the length of the block ``call`` is ``around(path, call)``."""
+    with ExitStack() as restore:
+        for path, callee in callees:
+            held: Any = vars(callee)  # past Keras's tracking of attributes
+            for name in {"call", "quantized_call"} & set(dir(callee)):
+                if name in held:
+                    restore.callback(held.__setitem__, name, held[name])
+                else:
+                    restore.callback(held.pop, name)
+                held[name] = around(path, getattr(callee, name))
+        yield

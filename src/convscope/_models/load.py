@@ -14,6 +14,7 @@ from torch import nn
 from convscope._errors import ModelError, UsageError
 from convscope._images import Preprocess, parse_preprocess
 from convscope._models import keras_files, sources, torch_zoos
+from convscope._models.keras_preprocessing import find_preprocessing
 from convscope._models.model import Model, ModelLike
 from convscope._models.weights import near_files
 from convscope._models.wrappers import not_a_model
@@ -86,6 +87,8 @@ def load(
         loaded = loaded.copy()
     if input is not None:
         loaded.set_input_shape(input)
+        if preprocess is None:  # of a network that had no variables yet
+            find_preprocessing(loaded)
     if preprocess is not None:
         loaded.set_input(preprocess=_merged(preprocess, loaded.stated_input.preprocess))
     if classes is not None:
