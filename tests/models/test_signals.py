@@ -155,7 +155,10 @@ def test_a_scan_of_signals(model: cs.Model, signals: list[Any], tmp_path: Path) 
         expected = np.argsort(-peaks[:, channel], kind="stable")[:4]
         top = atlas[f"c2:{channel}"].top(by="peak")
         assert [int(one.id) for one in top] == expected.tolist()
-    assert atlas["c2:1"].sheet(by="peak").image.height > 0
+    best = atlas["c2:1"].top(by="peak")[0]
+    assert best.input_box == model.receptive_fields()["c2"].box(*best.position)
+    sheet = atlas["c2:1"].sheet(by="peak")
+    assert "each line of values is drawn as a strip" in [text.text for text in sheet.layout.texts]
 
 
 def test_optimized_signals_and_attributions(model: cs.Model, signals: list[Any]) -> None:

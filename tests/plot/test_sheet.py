@@ -251,7 +251,7 @@ def test_nothing_overlaps(count, size, title, line, columns, cell, range_, spoil
     assert sheet.image.size == (sheet.layout.width, sheet.layout.height)
     assert len(sheet.layout.tiles) == count
     for placed in sheet.layout.tiles:
-        h, w = resized(placed.tile.pixels, placed.scale).shape
+        h, w = resized(placed.tile.drawn, placed.scale).shape
         assert (placed.box.h, placed.box.w) == (h, w)
     if columns:
         assert len({placed.box.x for placed in sheet.layout.tiles}) == min(columns, count)

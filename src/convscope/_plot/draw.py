@@ -34,7 +34,7 @@ def draw(layout: Layout, cmap: str, theme: str, *, texts: bool = True) -> Image.
     for placed in layout.tiles:
         _frame(canvas, placed)
         if placed.tile.pixels.ndim == 2:
-            _write(canvas, placed.box, resized(placed.tile.pixels, placed.scale))
+            _write(canvas, placed.box, resized(placed.tile.drawn, placed.scale))
             _mark(canvas, placed, colors)
             _outline(canvas, placed, colors)
     for swatch in layout.swatches:
@@ -48,7 +48,7 @@ def draw(layout: Layout, cmap: str, theme: str, *, texts: bool = True) -> Image.
         return image
     rgb = colors[canvas]
     for placed in colored:
-        _write(rgb, placed.box, resized(placed.tile.pixels, placed.scale))
+        _write(rgb, placed.box, resized(placed.tile.drawn, placed.scale))
         _mark(rgb, placed, colors)
         _outline(rgb, placed, colors)
     return Image.fromarray(rgb)
@@ -102,7 +102,9 @@ def _outline(canvas: NDArray[np.uint8], placed: PlacedTile, colors: NDArray[np.u
     """Draw a tile's frames along their insides: paper between ink, which shows on any image."""
     paper, ink = (colors[i] if canvas.ndim == 3 else i for i in (BACKGROUND, TEXT))
     x, y, w, h = placed.box
-    for *corners, dashed in placed.tile.frames:
+    repeats = placed.tile.repeats
+    for top, left, bottom, right, dashed in placed.tile.frames:
+        corners = (top * repeats, left, bottom * repeats, right)
         top, left, bottom, right = (shown_side(side, placed.scale) for side in corners)
         bottom, right = min(max(bottom, top + 1), h), min(max(right, left + 1), w)
         area = canvas[y + top : y + bottom, x + left : x + right]

@@ -133,7 +133,9 @@ def _place(
     page.paragraph(title, "title", max_lines=2)
     page.space(2)
     scales = {scale for grid in grids for scale in grid.scales}
-    for line in [*lines, *([scale_text(*scales)] if len(scales) == 1 else [])]:
+    strips = any(tile.repeats > 1 for section in sections for tile in section.tiles)
+    drawn = ["each line of values is drawn as a strip"] if strips else []
+    for line in [*lines, *drawn, *([scale_text(*scales)] if len(scales) == 1 else [])]:
         page.paragraph(line, "line")
     page.space(6 if entries else 0)
     page.legend(entries)

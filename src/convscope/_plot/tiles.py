@@ -17,6 +17,8 @@ from convscope._plot.quantize import NOISE, Quantized, Range, State, quantize
 from convscope._plot.text import number
 
 NAN_SPAN = float("nan")
+_STRIP = 8  # times as wide as high is the strip that stands for a line of values
+_HIGHEST_STRIP = 24
 
 
 class Frame(NamedTuple):
@@ -72,10 +74,21 @@ class Tile:
                 "Use map_tiles for values, image_tile for images."
             )
 
+    @cached_property
+    def repeats(self) -> int:
+        """How often its rows are drawn: those of a line several times, to make a strip of it."""
+        height, width = self.pixels.shape[:2]
+        return min(max(1, width // _STRIP), _HIGHEST_STRIP) if height == 1 else 1
+
+    @property
+    def drawn(self) -> NDArray[np.uint8]:
+        """``pixels`` with its rows as often as they are drawn."""
+        return self.pixels if self.repeats == 1 else np.repeat(self.pixels, self.repeats, 0)
+
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width in its own pixels."""
-        return self.pixels.shape[0], self.pixels.shape[1]
+        """Height and width of ``drawn``."""
+        return self.pixels.shape[0] * self.repeats, self.pixels.shape[1]
 
     @property
     def colored(self) -> bool:

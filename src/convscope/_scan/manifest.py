@@ -160,8 +160,8 @@ def _output_shapes(model: Model, plan: ScanPlan) -> dict[str, list[int]]:
 
 def _covers(field: ReceptiveField, shape: list[int]) -> bool:
     """Whether there is an interval for each row and column of the feature map."""
-    height, width = (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
-    return (len(field.local_rows), len(field.local_columns)) == (height, width)
+    grid = (1, 1, *shape[1:])[-2:] if len(shape) < 4 else (1, 1)  # a line has one row
+    return (len(field.local_rows), len(field.local_columns)) == grid
 
 
 def _describe_field(field: ReceptiveField | None) -> dict[str, Any] | None:
