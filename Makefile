@@ -11,7 +11,7 @@ export CONVSCOPE_TEST_DATA ?= $(abspath ../shared/data)
 # Threads sleep while they wait for each other: spinning is slow on a machine with other processes.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help install demo serve test test-slow test-oldest docs bench check format clean
+.PHONY: help install demo serve test test-slow test-oldest evidence docs bench check format clean
 
 help:
 	@echo "make demo         write a tour of the built-in network to ./convscope-demo/, offline"
@@ -20,6 +20,7 @@ help:
 	@echo "make test         run the checks and the tests (under 10 minutes on 2 cores)"
 	@echo "make test-slow    run the long tests"
 	@echo "make test-oldest  run the fast tests on the oldest supported torch and Keras"
+	@echo "make evidence     look at 2,000 odd networks, then at every network of the zoos (hours; resumes)"
 	@echo "make bench        compare convscope with other tools (OPTIONS=--gpu: on a GPU, too)"
 	@echo "make docs         build the documentation into build/site; runs the code of its pages"
 	@echo "make check        run ruff, mypy and import-linter"
@@ -68,6 +69,11 @@ test: check
 
 test-slow: $(DEV)
 	$(BIN)/python -m pytest -m slow
+
+# Both resume where they stopped, and write their tables into benchmarks/results.
+evidence: $(DEV)
+	$(BIN)/python benchmarks/odd_networks.py
+	$(BIN)/python benchmarks/sweep
 
 test-oldest:
 	$(MAKE) VENV=.venv-oldest .venv-oldest/.oldest
