@@ -123,6 +123,18 @@ def test_layers_of_kerass_applications_come_back(tmp_path: Path, name: str) -> N
     torch.testing.assert_close(model.logits(images), network(images).detach())
 
 
+@pytest.mark.parametrize("name", ["net.keras", "net.h5"])
+def test_functions_of_a_graph_come_back_beside_layers_of_their_name(
+    tmp_path: Path, name: str
+) -> None:
+    inputs, images = keras.Input((6, 8, 1)), torch.rand(2, 6, 8, 1)
+    x = layers.Conv2D(4, 3, name="conv")(inputs)
+    x = layers.Add(name="layer")([x + 3.0, x * x]) / 2.0
+    network = keras.Model(inputs, layers.Multiply()([x, x + x]))
+    model = cs.load(_saved(network, tmp_path / name))
+    torch.testing.assert_close(model.logits(images), network(images).detach().permute(0, 3, 1, 2))
+
+
 def _edited(path: Path, change: Any) -> Path:
     """The same file with another configuration."""
     if path.suffix == ".h5":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -191,7 +192,10 @@ def from_file(path: Path, weights: str | Path | None) -> Model:
     try:
         with _rewritten(path, configuration) if nested else nullcontext(path) as file:
             model = keras.models.load_model(
-                str(file), custom_objects=_application_layers(keras), compile=False, safe_mode=True
+                str(file),
+                custom_objects=None if archive else _legacy_objects(keras),
+                compile=False,
+                safe_mode=True,
             )
     except Exception as error:
         line = f"{type(error).__name__}: {error_text(error)}"
@@ -241,6 +245,30 @@ def _rewritten(path: Path, configuration: Any) -> Iterator[Path]:
                     with source.open(entry) as read, target.open(entry.filename, "w") as write:
                         shutil.copyfileobj(read, write)
         yield copy
+
+
+def _legacy_objects(keras: Any) -> dict[str, Any]:
+    """What ``.h5`` files name without its module, and Keras does not find or confuses."""
+    functions = vars(importlib.import_module("keras.src.ops.numpy"))
+    found: dict[str, Any] = {
+        name: _LayerOrFunction(getattr(keras.layers, name, None), value)
+        for name, value in functions.items()
+        if isinstance(value, type) and issubclass(value, keras.Operation)
+    }
+    return found | _application_layers(keras)
+
+
+@dataclass(frozen=True)
+class _LayerOrFunction:
+    """A layer and a function of one name: ``layers.Add`` and the ``Add`` of ``x + y``."""
+
+    layer: Any
+    function: Any
+
+    def from_config(self, config: dict[str, Any]) -> Any:
+        """The one that was written: layers alone say whether they are trainable."""
+        is_layer = self.layer is not None and "trainable" in config
+        return (self.layer if is_layer else self.function).from_config(config)
 
 
 def _application_layers(keras: Any) -> dict[str, Any]:
