@@ -186,6 +186,33 @@ def test_optimized_signals_and_attributions(model: cs.Model, signals: list[Any])
     )
 
 
+def test_a_keras_network_of_signals_knows_its_input_shape(signals: list[Any]) -> None:
+    keras = pytest.importorskip("keras")
+    live = keras.Sequential(
+        [
+            keras.layers.Input((LENGTH, 2)),
+            keras.layers.Conv1D(8, 5, name="c1"),
+            keras.layers.MaxPooling1D(2, name="pool"),
+            keras.layers.Conv1D(6, 3, name="c2"),
+            keras.layers.GlobalAveragePooling1D(),
+        ]
+    )
+    model, given = cs.load(live), signals[0].T
+    assert repr(model) == "Model('" + live.name + "', input 2×100)"
+    found = model.activations(given, ["c1", "pool", "c2"])
+    expected = given[None]
+    for layer in live.layers[:3]:
+        expected = layer(expected)
+        values = keras.ops.convert_to_numpy(expected)
+        np.testing.assert_allclose(found[layer.name].movedim(1, -1).numpy(), values, atol=1e-6)
+    maps = cs.feature_maps(model, given, "c2")["c2"].values
+    np.testing.assert_allclose(maps[:, 0].T, values[0], atol=1e-6)
+    with pytest.raises(
+        ImageError, match=r"takes signals, not images\. Give a float array \(length"
+    ):
+        model.predict(np.zeros((8, 10, 3), np.uint8))
+
+
 @pytest.mark.parametrize(
     ("asked", "kind", "said"),
     [

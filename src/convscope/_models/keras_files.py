@@ -29,7 +29,7 @@ from convscope._models.backend import Backend
 from convscope._models.bridge_backend import BridgeBackend
 from convscope._models.hook_backend import HookBackend
 from convscope._models.inputs import UNKNOWN_PREPROCESS, Input, imagenet_classes
-from convscope._models.keras_layers import KerasLayers, channels_last
+from convscope._models.keras_layers import KerasLayers, channels_last, stated_shape, takes_signals
 from convscope._models.keras_preprocessing import find_preprocessing
 from convscope._models.model import Model
 from convscope._models.weights import error_text, near_files, no_network
@@ -96,7 +96,9 @@ def from_keras(model: Any, name: str, input: Input | None = None) -> Model:
         return Model(backend, name, input)
     channels, size, depth = _shape(model)
     unknown = UNKNOWN_PREPROCESS.at(size) if size else UNKNOWN_PREPROCESS
-    loaded = Model(backend, name, Input(channels or 3, unknown, depth=depth))
+    loaded = Model(
+        backend, name, Input(channels or 3, unknown, (), "", depth, takes_signals(model))
+    )
     find_preprocessing(loaded)
     return loaded
 
@@ -114,14 +116,13 @@ def _backend(keras_backend: str, model: Any, name: str) -> Backend:
 
 def _shape(model: Any) -> tuple[int | None, tuple[int, int] | None, int]:
     """Channels, ``(height, width)`` and slices of a model's first input, where it says them."""
-    shape = getattr(model, "input_shape", None) if getattr(model, "inputs", None) else None
-    if isinstance(shape, list) and shape:
-        shape = shape[0]
-    if not isinstance(shape, tuple) or len(shape) not in (4, 5):
+    shape = stated_shape(model)
+    if shape is None or (len(shape) not in (4, 5) and not takes_signals(model)):
         return None, None, 0
     last = channels_last(model)
     channels = shape[-1] if last else shape[1]
-    *slices, height, width = shape[1:-1] if last else shape[2:]
+    sides = shape[1:-1] if last else shape[2:]
+    *slices, height, width = (1, *sides) if len(sides) == 1 else sides
     depth = slices[0] if slices else 1
     known = bool(depth and height and width)
     return channels, (depth * height, width) if known else None, depth if slices and known else 0

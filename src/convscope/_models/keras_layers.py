@@ -44,6 +44,7 @@ class KerasLayers:
         self.module = module
         self._bridge = bridge
         self._last = channels_last(module)
+        self._of_signals = takes_signals(module)
         self.grid_dims = (1, 2) if self._last else (2, 3)
         self._tree: ModuleTree | None = None
 
@@ -105,15 +106,17 @@ class KerasLayers:
         return moved.to(like.dtype)
 
     def _moves(self, result: Tensor, volumes: bool) -> bool:
-        """Whether a result is a map with channels last; of networks of volumes, 5-dimensional."""
-        return self._last and (result.ndim == 4 or (volumes and result.ndim == 5))
+        """Whether a result is a map with channels last; of networks of volumes, 5-dimensional, of
+        networks of signals, 3-dimensional."""
+        line = result.ndim == 3 and self._of_signals
+        return self._last and (result.ndim == 4 or line or (volumes and result.ndim == 5))
 
     def standard_input(self, values: Tensor) -> Tensor:
         return values.movedim(-1, 1) if self._last else values
 
     def input_shape(self, input: Input, channels: int) -> tuple[int | str, ...]:
         depth = (input.depth,) if input.depth else ()
-        sides: tuple[int | str, ...] = (*depth, "height", "width")
+        sides: tuple[int | str, ...] = ("length",) if input.signal else (*depth, "height", "width")
         return (*sides, channels) if self._last else (channels, *sides)
 
     @contextmanager
@@ -189,6 +192,20 @@ class KerasLayers:
 
 
 _CONVOLUTIONS = {"BaseConv", "BaseConvTranspose", "BaseDepthwiseConv", "BaseSeparableConv"}
+
+
+def stated_shape(model: Any) -> tuple[Any, ...] | None:
+    """The shape of a model's first input, the batch included, where it says it."""
+    shape = getattr(model, "input_shape", None) if getattr(model, "inputs", None) else None
+    shape = shape[0] if isinstance(shape, list) and shape else shape
+    return shape if isinstance(shape, tuple) else None
+
+
+def takes_signals(model: Any) -> bool:
+    """Whether the first input has one dimension beside batch and channels, and it is convolved."""
+    shape = stated_shape(model)
+    kinds = {type(layer).__name__ for _, layer in sublayers(model, "")}
+    return shape is not None and len(shape) == 3 and any("Conv1D" in kind for kind in kinds)
 
 
 def channels_last(module: Any) -> bool:
