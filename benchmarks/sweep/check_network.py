@@ -111,7 +111,7 @@ def layers_to_record(model: cs.Model) -> tuple[list[str], str]:
 
 
 def torch_reference(module: nn.Module, images: Tensor, paths: Sequence[str]) -> dict[str, Tensor]:
-    """Plain hooks with clones, on a copy that writes nothing in place."""
+    """Plain hooks with clones, on an untouched copy: nothing is switched."""
     shared: Any = {id(p): p for p in module.parameters()}  # the weights need no second copy
     replica = copy.deepcopy(module, shared).eval()
     chosen = set(paths)
@@ -128,8 +128,6 @@ def torch_reference(module: nn.Module, images: Tensor, paths: Sequence[str]) -> 
         return note
 
     for path, part in replica.named_modules():
-        if getattr(part, "inplace", False) is True:
-            part.inplace = False  # type: ignore[assignment]
         part.register_forward_hook(hook(path))
     with torch.no_grad():
         replica(images.clone())
