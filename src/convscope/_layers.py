@@ -61,6 +61,17 @@ class Layer:
         return self.shape[0] if self.shape else 0
 
     @property
+    def refusal(self) -> str:
+        """Why it can be neither drawn nor scanned; empty where it can."""
+        if self.shape is None:
+            return "it returns no tensor of floats"
+        if not self.shape:
+            return "it returns one number for an image"
+        if self.problem:
+            return self.problem
+        return "its elements stand on no grid of the image" if self.no_map else ""
+
+    @property
     def is_map(self) -> bool:
         """Whether its output has a height and a width."""
         return self.shape is not None and len(self.shape) == 3 and not self.no_map
@@ -83,12 +94,15 @@ class Layer:
             "depth": self.depth,
             "container": self.container,
             "function": self.function,
+            "refusal": self.refusal,
         }
 
     def shape_text(self) -> str:
         """``64×56×56``, ``192×14×14 + 1 token``, or ``–`` where there is no shape."""
         if not self.shape:
             return "–"
+        if self.problem or self.no_map:
+            return f"{'×'.join(map(str, self.shape))}, no map"
         count = self.apart
         tokens = f" + {count} token{'s' * (count > 1)}" if count else ""
         return "×".join(map(str, self.shape)) + tokens

@@ -247,3 +247,57 @@ def test_what_no_image_reaches_is_not_listed() -> None:
 
     listed = [layer.path for layer in cs.load(Fresh().eval(), input=(3, H, W)).layers]
     assert listed == ["conv", "/mean", "/matmul"]
+
+
+class Overwritten(nn.Module):
+    def __init__(self, write: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.after = nn.Identity()
+        self.write = write
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        self.write(y)
+        return self.after(y).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda y: y[:, 0].fill_(0.25),
+        lambda y: y.__setitem__((Ellipsis, slice(2)), 0),
+        lambda y: y.__setitem__((slice(None), slice(None), slice(1, 3)), y[:, :, 2:4].clone()),
+        lambda y: y.masked_fill_(y > 0, 1),
+        lambda y: y[:, :, ::2].zero_(),
+    ],
+    ids=["channel", "columns", "rows", "mask", "every second row"],
+)
+def test_what_is_written_into_a_map_stands_on_it(write: Callable[[Tensor], object]) -> None:
+    torch.manual_seed(0)
+    network = Overwritten(write).eval()
+    model = cs.load(network, input=(3, H, W))
+    assert model.layers["after"].shape == (4, H, W)
+    recorded = model.activations(images(2), "after")["after"]
+    assert torch.equal(recorded, hooked(network, images(2), "after"))
+
+
+class FoldedWithChannels(nn.Module):
+    """Windows, images and channels in one dimension: positions of a window in front."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.folded = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x).unflatten(3, (4, 2)).unflatten(2, (3, 2))
+        y = self.folded(y.permute(3, 5, 0, 2, 4, 1).reshape(4, -1))
+        return y.sum(0).reshape(len(x), -1).sum(1, keepdim=True)
+
+
+def test_windows_folded_with_channels_are_no_small_map() -> None:
+    network = FoldedWithChannels().eval()
+    model = cs.load(network, input=(3, H, W))
+    layer = model.layers["folded"]
+    assert layer.refusal or layer.shape == (4, H, W)

@@ -190,6 +190,7 @@ class Session:
         self._loader = ModelLoader(load_model, self._compare_with_atlas)
         self._order, self._numbers = dict[str, int](), itertools.count()
         self._inputs: OrderedDict[str, InputImage] = OrderedDict()
+        self._not_drawable: dict[int, str] = {}  # layers that failed, and why
         self._summaries: dict[str, list[LayerSummary]] = {}
         self._results: OrderedDict[Hashable, object] = OrderedDict()
         self._pending: deque[tuple[InputSource, Size, str]] = deque(maxlen=_MAX_PENDING)
@@ -335,7 +336,7 @@ class Session:
     @property
     def layers_with_maps(self) -> list[int]:
         """Indices of the layers that have maps (or features, which are maps of one position)."""
-        return [k for k, layer in enumerate(self.layers) if layer.shape]
+        return [k for k, layer in enumerate(self.layers) if layer.shape and not layer.refusal]
 
     def maps(self, image: InputImage, index: int) -> Floats:
         """Feature maps ``(C, H, W)`` of a layer; one pass captures as many layers as fit."""
@@ -346,7 +347,10 @@ class Session:
                 maps = self.activations.get(key)  # another thread may have computed them
                 if maps is None:
                     group = next(g for g in self._groups(image) if index in g)
-                    maps = self._capture(image, group)[index]
+                    captured = self._capture(image, group)
+                    if index not in captured:
+                        raise UnknownLayer(self._not_drawable[index])
+                    maps = captured[index]
         return maps
 
     def layer_summaries(self, image: InputImage) -> list[LayerSummary]:
@@ -375,8 +379,8 @@ class Session:
 
     def _check_maps(self, index: int) -> int:
         layer = self.layer(index)
-        if not layer.shape:
-            raise UnknownLayer(f"{layer.path!r} returns no tensor of numbers, so it has no maps")
+        if layer.refusal:
+            raise UnknownLayer(f"{layer.path!r} is not drawable: {layer.refusal}")
         return index
 
     def _groups(self, image: InputImage) -> Iterator[list[int]]:
@@ -399,7 +403,8 @@ class Session:
         with self._computing:
             cached = {index: self.activations.get((image.id, index)) for index in group}
             maps = {index: values for index, values in cached.items() if values is not None}
-            return maps if len(maps) == len(cached) else self._capture(image, group)
+            known = len(maps) + len(self._not_drawable.keys() & cached.keys())
+            return maps if maps and known == len(cached) else self._capture(image, group)
 
     def _capture(self, image: InputImage, group: Sequence[int]) -> dict[int, Floats]:
         """Run one pass and cache what it computes."""
@@ -407,6 +412,8 @@ class Session:
         layers = self.model.layers.select(list(index_of))
         captured = record_maps(self.model, image.batch, layers)
         maps = {index_of[path]: result.values for path, result in captured.items()}
+        for path, why in captured.not_drawable.items():
+            self._not_drawable[index_of[path]] = f"{path!r} is not drawable: {why}"
         for index, values in maps.items():
             self.activations.put((image.id, index), values)
         return maps

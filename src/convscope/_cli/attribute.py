@@ -79,6 +79,7 @@ def attribute(
     preprocess: opt.Preprocessing = None,
     classes: opt.Classes = None,
     input_shape: opt.InputShape = None,
+    unchecked: opt.Unchecked = False,
     output: FigureFile = None,
     as_json: opt.Json = False,
 ) -> None:
@@ -86,7 +87,7 @@ def attribute(
     from convscope._attribution.attribute import attribute as run
     from convscope._layers import figure_name
 
-    loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
+    loaded = opt.load_model(model, weights, preprocess, classes, input_shape, unchecked)
     with ProgressBar(quiet=as_json) as bar:
         result = run(
             loaded,

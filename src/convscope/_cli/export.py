@@ -40,6 +40,7 @@ def export(
     preprocess: opt.Preprocessing = None,
     classes: opt.Classes = None,
     input_shape: opt.InputShape = None,
+    unchecked: opt.Unchecked = False,
 ) -> None:
     """Export the app with its data as one HTML file that opens from disk, without a server."""
     from convscope._app.export import export as export_page
@@ -59,7 +60,7 @@ def export(
         loaded = (
             None
             if name is None
-            else opt.load_model(name, weights, preprocess, classes, input_shape)
+            else opt.load_model(name, weights, preprocess, classes, input_shape, unchecked)
         )
         exported = export_page(
             opened,

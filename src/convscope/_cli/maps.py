@@ -47,6 +47,7 @@ def maps(
     weights: opt.Weights = None,
     preprocess: opt.Preprocessing = None,
     input_shape: opt.InputShape = None,
+    unchecked: opt.Unchecked = False,
     output: opt.Output = None,
     numbers: Annotated[bool, typer.Option("--npz", help="Also write the values, as .npz.")] = False,
     show: opt.Show = False,
@@ -57,7 +58,7 @@ def maps(
     """
     from convscope._feature_maps import feature_maps
 
-    loaded = opt.load_model(model, weights, preprocess, None, input_shape)
+    loaded = opt.load_model(model, weights, preprocess, None, input_shape, unchecked)
     writer = FigureWriter(output, show, several=len(images) > 1 or overview + preprocessed > 1)
     span: Any = opt.parse_range(range)
     colors: dict[str, Any] = {"theme": theme} | ({"cmap": cmap} if cmap else {})
@@ -68,6 +69,8 @@ def maps(
     }
     for image in images:
         recorded = feature_maps(loaded, image, layers, size=opt.parse_size(size))
+        for line in recorded.notes():
+            opt.note(line)
         if preprocessed:
             sheet = recorded.preprocessed(theme=colors["theme"])
             writer.write(sheet, image, "preprocessed")

@@ -82,6 +82,7 @@ def maximize(
     preprocess: opt.Preprocessing = None,
     classes: opt.Classes = None,
     input_shape: opt.InputShape = None,
+    unchecked: opt.Unchecked = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -100,7 +101,7 @@ def maximize(
     from convscope._optvis import OptimizedImage, OptimizedImages
     from convscope._optvis import maximize as run
 
-    loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
+    loaded = opt.load_model(model, weights, preprocess, classes, input_shape, unchecked)
     with ProgressBar("optimizing", quiet=as_json) as bar:
         result = run(
             loaded,

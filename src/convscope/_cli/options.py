@@ -46,6 +46,13 @@ InputShape = Annotated[
         "--input", metavar="C,H,W", help="Input shape, for models that do not define one."
     ),
 ]
+Unchecked = Annotated[
+    bool,
+    typer.Option(
+        "--unchecked",
+        help="Show also layers that differ from a plain forward hook's record, with a note.",
+    ),
+]
 Size = Annotated[
     str | None,
     typer.Option(
@@ -126,6 +133,7 @@ def load_model(
     preprocess: str | None = None,
     classes: Path | None = None,
     input_shape: str | None = None,
+    unchecked: bool = False,
 ) -> Model:
     """Load the model that the options name; note on stderr where it looks untrained."""
     from convscope._models import load
@@ -136,6 +144,7 @@ def load_model(
         preprocess=preprocess,
         classes=None if classes is None else read_classes(classes),
         input=None if input_shape is None else parse_shape(input_shape),
+        unchecked=unchecked,
     )
     if untrained := model.untrained_note(name):
         note(untrained)

@@ -78,6 +78,7 @@ def scan(
     preprocess: opt.Preprocessing = None,
     classes: opt.Classes = None,
     input_shape: opt.InputShape = None,
+    unchecked: opt.Unchecked = False,
     as_json: opt.Json = False,
 ) -> None:
     """Scan a dataset: find what each channel responds to, in one pass, and write an atlas.
@@ -86,7 +87,7 @@ def scan(
     """
     from convscope._scan import scan as run
 
-    loaded = opt.load_model(model, weights, preprocess, classes, input_shape)
+    loaded = opt.load_model(model, weights, preprocess, classes, input_shape, unchecked)
     try:
         with ProgressBar("opening", quiet=as_json) as bar:
             atlas = run(

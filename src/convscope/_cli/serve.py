@@ -51,6 +51,7 @@ def serve(
     preprocess: opt.Preprocessing = None,
     classes: opt.Classes = None,
     input_shape: opt.InputShape = None,
+    unchecked: opt.Unchecked = False,
 ) -> None:
     """Serve the app on 127.0.0.1: walk through layers, channels and positions in the browser.
 
@@ -80,7 +81,13 @@ def serve(
         on_ready=_print_address,
         load_models=[
             partial(
-                opt.load_model, name, weights if first else None, preprocess, classes, input_shape
+                opt.load_model,
+                name,
+                weights if first else None,
+                preprocess,
+                classes,
+                input_shape,
+                unchecked,
             )
             for first, name in zip((True, False), names, strict=False)
         ],

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from convscope._errors import UnknownLayer
+from convscope._errors import ConvscopeError, ModelError, UnknownLayer
 from convscope._feature_maps.layer_maps import LayerMaps
 from convscope._images import ImageLike
 from convscope._layers import Layer, figure_name
@@ -23,13 +23,22 @@ class FeatureMaps(Mapping[str, LayerMaps]):
 
     Attributes:
         input: The image, original and preprocessed.
+        not_drawable: Why, for layers that were selected and cannot be drawn, by path.
     """
 
-    def __init__(self, maps: Iterable[LayerMaps], input: InputSummary) -> None:
+    def __init__(
+        self,
+        maps: Iterable[LayerMaps],
+        input: InputSummary,
+        not_drawable: Mapping[str, str] | None = None,
+    ) -> None:
         self._maps = {one.layer.path: one for one in maps}
         self.input = input
+        self.not_drawable = dict(not_drawable or {})
 
     def __getitem__(self, path: str) -> LayerMaps:
+        if path in self.not_drawable:
+            raise UnknownLayer(f"Layer {path!r} is not drawable: {self.not_drawable[path]}")
         if path not in self._maps:
             raise UnknownLayer(
                 f"Layer {path!r} was not recorded. Recorded: {', '.join(map(repr, self._maps))}"
@@ -71,9 +80,16 @@ class FeatureMaps(Mapping[str, LayerMaps]):
         lines = (
             *self.input.lines,
             f"the {strongest} channels of each layer with the highest activation, highest first",
+            *self.notes(),
         )
         title = f"{self.input.model} · {self.input.name} through {len(self)} layers"
         return Sheet(title, lines, tuple(sections), cmap=cmap, theme=theme, cell=112)
+
+    def notes(self, limit: int = 3) -> list[str]:
+        """A line for each layer that is not drawable, of many the first."""
+        lines = [f"not drawable: {path}: {why}" for path, why in self.not_drawable.items()]
+        more = len(lines) - limit
+        return [*lines[:limit], *([f"and {more} more layers"] if more > 0 else [])]
 
     def preprocessed(self, *, theme: Theme = "light") -> Sheet:
         """Draw the original image beside the preprocessed input.
@@ -268,6 +284,7 @@ def feature_maps(
 
     Raises:
         UnknownLayer: Where ``layers`` selects nothing.
+        ModelError: Where none of the layers can be drawn; else these are ``not_drawable``.
         ImageError: Where an image cannot be read, or does not suit the model.
     """
     loaded = load(model)
@@ -287,17 +304,50 @@ def _select(model: Model, layers: str | Iterable[str] | None) -> list[Layer]:
 
 
 def record_maps(model: Model, batch: Batch, layers: Sequence[Layer]) -> FeatureMaps:
-    """Record the feature maps of ``layers`` for the one image in ``batch``."""
-    recorded = model.activations(batch, [layer.path for layer in layers])
+    """Record the feature maps of ``layers`` for the one image in ``batch``.
+
+    One layer that fails takes nothing else down.
+    """
+    failed = {layer.path: layer.refusal for layer in layers if layer.refusal and layer.shape != ()}
+    drawn = [layer for layer in layers if layer.path not in failed]
+    recorded = _recorded(model, batch, drawn, failed)
+    if layers and not recorded:
+        path, why = next(iter(failed.items()))
+        raise ModelError(f"{path!r} of {model.name} is not drawable: {why}")
     summary = summarize_input(model, batch)
-    return FeatureMaps(
-        (LayerMaps(_as_maps(recorded[la.path].cpu().numpy()[0]), la, summary) for la in layers),
-        summary,
-    )
+    maps = (LayerMaps(recorded[la.path], la, summary) for la in drawn if la.path in recorded)
+    return FeatureMaps(maps, summary, failed)
+
+
+def _recorded(
+    model: Model, batch: Batch, layers: Sequence[Layer], failed: dict[str, str]
+) -> dict[str, NDArray[np.float32]]:
+    """The maps by path, in one pass; where that fails, layer by layer, and why in ``failed``."""
+    if not layers:
+        return {}
+    try:
+        recorded = model.activations(batch, [layer.path for layer in layers])
+        return {path: _as_maps(values.cpu().numpy()[0]) for path, values in recorded.items()}
+    except ConvscopeError as error:
+        if len(layers) == 1:
+            if not failed:
+                raise
+            failed[layers[0].path] = str(error)
+            return {}
+    half = len(layers) // 2
+    maps: dict[str, NDArray[np.float32]] = {}
+    for part in (layers[:half], layers[half:]):
+        try:
+            maps |= _recorded(model, batch, part, failed)
+        except ConvscopeError as error:
+            failed[part[0].path] = str(error)
+    return maps
 
 
 def _as_maps(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """``(C, H, W)``: features become 1×1 maps, lines 1×L ones, slices of volumes are stacked."""
+    if values.ndim == 0:
+        return values[None, None, None]
     if values.ndim == 1:
         return values[:, None, None]
     if values.ndim == 2:

@@ -17,7 +17,8 @@ from convscope._models.backend import Edit
 from convscope._models.input_summary import InputSummary, summarize_input
 from convscope._models.inputs import UNKNOWN_PREPROCESS, Batch, Input, stack_slices
 from convscope._models.load import load
-from convscope._models.model import Model, ModelLike, Prediction, probabilities
+from convscope._models.model import Model, ModelLike
+from convscope._models.predictions import Prediction, probabilities
 from convscope._models.tracing import ReceptiveField
 
 __all__ = [

@@ -74,6 +74,9 @@ class Backend(NativeLayout, Protocol):
     ) -> None:
         """Pass the outputs of some layers to ``consume``, each as soon as it is computed."""
 
+    def check(self, info: ModelInfo, values: Tensor, paths: Sequence[str]) -> dict[str, str]:
+        """How what is observed differs from the network itself, by address; see ``self_check``."""
+
     def weights(self, info: ModelInfo, path: str) -> NDArray[np.float32] | None:
         """The kernel of a layer in the standard layout, ``None`` where it has none."""
 

@@ -48,6 +48,7 @@ from convscope._models.inputs import Input
 from convscope._models.keras_layers import KerasLayers, wrapping_calls
 from convscope._models.layer_table import LayerTable
 from convscope._models.recording import Streamer, apply_edit
+from convscope._models.self_check import OUTPUT, Observed, differences
 from convscope._models.structure import Report, leaves, report_values
 
 
@@ -172,6 +173,18 @@ class BridgeBackend:
         ):
             self._call(info, values)
         streamer.finish(info.name)
+
+    def check(self, info: ModelInfo, values: Tensor, paths: Sequence[str]) -> dict[str, str]:
+        def observed(images: Tensor) -> Observed:
+            seen = Observed()
+            for address, result in self.record(info, images, paths, grad=False).items():
+                seen.note(address, result, result)
+            output = self.run(info, images, grad=False)
+            if output is not None:
+                seen.note(OUTPUT, output, output if output.ndim else None)
+            return seen
+
+        return differences(values, None, observed, one_by_one=False)
 
     def weights(self, info: ModelInfo, path: str) -> NDArray[np.float32] | None:
         return self._keras.kernel(self._keras.tree(info).at(path))

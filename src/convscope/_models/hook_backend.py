@@ -6,7 +6,7 @@ It observes passes with hooks; what differs between the two frameworks is in ``T
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any, Protocol, Self, final
 
@@ -29,6 +29,7 @@ from convscope._models.backend import (
 from convscope._models.hooks import (
     ModuleTree,
     StopPass,
+    base_path,
     observing,
 )
 from convscope._models.inputs import Input, NativeLayout
@@ -43,6 +44,7 @@ from convscope._models.recording import (
     Streamer,
 )
 from convscope._models.recording import editing as editing_results
+from convscope._models.self_check import OUTPUT, Observed, Pass, differences
 from convscope._models.structure import Report, first_tensor
 from convscope._models.tracing import (
     COLUMNS,
@@ -80,6 +82,9 @@ class HookedFramework(ChannelOrder, NativeLayout, Protocol):
 
     def fused(self, tree: ModuleTree, report: Report) -> AbstractContextManager[None]:
         """A context that reports ``PATH/pre`` of the layers that hold an activation."""
+
+    def plain_pass(self, paths: Collection[str]) -> Pass | None:
+        """Runs an untouched copy with plain hooks at ``paths``; ``None`` where there is none."""
 
     def families(self, module: Any) -> tuple[str, ...]:
         """The wider kinds a module belongs to."""
@@ -178,7 +183,9 @@ class HookBackend:
                 written.watch(address, result, by_value=True)
                 arranged = finder.find(address, result)
                 layout = arranged.layout
-                if layout is None:
+                if arranged.problem:
+                    shape = tuple(result.shape)
+                elif layout is None:
                     shape = tuple(self._framework.to_standard(result, volumes).shape[1:])
                 else:
                     shape = layout.shape
@@ -187,7 +194,7 @@ class HookBackend:
                     shape,
                     apart=layout.apart if layout else 0,
                     problem=arranged.problem,
-                    no_map=len(shape) == 3 and not arranged.is_map,
+                    no_map=arranged.tangled or (len(shape) == 3 and not arranged.is_map),
                 )
 
         return report
@@ -301,6 +308,27 @@ class HookBackend:
         with self.eval_frozen(info, grad=False), suppress(StopPass):
             self._run(info, values, self._observing(info, streamer.report, paths, values))
         streamer.finish(info.name)
+
+    def check(self, info: ModelInfo, values: Tensor, paths: Sequence[str]) -> dict[str, str]:
+        arrangement, tree = self._arrangement(info, values, paths), self.tree(info)
+
+        def observed(images: Tensor) -> Observed:
+            seen = Observed()
+
+            def note(address: str, result: Tensor) -> None:
+                copied = address in self._fragile or result.is_inference()
+                kept = result.clone() if copied else result
+                seen.note(address, result, arrangement.to_standard(address, kept))
+
+            with self.eval_frozen(info, grad=False):
+                watching = observing(tree, note, only=paths, fused=self._fused(tree))
+                output = first_tensor(self._run(info, images, watching))
+            if output is not None:
+                seen.note(OUTPUT, output, output if output.ndim else None)
+            return seen
+
+        named = {base_path(path) for path in paths}
+        return differences(values, self._framework.plain_pass(named), observed, self._one_by_one)
 
     def weights(self, info: ModelInfo, path: str) -> NDArray[np.float32] | None:
         return self._framework.kernel(self.tree(info).at(path))

@@ -6,7 +6,7 @@ their calls. The only place that knows that Keras keeps channels last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from math import prod
@@ -28,6 +28,7 @@ from convscope._models.backend import (
 from convscope._models.bridge import Bridge
 from convscope._models.hooks import ModuleTree, lock_of
 from convscope._models.inputs import Input
+from convscope._models.self_check import Pass
 from convscope._models.structure import Report
 from convscope._models.torch_modules import families
 from convscope._models.weights import FRESH_NORMS, untrained_kernels
@@ -132,6 +133,9 @@ class KerasLayers:
                         restore.callback(held.pop, "activation")
                     held["activation"] = _reporting(f"{path}/pre", layer.activation, report)
             yield
+
+    def plain_pass(self, paths: Collection[str]) -> Pass | None:
+        return None  # a copy would be built anew, and is none of the same network
 
     def families(self, module: Any) -> tuple[str, ...]:
         bases = {base.__name__ for base in type(module).__mro__}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from convscope._models.tracing import IMAGES, PLACE, Dependence, Tracer
 from convscope._models.tracing.places import RADIX, changes
-from convscope._models.tracing.spans import EXACT, ORIGIN, Spans
+from convscope._models.tracing.spans import EXACT, LOCAL, ORIGIN, Spans
 
 Shape = tuple[int, ...]
 
@@ -139,11 +139,13 @@ class Arranged:
 
     - ``layout``: how it is laid out; ``None`` where the framework's own order says it.
     - ``is_map``: whether its elements fill a grid of the image.
+    - ``tangled``: whether positions run along channels, too.
     - ``problem``: why it cannot be assigned to images; empty where it can.
     """
 
     layout: Layout | None = None
     is_map: bool = False
+    tangled: bool = False
     problem: str = ""
 
 
@@ -187,7 +189,8 @@ class LayoutFinder:
 
     def _determined(self, dependence: Dependence, shape: Shape) -> Arranged:
         images = dependence.along(IMAGES)
-        batch = _batch_of(images, shape)
+        # Statistics of the batch are gates: what passes through them alone does not count.
+        batch = _batch_of(images[EXACT], shape) or _batch_of(images[LOCAL], shape)
         if batch is not None:
             return _arranged(shape, *batch, dependence.along(PLACE))
         if _count(images.reshape(6, -1).max(1)) == 1:
@@ -201,7 +204,7 @@ def _batch_of(images: Spans, shape: Shape) -> tuple[int, int, int] | None:
         if images.shape[dim + 1] < 2:
             continue
         others = tuple(k for k in range(1, images.ndim) if k != dim + 1)
-        along = images[EXACT].max(others)
+        along = images.max(others)
         starts = ORIGIN - along[0]
         if bool((along.sum(0) - 2 * ORIGIN == 1).all()):
             after = int(np.flatnonzero(np.append(starts[1:] != starts[:-1], True))[0]) + 1
@@ -236,8 +239,10 @@ def _arranged(shape: Shape, batch: int | None, before: int, after: int, places: 
         images, own = batch + 1, _of_first_image(places[0], batch, before, after)
     reader = _Reader(split, batch, images, own)
     layout = reader.grid()
-    if layout is None or layout.size is None:
-        return Arranged(layout or reader.line(()))
+    if layout is None:
+        return Arranged(reader.line(()), tangled=reader.tangled)
+    if layout.size is None:
+        return Arranged(layout)
     return Arranged(layout, is_map=True)
 
 
@@ -299,6 +304,8 @@ class _Reader:
         cells = row * len(xs) + column
         if len(where) != len(ys) * len(xs) or len(np.unique(cells)) != len(cells):
             return None
+        if not whole and _moved_away(lines, codes, ys, xs):
+            return None
         order = torch.from_numpy(where[np.argsort(cells)])
         return self._layout(tuple(along), order, (len(ys), len(xs)), len(codes) - len(where))
 
@@ -307,6 +314,12 @@ class _Reader:
         inner = prod(self.split[dim] for dim in rest), prod(self.split[dim] for dim in along)
         dims = (self.images, *rest, *along)
         return Layout(self.split, self.batch, dims, inner, order, size, apart)
+
+    @cached_property
+    def tangled(self) -> bool:
+        """Whether positions run along both dimensions of what would be channels and positions."""
+        wide = [dim for dim, n in enumerate(self.split) if dim != self.images and n != 1]
+        return len(wide) == 2 and all(changes(self.places[None], dim) for dim in wide)
 
     def line(self, along: Sequence[int]) -> Layout | None:
         """What is no map, with the images first and, of a sequence ``along``, the channels second.
@@ -328,3 +341,19 @@ class _Reader:
         ones = [dim for dim in rest if dim not in kept]
         inner = tuple(self.split[dim] for dim in kept)
         return Layout(self.split, self.batch, (self.images, *ones, *kept), inner)
+
+
+def _moved_away(
+    lines: NDArray[np.int32],
+    codes: NDArray[np.int32],
+    ys: NDArray[np.int32],
+    xs: NDArray[np.int32],
+) -> bool:
+    """Whether other channels show another part of the grid, not its positions between these."""
+    both = (lines > 0) & (codes > 0)
+    (other_rows, other_columns), (rows, columns) = (np.divmod(v - 1, RADIX) for v in (lines, codes))
+    gaps = np.abs(other_rows - rows)[both], np.abs(other_columns - columns)[both]
+    return any(
+        len(at) > 1 and gap.size and gap.max() >= at[-1] - at[0] + at[1] - at[0]
+        for gap, at in zip(gaps, (ys, xs), strict=True)
+    )

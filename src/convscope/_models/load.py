@@ -55,6 +55,7 @@ def load(
     preprocess: Preprocess | str | None = None,
     classes: Sequence[str] | None = None,
     input: tuple[int, ...] | None = None,
+    unchecked: bool = False,
 ) -> Model:
     """Load a network; the network itself is not changed.
 
@@ -72,6 +73,8 @@ def load(
         input: Shape of one image, ``(channels, height, width)``, where it cannot be known; of
             networks of volumes ``(channels, slices, height, width)``, of signals
             ``(channels, length)``.
+        unchecked: Show also layers that differ from the network's own (see ``Model.check``), with a
+            note, instead of refusing them.
 
     Returns:
         The model; ``model`` itself where it was a ``Model`` and nothing else was given.
@@ -93,6 +96,9 @@ def load(
         loaded.set_input(preprocess=_merged(preprocess, loaded.stated_input.preprocess))
     if classes is not None:
         loaded.set_input(classes=tuple(classes))
+    if unchecked and not loaded.unchecked:
+        loaded = loaded.copy() if loaded is model else loaded
+        loaded.unchecked = True
     return loaded
 
 

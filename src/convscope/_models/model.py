@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
@@ -42,10 +42,15 @@ from convscope._models.input_search import (
     trials,
 )
 from convscope._models.inputs import Batch, Input, InputShape, Preparation
+from convscope._models.predictions import (
+    Prediction,
+    check_classifier,
+    class_name,
+    probabilities,
+    ranked,
+)
+from convscope._models.self_check import OUTPUT
 from convscope._models.tracing import ReceptiveField
-
-Prediction: TypeAlias = list[tuple[str, float]]
-"""Class names with their probabilities, the most probable first."""
 
 
 @final
@@ -64,6 +69,7 @@ class Model:
         random_weights: Whether random weights were requested (``weights=none``).
         backend: Runs the network in its framework.
         edits: What replaces the results of some layers, by address; see ``edited``.
+        unchecked: Whether layers that ``check`` finds to differ are shown, with a note.
     """
 
     def __init__(
@@ -78,6 +84,8 @@ class Model:
         self.weights_file = ""
         self.random_weights = False
         self.edits: Mapping[str, Edit] = {}
+        self.unchecked = False
+        self._checked: dict[str, str] = {}  # how layers differ from the network's own, by address
         self._fields: dict[tuple[int, int] | None, Mapping[str, ReceptiveField]] = {}
 
     def __repr__(self) -> str:
@@ -195,6 +203,7 @@ class Model:
         paths = self._paths(layers, raw)
         own = {path: self.layers.canonical(path) for path in paths}
         addresses = list(dict.fromkeys(own.values()))
+        self._require_checked(addresses)
         recorded = self.backend.record(self, batch.values, addresses, grad, raw)
         return {path: recorded[own[path]] for path in paths}
 
@@ -212,11 +221,69 @@ class Model:
         for path in self._paths(layers):
             asked.setdefault(self.layers.canonical(path), []).append(path)
 
+        self._require_checked(list(asked))
+
         def consume_each(address: str, activation: Tensor) -> None:
             for path in asked[address]:
                 consume(path, activation)
 
         self.backend.stream(self, batch.values, list(asked), consume_each)
+
+    def check(
+        self,
+        images: ImagesLike | Batch | None = None,
+        layers: str | Iterable[str] = "*",
+    ) -> dict[str, str]:
+        """Compare what is recorded with plain forward hooks on an untouched copy of the network.
+
+        Logits under observation and the output of each layer must equal theirs, on a processor to
+        the last bit, and each image's part of a batch what is computed for it alone. Each layer is
+        checked so when it is first recorded, with two images of noise; here with your own.
+
+        Args:
+            images: Several images, or one, which then is joined by its mirror image; by default
+                noise.
+            layers: Paths, globs or ``kind=conv``.
+
+        Returns:
+            By path how the layer differs, in words; empty where it does not. Functions and layers
+            of Keras are compared with the network's own output and with each image alone, for
+            there are no plain hooks on a copy of these.
+        """
+        selected = [la for la in self.layers.select(layers) if la.shape and not la.problem]
+        own = {layer.path: self.layers.canonical(layer.path) for layer in selected}
+        values = self._check_images() if images is None else self.prepare(images).values
+        values = values if len(values) > 1 else torch.cat([values, values.flip(-1)])
+        found = self._compared(values, list(dict.fromkeys(own.values())))
+        whole = found.get(OUTPUT) and f"the output under observation: {found[OUTPUT]}"
+        return {path: found.get(address) or whole or "" for path, address in own.items()}
+
+    def _check_images(self) -> Tensor:
+        return sample(self.input.channels, *(self.input.size or self._find_size()), 2)
+
+    def _compared(self, values: Tensor, addresses: list[str]) -> dict[str, str]:
+        plain = copy.copy(self)
+        plain.edits = {}
+        return self.backend.check(plain, values, addresses)
+
+    def _require_checked(self, addresses: Sequence[str]) -> None:
+        """Refuse layers that differ from the network's own; each is compared once."""
+        new = [address for address in addresses if address not in self._checked]
+        if new:
+            self._checked.update(dict.fromkeys(new, ""))
+            with suppress(ModelError):  # the pass that follows says what noise cannot pass through
+                self._checked.update(self._compared(self._check_images(), new))
+        for address in (OUTPUT, *addresses):
+            if text := self._checked.get(address):
+                self._refuse(address, text)
+
+    def _refuse(self, address: str, text: str) -> None:
+        what = repr(address) if address else "the output under observation"
+        note = f"{what} is not what {self.name} computes: {text}"
+        if not self.unchecked:
+            raise ModelError(f"{note}. To see it all the same: --unchecked (unchecked=True)")
+        if note not in self.input.note:
+            self.set_input(note="; ".join(filter(None, (self.input.note, f"UNCHECKED: {note}"))))
 
     def _paths(self, layers: str | Iterable[str], raw: bool = False) -> list[str]:
         selected = self.layers.select(layers)
@@ -260,34 +327,14 @@ class Model:
         """
         batch = self.prepare(images)
         logits = self.logits(batch)
-        self._check_classifier(logits)
-        predictions = [self._ranked(row, top) for row in probabilities(logits)]
+        check_classifier(self.name, logits, self.input.classes)
+        rows = probabilities(logits)
+        predictions = [ranked(row, top, self.input.classes) for row in rows]
         return predictions[0] if batch.single else predictions
-
-    def _check_classifier(self, logits: Tensor) -> None:
-        shape = "×".join(map(str, logits.shape[1:]))
-        if logits.ndim < 2 or logits.shape[1] != logits[0].numel():
-            raise ModelError(
-                f"{self.name} returns {shape or 'one number'} for an image, not one logit per "
-                "class, so it predicts nothing. Look at its feature maps"
-            )
-        if self.input.classes and len(self.input.classes) != logits.shape[1]:
-            raise ModelError(
-                f"{self.name} has {logits.shape[1]} outputs and {len(self.input.classes)} class "
-                "names. Give their names in order: --classes FILE"
-            )
-
-    def _ranked(self, row: Tensor, top: int) -> Prediction:
-        best = torch.topk(row, max(1, min(top, len(row))))
-        return [
-            (self.class_name(int(k)), float(p))
-            for p, k in zip(best.values, best.indices, strict=True)
-        ]
 
     def class_name(self, index: int) -> str:
         """The name of class ``index``, or ``class 7`` where names are unknown."""
-        names = self.input.classes
-        return names[index] if index < len(names) else f"class {index}"
+        return class_name(index, self.input.classes)
 
     def weights(self, path: str) -> NDArray[np.float32]:
         """A copy of the kernel of the layer at ``path``.
@@ -440,6 +487,7 @@ class Model:
         paths = [self.layers.canonical(self.layers[path].path) for path in layers]
         other = Model(self.backend.randomized(self, paths, seed), self.name, self.input)
         other.weights_file, other.edits = self.weights_file, self.edits
+        other.unchecked, other._checked = self.unchecked, self._checked
         return other
 
     def set_input(self, **changes: Any) -> None:
@@ -482,14 +530,3 @@ class KerasNetwork(Protocol):
 
 ModelLike: TypeAlias = str | Path | nn.Module | KerasNetwork | Model
 """What ``load`` takes: a name, a file, an ``nn.Module``, a ``keras.Model``, or a ``Model``."""
-
-
-def probabilities(outputs: Tensor) -> Tensor:
-    """``(N, classes)``: softmax of what is no distribution yet, sigmoid of a single output."""
-    rows = outputs.detach().float().flatten(1)
-    if rows.shape[1] == 1:
-        inside = bool(((rows >= 0) & (rows <= 1)).all())
-        return rows if inside else rows.sigmoid()
-    if bool((rows >= 0).all()) and bool(((rows.sum(1) - 1).abs() < 1e-3).all()):
-        return rows
-    return rows.softmax(1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, final
 
@@ -15,10 +16,11 @@ from torch import Tensor, nn
 from convscope._models.backend import ModelInfo, copied_module
 from convscope._models.checkpointing import without_checkpointing
 from convscope._models.forward_errors import parameters_of
-from convscope._models.hooks import ModuleTree, lock_of
+from convscope._models.hooks import ModuleTree, lock_of, without_vmap
 from convscope._models.inputs import Input
 from convscope._models.replica import Replica
-from convscope._models.structure import Report
+from convscope._models.self_check import OUTPUT, Observed, Pass
+from convscope._models.structure import Report, first_tensor, is_float_tensor, leaves
 from convscope._models.weights import FRESH_NORMS, untrained_kernels
 from convscope._models.wrappers import eager_mode, plain_modules
 
@@ -78,9 +80,7 @@ class TorchModules:
         return self._replica
 
     def call(self, native: Tensor) -> Any:
-        network = self._current.module
-        keyword = _image_keyword(network)
-        return network(**{keyword: native}) if keyword else network(native)
+        return _run(self._current.module, native)
 
     def lay_out(self, values: Tensor) -> Tensor:
         return values
@@ -133,6 +133,28 @@ class TorchModules:
     def fused(self, tree: ModuleTree, report: Report) -> AbstractContextManager[None]:
         return nullcontext()  # a module of torch holds no activation of its own
 
+    def plain_pass(self, paths: Collection[str]) -> Pass | None:
+        """Plain hooks on an untouched copy, which shares the parameters; ``None`` without one."""
+        shared = {id(parameter): parameter for parameter in self.module.parameters()}
+        try:
+            copied = copy.deepcopy(self.module, shared).eval()
+        except Exception:  # whatever a user's own class raises
+            return None
+
+        def run(values: Tensor) -> Observed:
+            plain, calls = Observed(), Counter[str]()
+            with ExitStack() as hooks, torch.inference_mode(False), torch.no_grad(), eager_mode():
+                for path, module in copied.named_modules():
+                    if path in paths:
+                        hook = _plain_hook(path, plain, calls)
+                        hooks.callback(module.register_forward_hook(hook).remove)
+                output = first_tensor(_run(copied, self.enter(values.clone())))
+            if output is not None:
+                plain.note(OUTPUT, output)
+            return plain
+
+        return run
+
     def families(self, module: nn.Module) -> tuple[str, ...]:
         return families(type(module), _is_convolution(module))
 
@@ -176,6 +198,24 @@ class TorchModules:
 
     def copied(self, info: ModelInfo) -> TorchModules:
         return TorchModules(copied_module(info, self.module))
+
+
+def _run(network: nn.Module, native: Tensor) -> Any:
+    keyword = _image_keyword(network)
+    return network(**{keyword: native}) if keyword else network(native)
+
+
+def _plain_hook(path: str, plain: Observed, calls: Counter[str]) -> Any:
+    """Notes what a module returned, value by value."""
+
+    def note(_module: nn.Module, _inputs: Any, result: Any) -> None:
+        calls[path] += 1
+        address = path if calls[path] == 1 else f"{path}#{calls[path]}"
+        values = [value for value in leaves(result) if is_float_tensor(value)]
+        for index, value in enumerate({id(value): value for value in values}.values()):
+            plain.note(f"{address}[{index}]" if index else address, without_vmap(value))
+
+    return note
 
 
 def module_tree(network: nn.Module) -> ModuleTree:

@@ -9,11 +9,13 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from convscope._data import Dataset
-from convscope._errors import ImageError, UsageError
-from convscope._models import Model
+from convscope._errors import ImageError, UnknownLayer, UsageError
+from convscope._layers import Layer
+from convscope._models import Batch, Model
 from convscope._models.layer_roles import may_be_relu
 from convscope._scan.layer_batch_stats import hash_indices
 from convscope._scan.summaries import NO_LIMIT, SummarySettings
@@ -96,10 +98,7 @@ def make_plan(
         if value is not None and value < 1:
             raise UsageError(f"{name}={value} is too small. Nearest: 1")
     height, width = _input_size(model, dataset, size)
-    selected = model.layers.select(layers or _default_layers(model))
-    selected = [layer for layer in selected if layer.shape]
-    if not selected:
-        raise UsageError(f"None of the layers {layers!r} of {model.name} returns a float tensor")
+    selected = _scannable(model, layers, (int(height), int(width)))
     batch = batch or fitting_batch(model, _pixel_ratio(model, (height, width)))
     return ScanPlan(
         layers=tuple(layer.path for layer in selected),
@@ -114,6 +113,38 @@ def make_plan(
             sample_limit=_sample_limit(summary, len(dataset)),
         ),
     )
+
+
+def _scannable(
+    model: Model, layers: str | Sequence[str] | None, size: tuple[int, int]
+) -> list[Layer]:
+    """The selected layers; what cannot be scanned is refused where it was named itself."""
+    items = [layers] if isinstance(layers, str) else list(layers or _default_layers(model))
+    selected = model.layers.select(items)
+    refused = {layer.path: layer.refusal for layer in selected if layer.refusal}
+    refused |= _not_always_called(model, [la for la in selected if not la.refusal], size)
+    named = next((path for path in refused if path in items), None)
+    if named or len(refused) == len(selected):
+        path = named or next(iter(refused))
+        raise UsageError(f"{path!r} of {model.name} cannot be scanned: {refused[path]}")
+    return [layer for layer in selected if layer.path not in refused]
+
+
+def _not_always_called(model: Model, layers: list[Layer], size: tuple[int, int]) -> dict[str, str]:
+    """Why, of layers that a black image or one of noise does not lead to."""
+    shape = (1, model.input.channels, *size)
+    noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    batches = [Batch(v, None, ("",), single=True) for v in (torch.zeros(shape), noise)]
+    try:
+        for batch in batches:
+            model.stream(batch, [layer.path for layer in layers], lambda path, values: None)
+    except UnknownLayer:
+        if len(layers) == 1:
+            return {layers[0].path: "not every image leads to it"}
+        half = len(layers) // 2
+        parts = layers[:half], layers[half:]
+        return {k: v for part in parts for k, v in _not_always_called(model, part, size).items()}
+    return {}
 
 
 def _input_size(

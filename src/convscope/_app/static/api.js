@@ -9,6 +9,7 @@ import { source } from "convscope/source";
  * @property {boolean} container @property {boolean} function @property {string[]} families
  * @property {number} parameters @property {boolean} has_maps
  * @property {boolean} has_filters @property {boolean} in_atlas @property {string} receptive_field
+ * @property {string} refusal
  *
  * @typedef {object} Input
  * @property {string} id @property {string} name

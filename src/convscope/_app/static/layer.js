@@ -66,7 +66,7 @@ export async function layer(parent) {
     tab === "maps" ||
     (tab === "filters" && one.has_filters) ||
     (tab === "examples" && one.in_atlas) ||
-    (tab === "optimized" && one.shape);
+    (tab === "optimized" && one.shape && !one.refusal);
   const tab = known(view.tab) ? view.tab : "maps";
   const body = h("div", { role: "tabpanel", id: "panel", "aria-labelledby": `tab-${tab}` });
   const facts = h(

@@ -219,7 +219,9 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             layout = torch.zeros(KINDS[axis], size, dtype=torch.int32)
             for tensor, dependence in zip((*tracked, written), dependences, strict=True):
                 spans = full(dependence.along(axis), tuple(tensor.shape))
-                _window(layout, tensor).copy_(torch.from_numpy(spans.copy()))
+                new, part = torch.from_numpy(spans.copy()), _window(layout, tensor)
+                # Who writes into a map writes at the map's places, whatever it writes.
+                part.copy_(torch.where(part > 0, part, new) if axis == PLACE else new)
             layouts[axis] = layout
         data_dependent = any(each.data_dependent for each in dependences)
         unknown = frozenset().union(*(each.unknown for each in dependences))
