@@ -106,6 +106,16 @@ class TracesReceptiveFields(Protocol):
         """The receptive field of every layer for an image of that height and width, by path."""
 
 
+class KerasNetwork(Protocol):
+    """A ``keras.Model``, by what is used of it; Keras itself need not be installed."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def variables(self) -> Sequence[Any]: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
 DEFAULT_BUDGET = 1 << 28  # bytes, in main memory
 
 

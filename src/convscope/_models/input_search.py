@@ -16,6 +16,8 @@ from convscope._models.inputs import Input, as_floats
 from convscope._models.lazy_layers import channels_of
 
 Size = tuple[int, int]
+Runs = Callable[[Input, Tensor], Any]
+"""Runs the network for an input; raises ``ModelError`` where it cannot."""
 
 _SIDES = (224, 32, 28, 64, 96, 128, 256, 299, 227, 48, 160, 192, 331, 384, 512)
 _LENGTHS = (1024, 128, 256, 512, 16000, 2048, 4096, 8000, 1000, 100, 187, 784, 3000, 5000, 32)
@@ -100,11 +102,11 @@ def readings(
 
 
 def find_input(
-    runs: Callable[[Input, Tensor], Any],
+    runs: Runs,
     stated: Input,
     tried: Iterable[tuple[Candidate, Size]],
 ) -> Found | None:
-    """The first candidate that a network runs with: ``runs`` raises ``ModelError`` otherwise."""
+    """The first candidate that a network runs with."""
     for candidate, size in tried:
         input = candidate.of(stated)
         try:
@@ -128,6 +130,24 @@ def trials(
 def first_size(signal: bool) -> Size:
     """The size that is tried first."""
     return (1, _LENGTHS[0]) if signal else (_SIDES[0], _SIDES[0])
+
+
+def settled(found: Found, likeliest: Candidate, stated: Input, given: bool) -> Input:
+    """The input that was found, with its note; ``given``: an array of the user's showed it."""
+    input = found.input
+    if input.signal:
+        input = replace(input, preprocess=input.preprocess.at(found.size))
+    return replace(input, note=note_of(found, likeliest, stated, given))
+
+
+def find_size(runs: Runs, model: str, input: Input, given: Size | None) -> tuple[Size, str]:
+    """A size that passes through a network which does not say what it takes, and a note."""
+    here = Candidate(input.channels, input.signal)
+    found = find_input(runs, input, trials([here], None, [given] if given else []))
+    if found is None:
+        runs(input, sample(here.channels, *first_size(here.signal)))  # raises
+        raise ModelError(f"{model} ran at no size tried. Give it: --input C,H,W")
+    return found.size, note_of(found, here, input, False)
 
 
 def note_of(found: Found, likeliest: Candidate, stated: Input, given: bool) -> str:

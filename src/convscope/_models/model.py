@@ -8,12 +8,12 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, final, overload
+from typing import Any, TypeAlias, final, overload
 
 import numpy as np
 import torch
@@ -27,17 +27,17 @@ from convscope._models.backend import (
     Backend,
     Consume,
     Edit,
+    KerasNetwork,
     TracesReceptiveFields,
     not_called,
     sample,
 )
 from convscope._models.input_search import (
     Candidate,
-    Found,
     find_input,
-    first_size,
-    note_of,
+    find_size,
     readings,
+    settled,
     shape_of_floats,
     trials,
 )
@@ -49,7 +49,7 @@ from convscope._models.predictions import (
     probabilities,
     ranked,
 )
-from convscope._models.self_check import OUTPUT
+from convscope._models.self_check import OUTPUT, Checks
 from convscope._models.tracing import ReceptiveField
 
 
@@ -85,7 +85,7 @@ class Model:
         self.random_weights = False
         self.edits: Mapping[str, Edit] = {}
         self.unchecked = False
-        self._checked: dict[str, str] = {}  # how layers differ from the network's own, by address
+        self._checks = Checks()
         self._fields: dict[tuple[int, int] | None, Mapping[str, ReceptiveField]] = {}
 
     def __repr__(self) -> str:
@@ -236,19 +236,17 @@ class Model:
     ) -> dict[str, str]:
         """Compare what is recorded with plain forward hooks on an untouched copy of the network.
 
-        Logits under observation and the output of each layer must equal theirs, on a processor to
-        the last bit, and each image's part of a batch what is computed for it alone. Each layer is
-        checked so when it is first recorded, with two images of noise; here with your own.
+        What the network returns under observation and the output of each layer must equal theirs,
+        on a processor to the last bit, and an image's part of a batch what it gives alone.
+        Each layer is checked so when it is first recorded, with noise; here with your own images.
 
         Args:
-            images: Several images, or one, which then is joined by its mirror image; by default
-                noise.
+            images: Several images, or one, which its mirror image joins; by default noise.
             layers: Paths, globs or ``kind=conv``.
 
         Returns:
-            By path how the layer differs, in words; empty where it does not. Functions and layers
-            of Keras are compared with the network's own output and with each image alone, for
-            there are no plain hooks on a copy of these.
+            By path how the layer differs, in words; empty where it does not. Functions, and layers
+            of Keras, have no plain hooks on a copy: they are compared with an image alone.
         """
         selected = [la for la in self.layers.select(layers) if la.shape and not la.problem]
         own = {layer.path: self.layers.canonical(layer.path) for layer in selected}
@@ -268,18 +266,12 @@ class Model:
 
     def _require_checked(self, addresses: Sequence[str]) -> None:
         """Refuse layers that differ from the network's own; each is compared once."""
-        new = [address for address in addresses if address not in self._checked]
-        if new:
-            self._checked.update(dict.fromkeys(new, ""))
-            with suppress(ModelError):  # the pass that follows says what noise cannot pass through
-                self._checked.update(self._compared(self._check_images(), new))
-        for address in (OUTPUT, *addresses):
-            if text := self._checked.get(address):
-                self._refuse(address, text)
-
-    def _refuse(self, address: str, text: str) -> None:
-        what = repr(address) if address else "the output under observation"
-        note = f"{what} is not what {self.name} computes: {text}"
+        refused = self._checks.refused(
+            addresses, lambda new: self._compared(self._check_images(), new)
+        )
+        if refused is None:
+            return
+        note = f"{refused[0]} is not what {self.name} computes: {refused[1]}"
         if not self.unchecked:
             raise ModelError(f"{note}. To see it all the same: --unchecked (unchecked=True)")
         if note not in self.input.note:
@@ -392,17 +384,10 @@ class Model:
         following = trials(tried, self._input.size, sizes)
         found = find_input(self._runs, self._input, chain(read, following))
         if found is not None:
-            given = Candidate(found.input.channels, found.input.signal), found.size
-            self._settle(found, likeliest, given in read)
+            given = (Candidate(found.input.channels, found.input.signal), found.size) in read
+            self._size = self._size if given else found.size
+            self._input = settled(found, likeliest, self._input, given)
         self._candidates = ()
-
-    def _settle(self, found: Found, likeliest: Candidate, given: bool) -> None:
-        input, size = found.input, found.size
-        if input.signal:
-            input = replace(input, preprocess=input.preprocess.at(size))
-        if not given:
-            self._size = size
-        self._input = replace(input, note=note_of(found, likeliest, self._input, given))
 
     def _runs(self, input: Input, values: Tensor) -> None:
         """Run the network as it is, for this input; raises ``ModelError`` where it cannot."""
@@ -413,15 +398,8 @@ class Model:
     def _find_size(self) -> tuple[int, int]:
         """A size that passes through a network which does not say what it takes."""
         if self._size is None:
-            here = Candidate(self.input.channels, self.input.signal)
-            given = [self._given_size] if self._given_size else []
-            found = find_input(self._runs, self.input, trials([here], None, given))
-            if found is None:
-                size = first_size(here.signal)
-                self._runs(self.input, sample(here.channels, *size))  # raises
-                raise ModelError(f"{self.name} ran at no size tried. Give it: --input C,H,W")
-            self._size = found.size
-            self.set_input(note=note_of(found, here, self._input, False))
+            self._size, note = find_size(self._runs, self.name, self.input, self._given_size)
+            self.set_input(note=note)
         return self._size
 
     def memory_budget(self) -> int:
@@ -487,7 +465,7 @@ class Model:
         paths = [self.layers.canonical(self.layers[path].path) for path in layers]
         other = Model(self.backend.randomized(self, paths, seed), self.name, self.input)
         other.weights_file, other.edits = self.weights_file, self.edits
-        other.unchecked, other._checked = self.unchecked, self._checked
+        other.unchecked, other._checks = self.unchecked, self._checks
         return other
 
     def set_input(self, **changes: Any) -> None:
@@ -516,16 +494,6 @@ class Model:
         # A signal may be given as an image one pixel high.
         told = tuple(Candidate(given.channels, signal) for signal in kinds)
         self._candidates = told if row and True in kinds else ()
-
-
-class KerasNetwork(Protocol):
-    """A ``keras.Model``, by what is used of it; Keras itself need not be installed."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def variables(self) -> Sequence[Any]: ...
-    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
 ModelLike: TypeAlias = str | Path | nn.Module | KerasNetwork | Model

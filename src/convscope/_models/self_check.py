@@ -8,14 +8,16 @@ its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
+
+from convscope._errors import ModelError
 
 _SAMPLE = 4096  # numbers of a result that are compared one by one
 _TOLERANCE = 1e-3  # of the largest number: batches of another size are rounded otherwise
@@ -149,6 +151,22 @@ def _same_chance() -> Iterator[None]:
         yield
 
 
-def first_difference(found: Mapping[str, str]) -> tuple[str, str] | None:
-    """The first address that differs, and how."""
-    return next(((address, text) for address, text in found.items() if text), None)
+class Checks:
+    """Which layers were compared, and how they differ, by address."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, str] = {}
+
+    def refused(
+        self, addresses: Sequence[str], compare: Callable[[list[str]], dict[str, str]]
+    ) -> tuple[str, str] | None:
+        """The first that differs, in words, and how; those that are new are compared before."""
+        new = [address for address in addresses if address not in self._found]
+        if new:
+            self._found.update(dict.fromkeys(new, ""))
+            with suppress(ModelError):  # the pass that follows says what noise cannot pass through
+                self._found.update(compare(new))
+        for address in (OUTPUT, *addresses):
+            if text := self._found.get(address):
+                return repr(address) if address else "the output under observation", text
+        return None
