@@ -13,7 +13,7 @@ from odd_steps import STEPS, Step
 from torch import Tensor, nn
 
 # Kinds of steps that are not generated yet: what convscope shows of them is wrong today.
-PENDING: list[str] = ["written into", "folded with channels", "turned", "rolled"]
+PENDING: list[str] = []
 
 Plan = tuple[tuple[int, int], tuple[tuple[str, int], ...]]
 

@@ -327,8 +327,14 @@ class HookBackend:
                 seen.note(OUTPUT, output, output if output.ndim else None)
             return seen
 
-        named = {base_path(path) for path in paths}
-        return differences(values, self._framework.plain_pass(named), observed, self._one_by_one)
+        plain = self._framework.plain_pass({base_path(path) for path in paths})
+
+        def reference(images: Tensor) -> Observed:
+            assert plain is not None
+            with one_line_errors(info, images, tree.modules.values()):
+                return plain(to_volumes(info, images))
+
+        return differences(values, reference if plain else None, observed, self._one_by_one)
 
     def weights(self, info: ModelInfo, path: str) -> NDArray[np.float32] | None:
         return self._framework.kernel(self.tree(info).at(path))
