@@ -136,7 +136,7 @@ def scales_joined(m: Meaning, rng: Random, c: int, h: int, w: int) -> Step | Non
     def run(s: Any, x: Tensor) -> Tensor:
         return s.head(torch.cat([x.flatten(2), s.pool(x).flatten(2)], 2))
 
-    line = Meaning((*m.dims[:2], Dim((Atom("s", length),))), scale=(h, w))
+    line = Meaning((*m.dims[:2], Dim((Atom("s", length),))), m.rolled, scale=(h, w))
     block = Fn(run, pool=nn.AvgPool2d(2), head=nn.Conv1d(c, c, 1))
     return Step(block, line, {"pool": sized(m, c, h // 2, w // 2), "head": line})
 

@@ -142,7 +142,9 @@ def split_and_cat(m: Meaning, rng: Random, c: int, h: int, w: int) -> Step | Non
 
 
 @on_maps
-def padded(m: Meaning, rng: Random, c: int, h: int, w: int) -> Step:
+def padded(m: Meaning, rng: Random, c: int, h: int, w: int) -> Step | None:
+    if m.rolled:  # rows that windows wrap around: padding beside them is shown apart
+        return None
     a, b, d, e = (rng.randint(0, 2) for _ in range(4))
     wide = sized(m, c, h + d + e, w + a + b)
     if rng.random() < 0.5:

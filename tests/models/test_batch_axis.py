@@ -301,3 +301,12 @@ def test_windows_folded_with_channels_are_no_small_map() -> None:
     model = cs.load(network, input=(3, H, W))
     layer = model.layers["folded"]
     assert layer.refusal or layer.shape == (4, H, W)
+
+
+def test_rows_and_channels_of_equal_number_are_not_exchanged() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, H, 1), Permuted(0, 2, 1, 3), nn.ReLU(), First()).eval()
+    model = cs.load(network, input=(3, H, W))
+    recorded = model.activations(images(2), ["1", "2"])
+    assert torch.equal(recorded["1"], network[0](images(2)))
+    assert torch.equal(recorded["2"], network[0](images(2)).relu())

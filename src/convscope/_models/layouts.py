@@ -30,6 +30,7 @@ class Layout:
       one image.
     - ``dims``: the dimensions of ``split``, the images first, then channels, then positions.
     - ``inner``: the shape for one image, in that order.
+    - ``along``: those of ``split`` that the positions run along.
     - ``order``: where among the positions each one of the grid stands, row by row.
     - ``size``: height and width of the grid; ``None`` for what is no map.
     - ``apart``: how many tokens stand outside the grid (class tokens, registers, padding).
@@ -39,6 +40,7 @@ class Layout:
     batch: int | None
     dims: tuple[int, ...]
     inner: Shape
+    along: Shape = ()
     order: Tensor | None = None
     size: tuple[int, int] | None = None
     apart: int = 0
@@ -52,12 +54,9 @@ class Layout:
         """Whether there are four dimensions, of which these two are the height and the width."""
         if len(self.split) != 6 or not self._unfolded or self.size is None:
             return False
+        placed = {rows + 2, columns + 2}
         sizes = self.split[rows + 2], self.split[columns + 2]
-        others = (
-            self.split[2],
-            *(n for k, n in enumerate(self.split[3:], 1) if k not in (rows, columns)),
-        )
-        return sizes == self.size and self._natural and prod(others) == self.inner[0]
+        return sizes == self.size and placed.issuperset(self.along) and self._natural
 
     @cached_property
     def plain(self) -> bool:
@@ -313,7 +312,7 @@ class _Reader:
         rest = [dim for dim in range(len(self.split)) if dim != self.images and dim not in along]
         inner = prod(self.split[dim] for dim in rest), prod(self.split[dim] for dim in along)
         dims = (self.images, *rest, *along)
-        return Layout(self.split, self.batch, dims, inner, order, size, apart)
+        return Layout(self.split, self.batch, dims, inner, along, order, size, apart)
 
     @cached_property
     def tangled(self) -> bool:
