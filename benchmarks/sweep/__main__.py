@@ -1,10 +1,13 @@
-"""Record, check and differentiate every network of torchvision and Keras, and a sample of timm's.
+"""Record, check and differentiate every network of torchvision and Keras, and many of other zoos.
 
     python benchmarks/sweep [--only WORD] [--again] [--workers 2]
 
-Random weights, one process per network. Results are appended to ``benchmarks/results/sweep.jsonl``;
-the same command resumes where it stopped, and ``--again`` repeats the networks that failed. At the
-end the table is written: ``sweep.md`` and ``sweep.json``.
+Of timm a sample, of transformers tiny configurations, of segmentation-models-pytorch each decoder;
+the last two are left out where they are not installed (``pip install transformers
+segmentation_models_pytorch``). Random weights, one process per network. Results are appended to
+``benchmarks/results/sweep.jsonl``; the same command resumes where it stopped, also after Ctrl-C,
+and ``--again`` repeats the networks that failed. At the end the table is written: ``sweep.md`` and
+``sweep.json``.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import sys
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -20,12 +24,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import table
-import torch
-from check_network import CheckFailed, check_network
-from networks import Network, networks
-
 RESULTS = Path(__file__).resolve().parents[1] / "results"
+sys.path.insert(0, str(RESULTS.parents[1] / "tests" / "models"))  # the plain reference
+
+import table  # noqa: E402
+import torch  # noqa: E402
+from check_network import CheckFailed, check_network  # noqa: E402
+from networks import Network, networks  # noqa: E402
+
 _processes = multiprocessing.get_context("fork")  # the frameworks are imported once, here
 
 
@@ -69,7 +75,7 @@ def run_job(network: Network, sender: Connection) -> None:
     os.nice(5)
     torch.set_num_threads(1)
     try:
-        sender.send({"ok": True} | check_network(network))
+        sender.send(check_network(network))
     except CheckFailed as error:
         sender.send({"ok": False, "why": str(error)})
     except Exception as error:
@@ -89,12 +95,14 @@ def resident(process: int | None) -> float:
 def read(file: Path) -> dict[str, dict[str, Any]]:
     """The last result of each network."""
     lines = file.read_text().splitlines() if file.exists() else []
-    return {row["spec"]: row for row in map(json.loads, lines)}
+    rows = map(json.loads, lines)
+    return {row["spec"]: row for row in rows if "commit" in row}  # without: of older checks
 
 
 def sweep(waiting: list[Network], file: Path, options: argparse.Namespace) -> None:
     """Run all networks that wait, a few at once."""
     running: list[Job] = []
+    at = table.commit()
     started, done, total = time.monotonic(), 0, len(waiting)
     while waiting or running:
         while waiting and len(running) < options.workers:
@@ -106,11 +114,12 @@ def sweep(waiting: list[Network], file: Path, options: argparse.Namespace) -> No
                 continue
             running.remove(job)
             done += 1
-            row = {"spec": job.network.spec, "zoo": job.network.zoo, "family": job.network.family}
+            one = job.network
+            row = {"spec": one.spec, "zoo": one.zoo, "family": one.family, "commit": at}
             with file.open("a") as stream:
                 stream.write(json.dumps(row | result) + "\n")
             left = (time.monotonic() - started) / done * (total - done) / 60
-            how = "ok" if result["ok"] else result["why"]
+            how = "ok" if result["ok"] else result["why"][:300]
             print(f"{done}/{total}, {left:.0f} min left: {job.network.spec}: {how}", flush=True)
 
 
@@ -119,9 +128,9 @@ def main() -> None:
     parser.add_argument("--only", default="", help="Only networks whose name contains this.")
     parser.add_argument("--again", action="store_true", help="Repeat the networks that failed.")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=90)
+    parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--megabytes", type=int, default=6000)
-    parser.add_argument("--timm", type=int, default=160, help="Number of networks of timm.")
+    parser.add_argument("--timm", type=int, default=320, help="Number of networks of timm.")
     options = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / "sweep.jsonl"
@@ -133,7 +142,10 @@ def main() -> None:
         if options.only in one.spec
         and (one.spec not in known or (options.again and not known[one.spec]["ok"]))
     ]
-    sweep(waiting, file, options)
+    try:
+        sweep(waiting, file, options)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here")
     known = read(file)
     table.write([known[one.spec] for one in every if one.spec in known], RESULTS)
 

@@ -1,4 +1,4 @@
-"""The networks of the sweep: all of torchvision and keras.applications, families of timm."""
+"""The networks of the sweep: of torchvision, Keras, timm, transformers and segmentation-models."""
 
 from __future__ import annotations
 
@@ -7,14 +7,31 @@ import re
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from itertools import chain, zip_longest
 
 import keras
 import timm
+from torch import nn
 from torchvision import models as torchvision
+from transformer_models import SIDE, transformer_models
 
+_SMP = "segmentation_models_pytorch"
+_DECODERS = (
+    "Unet",
+    "UnetPlusPlus",
+    "MAnet",
+    "Linknet",
+    "FPN",
+    "PSPNet",
+    "PAN",
+    "DeepLabV3",
+    "DeepLabV3Plus",
+    "UPerNet",
+)
 _SMALL = (
     "test",
     "atto",
@@ -63,18 +80,30 @@ class Network:
     """One row of the table: ``spec`` is the name for ``cs.load``.
 
     ``size`` is a small square input to try before the network's own, 0 for its own at once.
+    ``make`` builds it where ``spec`` is none of convscope's names.
     """
 
     zoo: str
     family: str
     spec: str
     size: int = 0
-    options: dict[str, object] = field(default_factory=dict)
+    make: Callable[[], nn.Module] | None = None
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether it takes one image at a time."""
+        return self.family == "detection"
 
 
-def networks(timm_count: int = 160) -> list[Network]:
+def networks(timm_count: int = 320) -> list[Network]:
     """All of them, the zoos in turn, so that a part of the sweep is a part of each."""
-    return _round_robin([list(from_torchvision()), list(from_keras()), from_timm(timm_count)])
+    zoos = [list(from_torchvision()), list(from_keras()), from_timm(timm_count)]
+    for package, of in (("transformers", from_transformers), (_SMP, from_segmentation_models)):
+        if find_spec(package) is None:
+            print(f"{package} is not installed, so its networks are left out")
+        else:
+            zoos.append(list(of()))
+    return _round_robin(zoos)
 
 
 def from_torchvision() -> Iterable[Network]:
@@ -100,19 +129,32 @@ def from_keras() -> Iterable[Network]:
 
 
 def from_timm(count: int) -> list[Network]:
-    """The smallest of each family within each of timm's modules, modules in turn."""
+    """The smallest of each family within each of timm's modules, modules in turn; then the next."""
     rows = []
     for module in sorted(timm.list_modules()):
         families: dict[str, list[str]] = {}
-        for name in timm.list_models(module=module):
+        for name in sorted(timm.list_models(module=module), key=_size_rank):
             families.setdefault(_family(name), []).append(name)
-        rows.append(
-            [
-                Network("timm", module, f"timm:{min(names, key=_size_rank)},weights=none", 96)
-                for names in families.values()
-            ]
-        )
+        in_turn = chain.from_iterable(zip_longest(*families.values()))
+        names = [name for name in in_turn if name is not None]
+        rows.append([Network("timm", module, f"timm:{name},weights=none", 96) for name in names])
     return _round_robin(rows)[:count]
+
+
+def from_transformers() -> Iterable[Network]:
+    """Vision models of transformers, from tiny configurations."""
+    for name, make in transformer_models():
+        family = name.partition("For")[0]
+        yield Network("transformers", family, f"transformers:{name}", SIDE, make)
+
+
+def from_segmentation_models() -> Iterable[Network]:
+    """The decoders of segmentation-models-pytorch, on a ResNet-18."""
+    import segmentation_models_pytorch as smp
+
+    for name in _DECODERS:
+        make = partial(getattr(smp, name), encoder_name="resnet18", encoder_weights=None)
+        yield Network("segmentation-models-pytorch", name, f"smp:{name}", 96, make)
 
 
 def _round_robin(rows: list[list[Network]]) -> list[Network]:

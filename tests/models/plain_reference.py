@@ -45,13 +45,19 @@ def function_key(address: str) -> tuple[str, str]:
 
 
 class Functions(TorchFunctionMode):
-    """Keeps what functions return, by the module that called them and their name."""
+    """Keeps what functions return, by the module that called them and their name.
 
-    def __init__(self, wanted: Collection[tuple[str, str]]) -> None:
+    ``keep`` makes what is kept of a result: by default a copy.
+    """
+
+    def __init__(
+        self, wanted: Collection[tuple[str, str]], keep: Callable[[Tensor], Any] = torch.clone
+    ) -> None:
         super().__init__()
         self.wanted = set(wanted)
+        self.keep = keep
         self.callers = [""]
-        self.results: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
+        self.results: dict[tuple[str, str], list[Any]] = defaultdict(list)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -60,7 +66,7 @@ class Functions(TorchFunctionMode):
             with torch._C.DisableTorchFunction():
                 # A write (``x[0] = 1``) returns nothing: its result is what was written into.
                 kept = [args[0]] if result is None else list(tensors(result))
-                self.results[key] += [one.clone() for one in kept if isinstance(one, Tensor)]
+                self.results[key] += [self.keep(one) for one in kept if isinstance(one, Tensor)]
         return result
 
 
@@ -107,17 +113,20 @@ def callers(module: nn.Module, functions: Functions) -> Iterator[None]:
 
 
 def record(
-    module: nn.Module, images: Tensor, functions: Collection[str] = ()
-) -> tuple[dict[str, Tensor], dict[tuple[str, str], list[Tensor]], Any]:
+    module: nn.Module,
+    images: Tensor,
+    functions: Collection[str] = (),
+    keep: Callable[[Tensor], Any] = torch.clone,
+) -> tuple[dict[str, Any], dict[tuple[str, str], list[Any]], Any]:
     """The first tensor of each call of a module, what the named functions returned, the output."""
-    results: dict[str, Tensor] = {}
-    mode = Functions({function_key(address) for address in functions})
+    results: dict[str, Any] = {}
+    mode = Functions({function_key(address) for address in functions}, keep)
 
     def note(address: str, output: Any) -> None:
         tensor = first(output)
         if tensor is not None:
             with torch._C.DisableTorchFunction():
-                results[address] = tensor.clone()
+                results[address] = keep(tensor)
 
     with callers(module, mode), hooked(module, note):
         output = module(images)
