@@ -130,7 +130,11 @@ COLUMNS = (
     Column(
         "parameters", True, lambda layer, field: f"{layer.parameters:,}" if layer.parameters else ""
     ),
-    Column("receptive field", False, lambda layer, field: field.describe() if field else ""),
+    Column(
+        "receptive field",
+        False,
+        lambda layer, field: field.describe() if field and not layer.refusal else "",
+    ),
 )
 """The columns of every table of layers, in order."""
 

@@ -146,7 +146,8 @@ def _receptive_fields(session: Session) -> dict[str, str]:
         fields = session.model.receptive_fields()
     except ConvscopeError:  # they can be traced on torch only
         return {}
-    return {path: field.describe() for path, field in fields.items()}
+    drawn = [layer.path for layer in session.layers if not layer.refusal]
+    return {path: fields[path].describe() for path in drawn if path in fields}
 
 
 def _paths_with_filters(session: Session) -> set[str]:
