@@ -310,3 +310,34 @@ def test_rows_and_channels_of_equal_number_are_not_exchanged() -> None:
     recorded = model.activations(images(2), ["1", "2"])
     assert torch.equal(recorded["1"], network[0](images(2)))
     assert torch.equal(recorded["2"], network[0](images(2)).relu())
+
+
+class OneInTokens(nn.Module):
+    """Takes one image at a time, and its tokens stand before the images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 2, 2)
+        self.tokens = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        each = [self.conv(one[None]).flatten(2).permute(2, 0, 1) for one in x]
+        return self.tokens(torch.cat(each, 1)).mean(0)
+
+
+def test_raw_results_of_single_images_are_joined_where_the_network_counts_them() -> None:
+    torch.manual_seed(0)
+    network = OneInTokens().eval()
+    model = cs.load(network, input=(3, H, W))
+    raw = model.activations(images(3), "tokens", raw=True)["tokens"]
+    assert raw.shape == (12, 3, 4)
+    assert torch.allclose(raw, hooked(network, images(3), "tokens"), atol=1e-6)
+
+
+def test_a_size_that_fails_leaves_no_trace() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(4 * H * W, 5)).eval()
+    model = cs.load(network, input=(3, H, W))
+    with pytest.raises(cs.ConvscopeError):
+        len(cs.load(model, input=(3, H + 1, W)).layers)
+    assert torch.equal(model.activations(images(3), "2")["2"], network(images(3)))

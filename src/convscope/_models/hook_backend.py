@@ -135,8 +135,8 @@ class HookBackend:
         except ModelError:  # perhaps it takes only one
             finder = None
         if finder is None or finder.taken_apart:
-            self._one_by_one = True
             layers, finder = self._trace_one(info, size, {} if finder is None else finder.found)
+            self._one_by_one = True
         self._layouts[size] = finder.found
         return layers
 
@@ -273,7 +273,9 @@ class HookBackend:
     ) -> dict[str, Tensor]:
         if self._one_by_one and len(values) > 1:
             each = [self.record(info, one, paths, grad, raw) for one in torch.split(values, 1)]
-            return {path: torch.cat([results[path] for results in each]) for path in paths}
+            size = int(values.shape[2]), int(values.shape[3])
+            layouts = self._layouts.get(size, {}) if raw else {}
+            return {p: _joined([results[p] for results in each], layouts.get(p)) for p in paths}
         arrangement = self._arrangement(info, values, paths, raw)
         recorder = Recorder(arrangement, paths, frozenset(self._fragile), grad)
         entered = requiring_grad(values) if grad else values
@@ -363,6 +365,15 @@ class HookBackend:
 
     def input_shape(self, input: Input, channels: int) -> tuple[int | str, ...]:
         return self._framework.input_shape(input, channels)
+
+
+def _joined(results: list[Tensor], layout: Layout | None) -> Tensor:
+    """The results of single images as one, along the dimension that counts the images."""
+    if layout is None or layout.batch is None:
+        return torch.cat(results)
+    at, before = layout.batch, layout.split[layout.batch]
+    cut = [r.reshape(*r.shape[:at], before, -1, *r.shape[at + 1 :]) for r in results]
+    return torch.stack(cut, at + 1).flatten(at, at + 2)
 
 
 def _ignore(address: str, result: Any) -> None:
