@@ -33,17 +33,31 @@ class Run:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
     """All at the same time, with one file of weights."""
+    yield from _runs(tmp_path_factory, [TESTS])
+
+
+@pytest.fixture(scope="module")
+def preprocessing_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
+    """Preprocessing inside networks; on torch its tests run by themselves."""
+    yield from _runs(tmp_path_factory, [PREPROCESSING], BACKENDS[1:])
+
+
+def _runs(
+    tmp_path_factory: pytest.TempPathFactory,
+    tests: list[Path],
+    backends: tuple[str, ...] = BACKENDS,
+) -> Iterator[dict[str, Run]]:
     folder = tmp_path_factory.mktemp("backends")
     np.savez(folder / "weights.npz", **numbers())
-    installed = [backend for backend in BACKENDS if importlib.util.find_spec(backend)]
-    started = {backend: _start(backend, folder) for backend in installed}
+    installed = [backend for backend in backends if importlib.util.find_spec(backend)]
+    started = {backend: _start(backend, folder, tests) for backend in installed}
     yield started
     for run in started.values():
         run.process.kill()
         run.process.wait()
 
 
-def _start(backend: str, folder: Path) -> Run:
+def _start(backend: str, folder: Path, tests: list[Path]) -> Run:
     output, differences = folder / f"{backend}.txt", folder / f"{backend}.json"
     told = {
         "KERAS_BACKEND": backend,
@@ -57,12 +71,20 @@ def _start(backend: str, folder: Path) -> Run:
         "TF_NUM_INTEROP_THREADS": "1",
         "JAX_PLATFORMS": "cpu",
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS)]
-    if backend != "torch":  # there it runs by itself
-        command.append(str(PREPROCESSING))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, tests)]
     with output.open("wb") as file:
         process = subprocess.Popen(command, env=os.environ | told, stdout=file, stderr=file)
     return Run(process, output, differences)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS[1:])
+def test_preprocessing_inside_networks_on(backend: str, preprocessing_runs: dict[str, Run]) -> None:
+    if backend not in preprocessing_runs:
+        pytest.skip(f"{backend} is not installed: pip install {backend}")
+    run = preprocessing_runs[backend]
+    code = run.process.wait(timeout=900)
+    assert code == 0, run.output.read_text()[-8000:]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -70,7 +92,7 @@ def test_keras_on(backend: str, runs: dict[str, Run]) -> None:
     if backend not in runs:
         pytest.skip(f"{backend} is not installed: pip install {backend}")
     run = runs[backend]
-    code = run.process.wait(timeout=600)
+    code = run.process.wait(timeout=900)
     assert code == 0, run.output.read_text()[-8000:]
     found = json.loads(run.differences.read_text())
     print(f"largest differences on {backend}: {found}")
