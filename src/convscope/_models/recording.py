@@ -42,18 +42,32 @@ class Arrangement:
 
     def to_standard(self, address: str, result: Tensor) -> Tensor:
         """The result at ``address`` as a map, if it is one."""
-        layout = self._layout(address)
-        if layout is None or not layout.fits(result):
+        layout = self._fitting(address, result)
+        if layout is None:
             return self._order.to_standard(result, self._volumes)
         plain = result.dequantize() if result.is_quantized else result
         return layout.standard(plain).float()
 
     def to_native(self, address: str, standard: Tensor, like: Tensor) -> Tensor:
         """The inverse: ``standard`` in the layout and type of ``like``."""
-        layout = self._layout(address)
-        if layout is None or not layout.fits(like):
+        layout = self._fitting(address, like)
+        if layout is None:
             return self._order.to_native(standard, like, self._volumes)
         return layout.restored(standard, like).to(like.dtype)
+
+    def _fitting(self, address: str, result: Tensor) -> Layout | None:
+        """Its layout; ``None`` where the framework's own order says it.
+
+        The shape of some results depends on the values in the images.
+        """
+        layout = self._layout(address)
+        if layout is None or layout.fits(result) or layout.plain:
+            return layout if layout is not None and layout.fits(result) else None
+        expected = "×".join(map(str, layout.shape))
+        raise ModelError(
+            f"{address!r} has another shape for these images than the {expected} that was traced, "
+            "so what its dimensions hold is not known. In Python, raw=True gives it as it is"
+        )
 
     def _layout(self, address: str) -> Layout | None:
         """Of a call that no pass has made before: that of the first."""
