@@ -341,3 +341,28 @@ def test_a_size_that_fails_leaves_no_trace() -> None:
     with pytest.raises(cs.ConvscopeError):
         len(cs.load(model, input=(3, H + 1, W)).layers)
     assert torch.equal(model.activations(images(3), "2")["2"], network(images(3)))
+
+
+class Chosen(nn.Module):
+    """As many tokens as the image has bright pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.chosen = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 1:
+            raise ValueError("one image at a time")
+        y = self.conv(x).flatten(2)[0].T
+        return self.chosen(y[(x.mean(1) > 0.5).flatten()]).mean(0, keepdim=True)
+
+
+def test_a_result_of_another_shape_than_traced_is_refused() -> None:
+    model = cs.load(Chosen().eval(), input=(3, H, W))
+    assert model.layers["chosen"].shape
+    with pytest.raises(cs.ConvscopeError, match="has another shape for these images than the"):
+        model.activations(images(1) * 0 + 0.9, "chosen")
+    raw = model.activations(images(1) * 0 + 0.9, "chosen", raw=True)["chosen"]
+    assert raw.shape == (H * W, 5)
+    assert "conv" in model.receptive_fields()

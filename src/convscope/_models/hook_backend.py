@@ -234,7 +234,9 @@ class HookBackend:
         with self.eval_frozen(info, grad=False), tracing(values, (ROWS, COLUMNS)) as tracer:
 
             def report(address: str, result: Tensor | None) -> None:
-                if result is not None:
+                if result is None:
+                    return
+                with suppress(ModelError):  # its shape depends on the image: it has no one field
                     standard = arrangement.to_standard(address, result)
                     line = info.input.signal and standard.ndim == 3  # as an image: one row
                     fields[address] = tracer.field_of(standard.unsqueeze(2) if line else standard)
