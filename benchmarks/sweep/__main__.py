@@ -16,6 +16,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import time
 import traceback
@@ -72,6 +73,7 @@ class Job:
 
 def run_job(network: Network, sender: Connection) -> None:
     """The process: check one network and send the result."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a word
     os.nice(5)
     torch.set_num_threads(1)
     try:

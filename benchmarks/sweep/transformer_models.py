@@ -65,6 +65,7 @@ _MOBILEVIT = {
     "hidden_sizes": [16, 24, 32],
     "neck_hidden_sizes": [8, 8, 16, 16, 24, 24, 32],
     "num_attention_heads": 2,
+    "initializer_range": 0.2,  # smaller ones leave nothing of the image at the end
 }
 _FOCALNET = {"image_size": SIDE, "embed_dim": 16, "depths": [1, 1, 2, 1]}
 _CVT = {"embed_dim": [16, 32, 48], "num_heads": [1, 2, 3], "depth": [1, 2, 3]}
