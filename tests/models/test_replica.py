@@ -316,3 +316,37 @@ def test_scripted_parts_are_the_users_own(images: Tensor) -> None:
     model = cs.load(network, input=(3, 8, 6))
     torch.testing.assert_close(model.logits(images), network(images).detach(), rtol=0, atol=0)
     assert network[0].training
+
+
+class Caching(nn.Module):
+    """Keeps in evaluation mode what it computed of its weights, as LeViT does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.scale = nn.Parameter(torch.ones(4))
+        self.cache: dict[str, Tensor] = {}
+        self.calls: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        if "scale" not in self.cache:
+            self.cache["scale"] = self.scale.exp()
+        self.last = self.cache["scale"]
+        self.calls.append(len(self.calls))
+        return self.conv(x) * self.cache["scale"][:, None, None]
+
+
+def test_what_a_pass_caches_is_forgotten() -> None:
+    network = Caching().eval()
+    model = cs.load(network, input=(3, 8, 8))
+    values = torch.rand(2, 3, 8, 8)
+    assert torch.equal(
+        model.logits(values), network.conv(values) * torch.ones(4).exp()[:, None, None]
+    )
+    assert not network.cache
+    assert not network.calls
+    with torch.no_grad():
+        network.scale.add_(1)
+    expected = network.conv(values) * (torch.ones(4) + 1).exp()[:, None, None]
+    assert torch.equal(model.logits(values), expected)
+    assert not hasattr(network, "last")

@@ -167,7 +167,10 @@ class LayoutFinder:
 
     def reached(self, result: Tensor) -> bool:
         """Whether the images reach a result at all."""
-        return self._tracer is None or self._tracer.of(result) is not None
+        if self._tracer is None:
+            return True
+        dependence = self._tracer.of(result)
+        return dependence is not None and bool(dependence.along(IMAGES).any())
 
     def find(self, address: str, result: Tensor) -> Arranged:
         """What is known of ``result``."""

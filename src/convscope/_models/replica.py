@@ -59,6 +59,7 @@ class Replica:
             if not isinstance(module, torch.jit.ScriptModule):
                 module.training = False
         self._structure = self._observed()
+        self._held = [(holder, holder.copy()) for holder in copier.holders]
 
     def is_current(self) -> bool:
         """Whether the original is built as it was when it was replicated."""
@@ -76,7 +77,14 @@ class Replica:
                 own.requires_grad_(requires)
 
     def restore(self) -> None:
-        """Give buffers and other tensors the original's values, whoever has written since."""
+        """Give buffers and other tensors the original's values, whoever has written since.
+
+        Attributes and containers hold again what they held: what a pass caches would outlive the
+        weights that it was made of.
+        """
+        for holder, held in self._held:
+            holder.clear()
+            holder.extend(held) if isinstance(holder, list) else holder.update(held)
         if self._values:  # versions would not tell: batch normalization does not count its writes
             with torch.inference_mode(False), torch.no_grad():
                 torch._foreach_copy_(self._copies, self._values)
@@ -104,6 +112,7 @@ class _Copier:
         self.copies: list[Tensor] = []
         self.parameters: list[tuple[Tensor, Tensor]] = []  # of the original, of the replica
         self.shared: list[nn.Module] = []
+        self.holders: list[Any] = []  # the replica's attributes and plain containers
         self._copies: dict[int, Any] = {}
         self._leads: dict[int, bool] = {}
         self._alive: list[Any] = []  # an identity is a key only while its object lives
@@ -124,7 +133,7 @@ class _Copier:
         if isinstance(value, nn.Module):
             return self._module(value)
         if not self._leads_to_network(value):
-            return _shallow(value)
+            return self._shallow(value)
         if isinstance(value, dict):
             return self._mapping(value)
         if isinstance(value, (list, tuple, set, frozenset)):
@@ -162,6 +171,7 @@ class _Copier:
         self.modules.append(module)
         copy = object.__new__(type(module))
         self._copies[id(module)] = copy
+        self.holders.append(copy.__dict__)
         for name, value in vars(module).items():
             copy.__dict__[name] = None if name == "_compiled_call_impl" else self.of(value)
         return copy
@@ -170,6 +180,8 @@ class _Copier:
         kind: Any = type(value)
         copy = defaultdict(value.default_factory) if kind is defaultdict else kind.__new__(kind)
         self._copies[id(value)] = copy
+        if kind in (dict, OrderedDict, defaultdict):
+            self.holders.append(copy)
         for name, held in getattr(value, "__dict__", {}).items():
             copy.__dict__[name] = self.of(held)
         put = OrderedDict.__setitem__ if isinstance(value, OrderedDict) else dict.__setitem__
@@ -182,6 +194,8 @@ class _Copier:
         if isinstance(value, list):
             copy = kind.__new__(kind)
             self._copies[id(value)] = copy
+            if kind is list:
+                self.holders.append(copy)
             list.extend(copy, [self.of(item) for item in value])
             return copy
         items = [self.of(item) for item in value]
@@ -221,8 +235,17 @@ class _Copier:
         except TypeError:  # a type of an extension: it cannot be rebuilt from its attributes
             return value
         self._copies[id(value)] = copy
+        self.holders.append(copy.__dict__)
         for name, held in vars(value).items():
             copy.__dict__[name] = self.of(held)
+        return copy
+
+    def _shallow(self, value: Any) -> Any:
+        """Containers are copied also where no module is in them: a pass may append to them."""
+        if type(value) not in (list, dict, OrderedDict, set):
+            return value
+        copy = value.copy()
+        self.holders.append(copy)
         return copy
 
     def _leads_to_network(self, value: Any, depth: int = 0) -> bool:
@@ -261,13 +284,6 @@ def _held_by(value: Any) -> Iterator[Any]:
         yield value()
     if isinstance(getattr(value, "__dict__", None), dict) and not isinstance(value, type):
         yield from vars(value).values()
-
-
-def _shallow(value: Any) -> Any:
-    """Containers are copied also where no module is in them: a forward pass may append to them."""
-    if type(value) in (list, dict, OrderedDict, set):
-        return value.copy()
-    return value
 
 
 def _is_lazy(tensor: Tensor) -> bool:
