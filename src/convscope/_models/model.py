@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from convscope._errors import ModelError, UnknownLayer, untrained_note
 from convscope._images import ImageLike, ImagesLike
-from convscope._layers import Layers
+from convscope._layers import Layer, Layers
 from convscope._models.backend import (
     Backend,
     Consume,
@@ -364,10 +364,10 @@ class Model:
                     f"The receptive fields of {self.name} can be traced on torch only. For a "
                     "Keras model: KERAS_BACKEND=torch"
                 )
-            fields = self.backend.receptive_fields(self, size or self._find_size())
-            named = {alias: la.path for la in self.layers for alias in la.aliases}
-            further = {alias: fields[path] for alias, path in named.items() if path in fields}
-            self._fields[size] = {**fields, **further}
+            fields = dict(self.backend.receptive_fields(self, size or self._find_size()))
+            listed: Iterable[Layer] = self.__dict__.get("layers", ())
+            named = [(alias, layer.path) for layer in listed for alias in layer.aliases]
+            self._fields[size] = fields | {a: fields[path] for a, path in named if path in fields}
         return self._fields[size]
 
     def _find_input(self, shape: tuple[int, ...] | None) -> None:

@@ -116,7 +116,9 @@ def _checksum(tensor: Tensor) -> float:
     with _disable_current_modes(), torch._C.DisableTorchFunction():
         plain = tensor.detach()
         plain = plain.dequantize() if plain.is_quantized else plain
-        return float(plain.sum(dtype=torch.float64)) if plain.is_floating_point() else 0.0
+        if plain.is_meta or not plain.is_floating_point():
+            return 0.0
+        return float(plain.sum(dtype=torch.float64))
 
 
 class Recorder:

@@ -83,8 +83,9 @@ class Replica:
         weights that it was made of.
         """
         for holder, held in self._held:
-            holder.clear()
-            holder.extend(held) if isinstance(holder, list) else holder.update(held)
+            if holder or held:
+                holder.clear()
+                holder.extend(held) if isinstance(holder, list) else holder.update(held)
         if self._values:  # versions would not tell: batch normalization does not count its writes
             with torch.inference_mode(False), torch.no_grad():
                 torch._foreach_copy_(self._copies, self._values)
