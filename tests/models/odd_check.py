@@ -107,9 +107,12 @@ class _Check:
             self.wrong(path, f"{look.__name__} raises {type(error).__name__}: {error}")
 
     def _listed(self) -> None:
-        """Every result of a module has an address."""
-        for path in self.modules:
-            if path and "parametrizations" not in path and path not in self.paths:
+        """Every result of a module has an address that other images change."""
+        with torch.no_grad():
+            others, *_ = plain.record(fresh(self.make), self.images.flip(0) * 0.5)
+        for path, result in self.modules.items():
+            missing = path and "parametrizations" not in path and path not in self.paths
+            if missing and not same(result, others[path]):
                 self.wrong(path, "is not listed")
 
     def _layer(self, path: str) -> None:
