@@ -138,7 +138,9 @@ def test_training_comes_out_the_same_with_and_without() -> None:
 
 def test_only_due_steps_record() -> None:
     network, notes, passes = Network(), Notes(), []
-    watch = cs.watch(loaded(network), IMAGE, "conv", every=3, to=notes)
+    model = loaded(network)
+    model.activations(model.prepare(IMAGE), "conv")  # checked once
+    watch = cs.watch(model, IMAGE, "conv", every=3, to=notes)
     network.register_forward_pre_hook(lambda *_: passes.append(1))
     assert [watch.step() for _ in range(7)] == [True, False, True, False, False, True, False]
     assert [frame.step for frame in notes.frames] == [1, 3, 6]

@@ -91,6 +91,7 @@ def test_layers_are_those_of_the_model(client: TestClient) -> None:
         "families": ["conv"],
         "parameters": 168,
         "has_maps": True,
+        "refusal": "",
         "has_filters": True,
         "in_atlas": True,
         "receptive_field": "3×3, stride 1",

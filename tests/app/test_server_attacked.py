@@ -430,6 +430,9 @@ def test_200_requests_at_once_get_one_pass() -> None:
     model = cs.load(Counting(), preprocess=cs.Preprocess(size=(24, 32)), input=(3, 24, 32))
     with client_of(Session(model)) as client:
         wait(client)
+        client.get(
+            f"/api/inputs/{shown(client, 1)}/maps/1?max_side=56"
+        )  # each layer is checked once
         id = shown(client)
         before = passes
         with ThreadPoolExecutor(50) as many:
@@ -642,8 +645,10 @@ def test_a_picture_of_another_size_than_the_network_bears_is_a_problem() -> None
         wait(client)
         asked = client.post("/api/inputs?size=224", content=png())
         assert asked.status_code == 201
-        refused(client.get(f"/api/inputs/{asked.json()['id']}/maps/1?max_side=56"), 422)
-        assert client.get(f"/api/inputs/{shown(client)}/maps/1?max_side=56").status_code == 200
+        large = asked.json()["id"]
+        refused(client.get(f"/api/inputs/{large}/maps/2?max_side=56"), 422)
+        assert client.get(f"/api/inputs/{large}/maps/0?max_side=56").status_code == 200
+        assert client.get(f"/api/inputs/{shown(client)}/maps/2?max_side=56").status_code == 200
 
 
 def test_a_gray_network_takes_a_color_picture() -> None:

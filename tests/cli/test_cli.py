@@ -70,6 +70,7 @@ def test_layers_as_json(run: Run) -> None:
         "depth": 0,
         "container": False,
         "function": False,
+        "refusal": "",
         "receptive_field": {"size": [3, 3], "stride": [1.0, 1.0], "text": "3×3, stride 1"},
     }
 

@@ -23,7 +23,7 @@ from convscope._app.inputs import (
 from convscope._app.wire import Floats
 from convscope._atlas import Atlas
 from convscope._data import Dataset
-from convscope._errors import ConvscopeError, UnknownLayer, UsageError, one_line
+from convscope._errors import ConvscopeError, ModelError, UnknownLayer, UsageError, one_line
 from convscope._feature_maps import record_maps
 from convscope._layers import Layer
 from convscope._models import Model, ModelLike, load
@@ -349,7 +349,7 @@ class Session:
                     group = next(g for g in self._groups(image) if index in g)
                     captured = self._capture(image, group)
                     if index not in captured:
-                        raise UnknownLayer(self._not_drawable[index])
+                        raise ModelError(self._not_drawable[index])
                     maps = captured[index]
         return maps
 

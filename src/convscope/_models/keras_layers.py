@@ -107,10 +107,9 @@ class KerasLayers:
         return moved.to(like.dtype)
 
     def _moves(self, result: Tensor, volumes: bool) -> bool:
-        """Whether a result is a map with channels last; of networks of volumes, 5-dimensional, of
-        networks of signals, 3-dimensional."""
-        line = result.ndim == 3 and self._of_signals
-        return self._last and (result.ndim == 4 or line or (volumes and result.ndim == 5))
+        """Whether a result has channels last: maps, volumes, maps of several steps; of networks of
+        signals, lines."""
+        return self._last and (result.ndim in (4, 5) or (result.ndim == 3 and self._of_signals))
 
     def standard_input(self, values: Tensor) -> Tensor:
         return values.movedim(-1, 1) if self._last else values
