@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from convscope._errors import UsageError
@@ -16,6 +16,7 @@ def test_correlation_in_blocks_is_numpys(seed: int, n: int, channels: int, block
     rng = np.random.default_rng(seed)
     a = rng.normal(1000, 1, (channels, n))
     b = a[:2] + rng.normal(0, 1, (min(2, channels), n))
+    assume(min(a.std(1).min(), b.std(1).min()) > 0.1)  # two numbers may be nearly equal: constant
     whole = np.corrcoef(np.vstack([a, b]))
     np.testing.assert_allclose(correlate(a, b, block=block), whole[:channels, channels:], atol=1e-9)
     np.testing.assert_allclose(
