@@ -366,3 +366,29 @@ def test_a_result_of_another_shape_than_traced_is_refused() -> None:
     raw = model.activations(images(1) * 0 + 0.9, "chosen", raw=True)["chosen"]
     assert raw.shape == (H * W, 5)
     assert "conv" in model.receptive_fields()
+
+
+class GateBesideConstants(nn.Module):
+    """Channels of zeros beside a rolled map, and a gate over all: still one map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.gate = nn.Conv2d(H, H, 1)
+        self.gated = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.roll(self.conv(x), 1, 2)
+        y = nn.functional.pad(y, (0, 0, 0, 0, 1, 1))
+        y = y * self.gate(y.mean((2, 3), keepdim=True)).sigmoid()
+        return self.gated(y.permute(0, 3, 2, 1)).mean((1, 2))
+
+
+def test_a_gate_does_not_place_the_channels_of_zeros() -> None:
+    torch.manual_seed(0)
+    network = GateBesideConstants().eval()
+    model = cs.load(network, input=(3, H, W))
+    assert model.layers["gated"].shape == (H, H, W)
+    recorded = model.activations(images(2), "gated")["gated"]
+    unrolled = hooked(network, images(2), "gated").permute(0, 3, 2, 1).roll(-1, 2)
+    assert torch.equal(recorded, unrolled)

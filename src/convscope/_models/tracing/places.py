@@ -108,7 +108,8 @@ def pointwise(call: Call) -> Spans:
         return places.take([0], -1) if same else none_of(call.out)
     result = fitting[0]
     for other in fitting[1:]:
-        if other is not result and not result.all():
+        moving = any(changes(other, dim) for dim in range(len(out)))  # a gate has one place
+        if other is not result and moving and not result.all():
             result = np.where(result > 0, result, other)
     return result
 
