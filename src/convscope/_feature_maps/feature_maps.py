@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -310,13 +311,20 @@ def record_maps(model: Model, batch: Batch, layers: Sequence[Layer]) -> FeatureM
     """
     failed = {layer.path: layer.refusal for layer in layers if layer.refusal and layer.shape != ()}
     drawn = [layer for layer in layers if layer.path not in failed]
-    recorded = _recorded(model, batch, drawn, failed)
+    alone = len(layers) == len(drawn) == 1  # then its own error says it
+    record = _maps_of if alone else partial(_recorded, failed=failed)
+    recorded = record(model, batch, drawn)
     if layers and not recorded:
         path, why = next(iter(failed.items()))
         raise ModelError(f"{path!r} of {model.name} is not drawable: {why}")
     summary = summarize_input(model, batch)
     maps = (LayerMaps(recorded[la.path], la, summary) for la in drawn if la.path in recorded)
     return FeatureMaps(maps, summary, failed)
+
+
+def _maps_of(model: Model, batch: Batch, layers: Sequence[Layer]) -> dict[str, NDArray[np.float32]]:
+    recorded = model.activations(batch, [layer.path for layer in layers])
+    return {path: _as_maps(values.cpu().numpy()[0]) for path, values in recorded.items()}
 
 
 def _recorded(
@@ -326,22 +334,14 @@ def _recorded(
     if not layers:
         return {}
     try:
-        recorded = model.activations(batch, [layer.path for layer in layers])
-        return {path: _as_maps(values.cpu().numpy()[0]) for path, values in recorded.items()}
+        return _maps_of(model, batch, layers)
     except ConvscopeError as error:
         if len(layers) == 1:
-            if not failed:
-                raise
             failed[layers[0].path] = str(error)
             return {}
     half = len(layers) // 2
-    maps: dict[str, NDArray[np.float32]] = {}
-    for part in (layers[:half], layers[half:]):
-        try:
-            maps |= _recorded(model, batch, part, failed)
-        except ConvscopeError as error:
-            failed[part[0].path] = str(error)
-    return maps
+    first = _recorded(model, batch, layers[:half], failed)
+    return first | _recorded(model, batch, layers[half:], failed)
 
 
 def _as_maps(values: NDArray[np.float32]) -> NDArray[np.float32]:
