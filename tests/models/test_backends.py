@@ -77,24 +77,24 @@ def _start(backend: str, folder: Path, tests: list[Path]) -> Run:
     return Run(process, output, differences)
 
 
+def passed(backend: str, runs: dict[str, Run]) -> Run:
+    """The run on a backend, which must have passed; skips where that is not installed."""
+    if backend not in runs:
+        pytest.skip(f"{backend} is not installed: pip install {backend}")
+    run = runs[backend]
+    assert run.process.wait(timeout=900) == 0, run.output.read_text()[-8000:]
+    return run
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS[1:])
 def test_preprocessing_inside_networks_on(backend: str, preprocessing_runs: dict[str, Run]) -> None:
-    if backend not in preprocessing_runs:
-        pytest.skip(f"{backend} is not installed: pip install {backend}")
-    run = preprocessing_runs[backend]
-    code = run.process.wait(timeout=900)
-    assert code == 0, run.output.read_text()[-8000:]
+    passed(backend, preprocessing_runs)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_keras_on(backend: str, runs: dict[str, Run]) -> None:
-    if backend not in runs:
-        pytest.skip(f"{backend} is not installed: pip install {backend}")
-    run = runs[backend]
-    code = run.process.wait(timeout=900)
-    assert code == 0, run.output.read_text()[-8000:]
-    found = json.loads(run.differences.read_text())
+    found = json.loads(passed(backend, runs).differences.read_text())
     print(f"largest differences on {backend}: {found}")
     assert max(found["maps"], found["logits"]) <= 1e-5
     assert max(found["input gradients"], found["layer gradients"]) <= 1e-4
