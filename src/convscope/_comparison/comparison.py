@@ -361,7 +361,7 @@ def compare(
 
 def _select(model: Model, layers: str | Iterable[str] | None) -> list[Layer]:
     chosen = model.layers.representative() if layers is None else model.layers.select(layers)
-    return [layer for layer in chosen if layer.shape]
+    return [layer for layer in chosen if not layer.refusal]
 
 
 def _as_dataset(images: Any) -> Any:

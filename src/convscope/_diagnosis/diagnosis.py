@@ -261,7 +261,7 @@ def diagnose_classifier(
     loaded = load(model)
     chosen = loaded.layers.representative() if layers is None else loaded.layers.select(layers)
     loader = open_images(loaded, images, first=first, size=size)
-    predictions = predict_images(loader, [layer for layer in chosen if layer.shape], progress)
+    predictions = predict_images(loader, [layer for layer in chosen if not layer.refusal], progress)
     outputs = predictions.probabilities.shape[1]
     confusion = np.zeros((outputs, outputs), np.int64)
     np.add.at(confusion, (predictions.labels, predictions.predicted), 1)

@@ -103,7 +103,7 @@ def _feature_layer(model: Model, head: str) -> str:
             break
         before.append(layer)
     classes = model.layers[head].channels
-    wide = [la for la in before if la.shape and la.channels != classes and not la.container]
+    wide = [la for la in before if not la.refusal and la.channels != classes and not la.container]
     return (wide or before or list(model.layers))[-1].path
 
 

@@ -137,7 +137,9 @@ def output_layer(model: Model) -> str:
     )
     batch = Batch(noise, None, ("noise", "noise"), single=False)
     output = model.logits(batch).flatten(1)
-    fitting = [la.path for la in model.layers if la.shape and prod(la.shape) == output.shape[1]]
+    fitting = [
+        la.path for la in model.layers if not la.refusal and prod(la.shape or ()) == output.shape[1]
+    ]
     results = model.activations(batch, fitting) if fitting else {}
     last_first = list(reversed(fitting))
     for path in sorted(last_first, key=lambda path: ("/" in path, "/pre" not in path)):

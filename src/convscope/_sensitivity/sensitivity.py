@@ -76,7 +76,7 @@ def sensitivity(
     """
     loaded = load(model)
     selected = loaded.layers.representative() if layers is None else loaded.layers.select(layers)
-    with_channels = [layer for layer in selected if layer.shape]
+    with_channels = [layer for layer in selected if not layer.refusal]
     if not with_channels:
         raise UsageError(f"{', '.join(la.path for la in selected)}: no layer with channels")
     check_name("pool", pool, _POOLS)
